@@ -1,0 +1,10 @@
+import functions_framework
+from flask import Request
+from flask.typing import ResponseReturnValue
+
+from shared.bootstrap import serve_api
+
+
+@functions_framework.http
+def api(request: Request) -> ResponseReturnValue:
+    return serve_api(request)

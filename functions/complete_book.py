@@ -1,0 +1,11 @@
+import functions_framework
+from flask import Request
+from flask.typing import ResponseReturnValue
+
+from shared.bootstrap import serve_push
+from shared.domain.stages import JobType
+
+
+@functions_framework.http
+def complete_book(request: Request) -> ResponseReturnValue:
+    return serve_push(request, JobType.BOOK_COMPLETION)

@@ -1,0 +1,132 @@
+"""The embedded backend: broker, live documents and functions in this process, PostgreSQL beside it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+import functions_framework
+from flask import Request
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+from werkzeug.test import EnvironBuilder
+from werkzeug.wrappers import Request as PlainRequest
+from werkzeug.wrappers import Response
+
+from infra.local.database import start_database
+from infra.local.processes import OnLine
+from infra.local.timer import Every
+from shared import bootstrap
+from shared.adapters.memory_broker import MemoryBroker, Subscription
+from shared.adapters.memory_statuses import MemoryStatusStore
+from shared.config import Config
+from shared.domain.stages import MAX_DELIVERIES, STAGES, JobType, Stage
+from shared.ports import Document
+
+FUNCTIONS = Path(__file__).resolve().parents[2] / "functions"
+RECONCILE_SECONDS = 60.0
+_HEARTBEAT_SECONDS = 15.0
+
+
+class EmbeddedStack:
+    """Runs from when it is made until `close`. `parts` replaces ports, for tests."""
+
+    backend = "embedded"
+    because = "it needs nothing but Python packages"
+
+    def __init__(
+        self, data: Path, settings: Mapping[str, Any], on_line: OnLine, parts: Mapping[str, Any] | None = None
+    ) -> None:
+        self._postgres = start_database(data / "postgres", on_line)
+        self.database_url = self._postgres.dsn
+        config = Config(database_url=self.database_url, project="bindery-local", auth="local", **settings)
+        self.broker, self.statuses = MemoryBroker(), MemoryStatusStore()
+        ports = {"publisher": self.broker, "statuses": self.statuses, **(parts or {})}
+        self.app = bootstrap.App(config, ports)
+        bootstrap.install(self.app)
+        for stage in STAGES.values():
+            self.broker.subscribe(_subscription(stage))
+        self._server = self._serve()
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.environment = {"BINDERY_URL": self.url, "DATABASE_URL": self.database_url}
+        self._reconcile = Every(RECONCILE_SECONDS, self.app.reconcile)
+
+    def _serve(self) -> BaseWSGIServer:
+        api = functions_framework.create_app("api", str(FUNCTIONS / "api.py"))
+        both = DispatcherMiddleware(api, {"/_local/documents": _stream(self.statuses)})
+        server = make_server("127.0.0.1", 0, both, threaded=True, request_handler=_Quiet)
+        threading.Thread(target=server.serve_forever, name="api", daemon=True).start()
+        return server
+
+    def close(self) -> None:
+        self._reconcile.close()
+        self._server.shutdown()
+        self._server.server_close()
+        self.broker.close()
+        self.app.projector.close()
+        self.app.close()
+        bootstrap.install(None)
+        self._postgres.close()
+
+
+class _Quiet(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_request(self, *_: Any) -> None:
+        """The functions log what they do; a line for each request adds nothing."""
+
+
+def _subscription(stage: Stage) -> Subscription:
+    buried = stage.type is JobType.DEAD_LETTER
+    return Subscription(
+        name=stage.subscription,
+        topic=stage.type,
+        endpoint=_endpoint(stage),
+        concurrency=stage.concurrency,
+        min_backoff=stage.first_backoff_seconds,
+        max_deliveries=MAX_DELIVERIES,
+        dead_letter_topic=None if buried else JobType.DEAD_LETTER,
+    )
+
+
+def _endpoint(stage: Stage) -> Any:
+    """Calls the deployed function itself, with the request that Pub/Sub would send."""
+    function = getattr(import_module(f"functions.{stage.function}"), stage.function)
+
+    def deliver(envelope: dict[str, Any]) -> bool:
+        request = Request(EnvironBuilder(method="POST", json=envelope).get_environ())
+        return bool(function(request).status_code < 300)
+
+    return deliver
+
+
+def _stream(statuses: MemoryStatusStore) -> Any:
+    """`?prefix=books/ID`: the documents and their changes, a line of JSON each; empty lines keep it open."""
+
+    @PlainRequest.application
+    def documents(request: PlainRequest) -> Response:
+        prefix = request.args.get("prefix", "")
+        return Response(_lines(statuses, prefix), mimetype="application/x-ndjson")
+
+    return documents
+
+
+def _lines(statuses: MemoryStatusStore, prefix: str) -> Iterator[bytes]:
+    changes: Queue[Document] = Queue()
+    stop = statuses.listen(prefix, changes.put)
+    try:
+        while True:
+            try:
+                document = changes.get(timeout=_HEARTBEAT_SECONDS)
+            except Exception:
+                yield b"\n"
+                continue
+            line = {"path": document.path, "revision": document.revision, "fields": document.fields}
+            yield json.dumps(line, default=str).encode() + b"\n"
+    finally:
+        stop()

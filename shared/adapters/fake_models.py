@@ -1,0 +1,92 @@
+"""Instant models that make the same of the same text, and count what they were asked: for tests and benchmarks."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import struct
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from shared.domain.model import (
+    BookContext,
+    ChapterMetadata,
+    EmbeddingModel,
+    EmbeddingTask,
+    Mention,
+    Vector,
+)
+
+_DIMENSIONS = 384
+
+
+class FakeEmbedder:
+    """Vectors from a hash of the text. `calls` counts texts; `before` may raise, for a model that fails."""
+
+    def __init__(self, before: Callable[[Sequence[str]], None] | None = None) -> None:
+        self.calls: Counter[str] = Counter()
+        self.requests = 0
+        self._before = before
+        self._lock = threading.Lock()
+
+    @property
+    def model(self) -> EmbeddingModel:
+        return EmbeddingModel(
+            name="fake",
+            version="1",
+            dimensions=_DIMENSIONS,
+            max_texts=250,
+            max_request_tokens=16_000,
+            max_text_tokens=2_048,
+            tokens_per_word=1.4,
+        )
+
+    def embed(self, texts: Sequence[str], task: EmbeddingTask) -> list[Vector]:
+        if self._before:
+            self._before(texts)
+        with self._lock:
+            self.requests += 1
+            self.calls.update(texts)
+        return [_vector(t) for t in texts]
+
+
+def _vector(text: str) -> Vector:
+    raw = struct.unpack(f"<{_DIMENSIONS}i", hashlib.shake_256(text.encode()).digest(4 * _DIMENSIONS))
+    length = math.hypot(*raw)
+    return [x / length for x in raw]
+
+
+class FakeContextExtractor:
+    """Summaries that repeat the first words. `calls` counts them by mode; `before` may raise."""
+
+    def __init__(self, before: Callable[[str], None] | None = None) -> None:
+        self.calls: Counter[str] = Counter()
+        self._before = before
+        self._lock = threading.Lock()
+
+    @property
+    def model(self) -> str:
+        return "fake/1"
+
+    def _asked(self, mode: str, text: str) -> None:
+        if self._before:
+            self._before(text)
+        with self._lock:
+            self.calls[mode] += 1
+
+    def quick(self, title: str, beginning: str) -> BookContext:
+        self._asked("quick", beginning)
+        return BookContext(summary=_first_words(beginning), genre="fiction")
+
+    def chapter(self, title: str, text: str) -> ChapterMetadata:
+        self._asked("chapter", text)
+        return ChapterMetadata(summary=_first_words(text), characters=(Mention(name="Ann", count=1),))
+
+    def full(self, title: str, chapters: Sequence[ChapterMetadata]) -> BookContext:
+        self._asked("full", title)
+        return BookContext(summary=" ".join(c.summary for c in chapters)[:500], genre="fiction")
+
+
+def _first_words(text: str) -> str:
+    return " ".join(text.split()[:12])

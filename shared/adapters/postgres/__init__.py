@@ -1,0 +1,1 @@
+"""PostgreSQL with pgvector: the truth. Every statement says why it exists where its name does not."""

@@ -1,0 +1,24 @@
+"""Dials Cloud SQL through its connector, with IAM instead of a password."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+
+
+def cloud_sql_connection(instance: str, user: str, database: str) -> type[psycopg.Connection[DictRow]]:
+    """A connection class for the pool. The connector needs credentials: it is made in the cloud alone."""
+    from google.cloud.sql.connector import Connector
+
+    connector = Connector(refresh_strategy="lazy", enable_iam_auth=True)
+
+    class CloudSqlConnection(psycopg.Connection[DictRow]):
+        @classmethod
+        def connect(cls, conninfo: str = "", **kwargs: Any) -> Any:
+            connection = connector.connect(instance, "psycopg", user=user, db=database)
+            connection.row_factory = kwargs.get("row_factory", dict_row)
+            return connection
+
+    return CloudSqlConnection

@@ -1,0 +1,86 @@
+"""Connections to PostgreSQL: a small pool, opened at first use, and the one place where its errors are translated."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from pgvector import Vector as PgVector
+from pgvector.psycopg import register_vector
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from shared.domain.errors import Unavailable
+from shared.domain.model import Vector
+
+Connection = psycopg.Connection[DictRow]
+
+COLUMN_DIMENSIONS = 768
+_CONNECT_SECONDS = 10
+
+
+class Database:
+    """A pool of at most `size` connections. `connection_class` is psycopg's own, or one that dials Cloud SQL."""
+
+    def __init__(
+        self, dsn: str, size: int = 4, connection_class: Callable[[], type[Connection]] | None = None
+    ) -> None:
+        self._dsn = dsn
+        self._size = size
+        self._connection_class = connection_class
+        self._lock = threading.Lock()
+        self._open: ConnectionPool[Connection] | None = None
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A connection in a transaction: committed at the end, rolled back on any error. Raises Unavailable."""
+        try:
+            with self._pool().connection() as connection:
+                yield connection
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            # Also deadlocks, a full disk and a server that is shutting down: all may pass.
+            raise Unavailable(f"PostgreSQL: {type(error).__name__}: {error}") from error
+
+    def close(self) -> None:
+        with self._lock:
+            if self._open is not None:
+                self._open.close()
+                self._open = None
+
+    def _pool(self) -> ConnectionPool[Connection]:
+        with self._lock:
+            if self._open is None:
+                kind: Any = self._connection_class() if self._connection_class else psycopg.Connection
+                self._open = ConnectionPool(
+                    self._dsn,
+                    connection_class=kind,
+                    kwargs={"row_factory": dict_row, "connect_timeout": _CONNECT_SECONDS},
+                    min_size=0,
+                    max_size=self._size,
+                    max_idle=60,
+                    timeout=_CONNECT_SECONDS,
+                    configure=_configure,
+                    check=ConnectionPool.check_connection,
+                    open=True,
+                )
+            return self._open
+
+
+def _configure(connection: Connection) -> None:
+    register_vector(connection)
+    # Otherwise a search among one owner's chunks may find too few.
+    connection.execute("SET hnsw.iterative_scan = 'relaxed_order'")
+    connection.commit()
+
+
+def to_column(vector: Vector) -> PgVector:
+    """Padded with zeros to the column's dimensions: the cosine stays the same."""
+    return PgVector(vector + [0.0] * (COLUMN_DIMENSIONS - len(vector)))
+
+
+def from_column(value: PgVector, dimensions: int) -> Vector:
+    numbers: Vector = value.to_list()
+    return numbers[:dimensions]

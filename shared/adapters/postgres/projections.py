@@ -1,0 +1,139 @@
+"""Live documents, as the rows say they should be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from shared.adapters.postgres.database import Database
+from shared.domain.jobs import Job
+from shared.domain.progress import eta_seconds
+from shared.ports import Document
+
+_BOOK = """
+    SELECT b.owner_uid, v.title, s.*,
+           (SELECT max(max_attempts) FROM jobs WHERE book_id = b.book_id AND version = s.version
+            AND state = 'retrying') AS max_attempts, c.*
+    FROM books b
+    JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id
+    JOIN book_versions v ON v.book_id = b.book_id AND v.version = s.version
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS total, count(*) FILTER (WHERE r.metadata IS NOT NULL) AS processed,
+               count(*) FILTER (WHERE r.embedding_timestamp IS NOT NULL) AS embedded,
+               count(*) FILTER (WHERE cs.status = 'failed') AS failed,
+               coalesce(sum((SELECT count(*) FROM chapter_chunks k WHERE k.chapter_id = r.chapter_id)), 0)::int
+                   AS chunks
+        FROM recent_chapters r
+        JOIN processing_status cs ON cs.entity_type = 'chapter' AND cs.entity_id = r.chapter_id
+        WHERE r.book_id = b.book_id AND r.version = s.version) c
+    WHERE b.book_id = %s
+"""
+
+_CHAPTERS = """
+    SELECT r.book_id, r.chapter_number, r.title, r.word_count, b.owner_uid,
+           (SELECT count(*) FROM chapter_chunks k WHERE k.chapter_id = r.chapter_id) AS chunks,
+           s.status, s.phase, s.progress, s.attempt, s.next_attempt_at, s.error, s.revision
+    FROM recent_chapters r
+    JOIN processing_status s ON s.entity_type = 'chapter' AND s.entity_id = r.chapter_id
+    JOIN books b ON b.book_id = r.book_id
+    WHERE {} ORDER BY r.chapter_number
+"""
+
+_JOB = """
+    SELECT j.*, b.owner_uid FROM jobs j JOIN books b USING (book_id) WHERE job_id = %s
+"""
+
+_CLAIM = """
+    UPDATE processing_status SET projected_at = %(now)s, projected_phase = status || ' ' || phase
+    WHERE entity_type = 'book' AND entity_id = %(book_id)s
+      AND (projected_at IS NULL OR projected_at <= %(before)s
+           OR projected_phase IS DISTINCT FROM status || ' ' || phase)
+"""
+
+_SETTLED = """
+    UPDATE processing_status SET projected_revision = greatest(projected_revision, %s)
+    WHERE entity_type = 'book' AND entity_id = %s
+"""
+
+_LAGGING = """
+    SELECT entity_id FROM processing_status
+    WHERE entity_type = 'book' AND projected_revision < revision AND updated_at < %s
+    ORDER BY updated_at LIMIT %s
+"""
+_A_MOMENT = timedelta(seconds=5)
+_JOB_DOCUMENT_KEPT = timedelta(days=30)
+
+
+class PostgresProjections:
+    def __init__(self, database: Database, clock: Any) -> None:
+        self._database = database
+        self._clock = clock
+
+    def of_job(self, job: Job) -> list[Document]:
+        with self._database.transaction() as connection:
+            row = connection.execute(_JOB, (job.job_id,)).fetchone()
+            chapters = (
+                connection.execute(
+                    _CHAPTERS.format("r.chapter_id = ANY(%s)"), (list(job.chapter_ids),)
+                ).fetchall()
+                if job.chapter_ids
+                else []
+            )
+        return ([_job_document(row)] if row else []) + [_chapter_document(c) for c in chapters]
+
+    def of_book(self, book_id: UUID, *, chapters: bool = False) -> list[Document]:
+        with self._database.transaction() as connection:
+            book = connection.execute(_BOOK, (book_id,)).fetchone()
+            if book is None:
+                return []
+            where = "r.book_id = %s AND r.version = %s"
+            rows: Sequence[Mapping[str, Any]] = (
+                connection.execute(_CHAPTERS.format(where), (book_id, book["version"])).fetchall()
+                if chapters
+                else []
+            )
+        return [_book_document(book, self._clock()), *map(_chapter_document, rows)]
+
+    def claim_book(self, book_id: UUID, now: datetime, min_seconds: float) -> bool:
+        where = {"book_id": book_id, "now": now, "before": now - timedelta(seconds=min_seconds)}
+        with self._database.transaction() as connection:
+            return connection.execute(_CLAIM, where).rowcount > 0
+
+    def settled(self, book_id: UUID, revision: int) -> None:
+        with self._database.transaction() as connection:
+            connection.execute(_SETTLED, (revision, book_id))
+
+    def lagging(self, now: datetime, limit: int) -> list[UUID]:
+        with self._database.transaction() as connection:
+            return [r["entity_id"] for r in connection.execute(_LAGGING, (now - _A_MOMENT, limit))]
+
+
+def _book_document(row: Mapping[str, Any], now: datetime) -> Document:
+    same = ("owner_uid", "title", "version", "status", "phase", "progress", "chunks", "attempt")
+    times = ("next_attempt_at", "started_at", "updated_at", "completed_at")
+    fields = {name: row[name] for name in same + times}
+    fields["chapters"] = {name: row[name] for name in ("total", "processed", "embedded", "failed")}
+    fields["failed_chapters"] = row["failed"]
+    fields["max_attempts"] = row["max_attempts"]
+    fields["eta_seconds"] = eta_seconds(row["progress"], row["started_at"], now)
+    fields["error"] = row["error"]
+    return Document(path=f"books/{row['entity_id']}", revision=row["revision"], fields=fields)
+
+
+def _chapter_document(row: Mapping[str, Any]) -> Document:
+    same = ("owner_uid", "title", "status", "phase", "progress", "word_count", "chunks", "error")
+    fields = {name: row[name] for name in (*same, "attempt", "next_attempt_at")}
+    fields["number"] = row["chapter_number"]
+    path = f"books/{row['book_id']}/chapters/{row['chapter_number']:04d}"
+    return Document(path=path, revision=row["revision"], fields=fields)
+
+
+def _job_document(row: Mapping[str, Any]) -> Document:
+    same = ("type", "state", "attempts", "error", "owner_uid", "created_at", "processed_on", "finished_on")
+    fields = {name: row[name] for name in same}
+    fields["progress"] = 100 if row["state"] == "completed" else 0
+    fields["book_id"] = str(row["book_id"])
+    fields["expire_at"] = row["finished_on"] and row["finished_on"] + _JOB_DOCUMENT_KEPT
+    return Document(path=f"jobs/{row['job_id']}", revision=row["revision"], fields=fields)

@@ -1,0 +1,140 @@
+"""Statuses of books and chapters, refreshed inside the transaction that changed what they tell of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from shared.adapters.postgres.database import Connection
+from shared.domain import progress
+from shared.domain.jobs import Job, JobState
+from shared.domain.progress import Snapshot
+
+# Whoever holds this row counts after all that went before have committed: the last one sees zero pending.
+_LOCK_BOOK = """
+    SELECT version, progress, error FROM processing_status
+    WHERE entity_type = 'book' AND entity_id = %(book_id)s FOR UPDATE
+"""
+
+_COUNT = """
+    SELECT count(*) AS total,
+           count(*) FILTER (WHERE c.metadata IS NOT NULL) AS processed,
+           count(*) FILTER (WHERE c.embedding_timestamp IS NOT NULL) AS embedded,
+           count(*) FILTER (WHERE s.status = 'failed') AS failed,
+           count(*) FILTER (WHERE c.metadata IS NULL AND s.status <> 'failed') AS pending_metadata,
+           count(*) FILTER (WHERE c.embedding_timestamp IS NULL AND s.status <> 'failed') AS pending_vectors
+    FROM recent_chapters c
+    JOIN processing_status s ON s.entity_type = 'chapter' AND s.entity_id = c.chapter_id
+    WHERE c.book_id = %(book_id)s AND c.version = %(version)s
+"""
+
+_STEPS = """
+    SELECT CASE type WHEN 'book-processing' THEN 'split' WHEN 'book-completion' THEN 'completion'
+                     ELSE data->>'mode' END AS step, state
+    FROM jobs
+    WHERE book_id = %(book_id)s AND version = %(version)s
+      AND type IN ('book-processing', 'book-context-extraction', 'book-completion')
+"""
+
+_ATTEMPTS = """
+    SELECT count(*) FILTER (WHERE state = 'processing') AS running,
+           coalesce(max(attempts) FILTER (WHERE state = 'retrying'), 0) AS attempt,
+           min(next_attempt_at) FILTER (WHERE state = 'retrying') AS next_attempt_at
+    FROM jobs WHERE book_id = %(book_id)s AND version = %(version)s
+"""
+
+_UPDATE_BOOK = """
+    UPDATE processing_status SET
+        status = %(status)s, phase = %(phase)s, progress = greatest(progress, %(percent)s),
+        attempt = %(attempt)s, next_attempt_at = %(next_attempt_at)s, error = %(error)s,
+        started_at = coalesce(started_at, %(now)s),
+        completed_at = CASE WHEN %(status)s IN ('completed', 'failed') THEN coalesce(completed_at, %(now)s) END,
+        updated_at = %(now)s, revision = nextval('revisions')
+    WHERE entity_type = 'book' AND entity_id = %(book_id)s
+"""
+
+# Half of a chapter's progress is its metadata, half its vectors. What failed stays failed.
+_UPDATE_CHAPTERS = """
+    UPDATE processing_status s SET
+        status = CASE WHEN s.status = 'failed' THEN 'failed'
+                      WHEN c.metadata IS NOT NULL AND c.embedding_timestamp IS NOT NULL THEN 'completed'
+                      ELSE %(status)s END,
+        phase = CASE WHEN c.metadata IS NULL THEN 'metadata'
+                     WHEN c.embedding_timestamp IS NULL THEN 'embedding' ELSE 'completed' END,
+        progress = greatest(s.progress, CASE WHEN c.metadata IS NULL THEN 0 ELSE 50 END
+                                        + CASE WHEN c.embedding_timestamp IS NULL THEN 0 ELSE 50 END),
+        error = %(error)s, attempt = %(attempt)s, next_attempt_at = %(next_attempt_at)s,
+        started_at = coalesce(s.started_at, %(now)s),
+        completed_at = CASE WHEN c.metadata IS NOT NULL AND c.embedding_timestamp IS NOT NULL
+                                 OR %(status)s = 'failed' THEN coalesce(s.completed_at, %(now)s) END,
+        updated_at = %(now)s, revision = nextval('revisions')
+    FROM recent_chapters c
+    WHERE s.entity_type = 'chapter' AND s.entity_id = c.chapter_id AND s.entity_id = ANY(%(chapter_ids)s)
+      AND s.status <> 'failed'
+"""
+
+
+def refresh_chapters(
+    connection: Connection,
+    chapter_ids: Sequence[UUID],
+    now: datetime,
+    status: JobState = JobState.PROCESSING,
+    *,
+    error: dict[str, Any] | None = None,
+    attempt: int = 0,
+    next_attempt_at: datetime | None = None,
+) -> None:
+    """Brings the chapters' rows up to date; `status` is for those that are not complete."""
+    if chapter_ids:
+        connection.execute(
+            _UPDATE_CHAPTERS,
+            {
+                "chapter_ids": list(chapter_ids),
+                "status": status,
+                "error": Jsonb(error) if error else None,
+                "attempt": attempt,
+                "next_attempt_at": next_attempt_at,
+                "now": now,
+            },
+        )
+
+
+def lock_book(connection: Connection, job: Job) -> bool:
+    """Waits for the book's status row; False if the job's version is no longer the one it tells of."""
+    row = connection.execute(_LOCK_BOOK, {"book_id": job.book_id}).fetchone()
+    return row is not None and row["version"] == job.version
+
+
+def refresh_book(
+    connection: Connection, job: Job, now: datetime, tolerated: float, error: dict[str, Any] | None = None
+) -> list[Job]:
+    """Counts anew (the book's row must be locked), stores what follows, and returns the jobs that are due."""
+    snapshot = _snapshot(connection, job)
+    measured = progress.measure(snapshot, tolerated)
+    connection.execute(
+        _UPDATE_BOOK,
+        {
+            "book_id": job.book_id,
+            "status": measured.status,
+            "phase": measured.phase,
+            "percent": measured.percent,
+            "attempt": snapshot.attempt,
+            "next_attempt_at": snapshot.next_attempt_at,
+            "error": Jsonb(error) if error else None,
+            "now": now,
+        },
+    )
+    return progress.due_jobs(snapshot, tolerated)
+
+
+def _snapshot(connection: Connection, job: Job) -> Snapshot:
+    where = {"book_id": job.book_id, "version": job.version}
+    counts = connection.execute(_COUNT, where).fetchone()
+    attempts = connection.execute(_ATTEMPTS, where).fetchone()
+    steps = {r["step"]: JobState(r["state"]) for r in connection.execute(_STEPS, where)}
+    assert counts is not None and attempts is not None
+    return Snapshot(book_id=job.book_id, version=job.version, steps=steps, **counts, **attempts)

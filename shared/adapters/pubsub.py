@@ -1,0 +1,62 @@
+"""Publishing to Google Cloud Pub/Sub, or to its emulator where PUBSUB_EMULATOR_HOST says so."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from shared.domain.errors import Unavailable
+from shared.ports import Message
+
+if TYPE_CHECKING:
+    from google.cloud import pubsub_v1
+
+# A caller of the API waits for this: better to say that the message waits, than to let them wait.
+_PUBLISH_SECONDS = 10.0
+
+
+class PubSubPublisher:
+    """The client is made at first use: the server forks after import."""
+
+    def __init__(self, project: str) -> None:
+        self._project = project
+        self._lock = threading.Lock()
+        self._client: pubsub_v1.PublisherClient | None = None
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        from google.api_core.exceptions import GoogleAPICallError, RetryError
+
+        try:
+            futures = [self._send(m) for m in messages]
+            for future in futures:
+                future.result(timeout=_PUBLISH_SECONDS)
+        except (GoogleAPICallError, RetryError, TimeoutError) as error:
+            raise Unavailable(f"Pub/Sub: {type(error).__name__}: {error}") from error
+
+    def _send(self, message: Message) -> "pubsub_v1.publisher.futures.Future":
+        client = self._publisher()
+        topic = client.topic_path(self._project, message.topic)
+        return client.publish(
+            topic,
+            json.dumps(message.data).encode(),
+            timeout=_PUBLISH_SECONDS,
+            retry=_retry(),
+            **message.attributes,
+        )
+
+    def _publisher(self) -> "pubsub_v1.PublisherClient":
+        from google.cloud import pubsub_v1
+
+        with self._lock:
+            if self._client is None:
+                self._client = pubsub_v1.PublisherClient()
+            return self._client
+
+
+def _retry() -> object:
+    from google.api_core import exceptions, retry
+
+    passing = retry.if_exception_type(exceptions.ServiceUnavailable, exceptions.Aborted)
+    return retry.Retry(predicate=passing, initial=0.1, maximum=2.0, timeout=_PUBLISH_SECONDS)

@@ -1,0 +1,281 @@
+"""The one place where parts are put together, each made at first use: the server forks after import."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from flask import Request, Response
+
+from shared.adapters.postgres.database import Database
+from shared.config import Config, read_config
+from shared.domain.stages import JobType
+from shared.log import configure_logging
+from shared.ports import (
+    Authenticator,
+    ContextExtractor,
+    Embedder,
+    Publisher,
+    PushVerifier,
+    StatusStore,
+)
+
+if TYPE_CHECKING:
+    from shared.http.push import PushEndpoints
+    from shared.pipeline.outbox import Outbox
+    from shared.pipeline.projector import Projector
+    from shared.pipeline.reconcile import Reconcile
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass
+class App:
+    """The composition root. `parts` replaces ports by name, for the local stack and tests."""
+
+    config: Config
+    parts: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def clock(self) -> Any:
+        return self.parts.get("clock", _now)
+
+    @cached_property
+    def database(self) -> Database:
+        c = self.config
+        if not c.cloud_sql_instance:
+            return Database(c.database_url, c.pool_size)
+        from shared.adapters.postgres.cloud_sql import cloud_sql_connection
+
+        return Database(
+            "", c.pool_size, lambda: cloud_sql_connection(c.cloud_sql_instance, c.database_user, c.database_name)
+        )
+
+    @cached_property
+    def publisher(self) -> Publisher:
+        if "publisher" in self.parts:
+            return self.parts["publisher"]  # type: ignore[no-any-return]
+        from shared.adapters.pubsub import PubSubPublisher
+
+        return PubSubPublisher(self.config.project)
+
+    @cached_property
+    def statuses(self) -> StatusStore:
+        if "statuses" in self.parts:
+            return self.parts["statuses"]  # type: ignore[no-any-return]
+        from shared.adapters.firestore_statuses import FirestoreStatusStore
+
+        return FirestoreStatusStore(self.config.project, self.config.firestore_database)
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        if "embedder" in self.parts:
+            return self.parts["embedder"]  # type: ignore[no-any-return]
+        c = self.config
+        if c.models == "vertex":
+            from shared.adapters.vertex_embedder import VertexEmbedder
+
+            return VertexEmbedder(c.project, c.location, c.embedding_model)
+        if c.models == "fake":
+            from shared.adapters.fake_models import FakeEmbedder
+
+            return FakeEmbedder()
+        from shared.adapters.local_embedder import LocalEmbedder
+
+        return LocalEmbedder()
+
+    @cached_property
+    def extractor(self) -> ContextExtractor:
+        if "extractor" in self.parts:
+            return self.parts["extractor"]  # type: ignore[no-any-return]
+        c = self.config
+        if c.models == "vertex":
+            from shared.adapters.vertex_context import VertexContextExtractor
+
+            return VertexContextExtractor(c.project, c.location, c.context_model)
+        if c.models == "fake":
+            from shared.adapters.fake_models import FakeContextExtractor
+
+            return FakeContextExtractor()
+        from shared.adapters.local_context import LocalContextExtractor
+
+        return LocalContextExtractor()
+
+    @cached_property
+    def authenticator(self) -> Authenticator:
+        if "authenticator" in self.parts:
+            return self.parts["authenticator"]  # type: ignore[no-any-return]
+        if self.config.auth == "local":
+            from shared.adapters.local_auth import LocalAuthenticator
+
+            return LocalAuthenticator(self.config.local_user)
+        from shared.adapters.firebase_auth import FirebaseAuthenticator
+
+        return FirebaseAuthenticator(self.config.project)
+
+    @cached_property
+    def push_verifier(self) -> PushVerifier:
+        if self.config.auth == "local":
+            from shared.adapters.local_auth import LocalPushVerifier
+
+            return LocalPushVerifier()
+        from shared.adapters.push_auth import OidcPushVerifier
+
+        return OidcPushVerifier(self.config.push_audience, self.config.push_service_account)
+
+    @cached_property
+    def store(self) -> Any:
+        from shared.adapters.postgres.jobs import PostgresJobStore
+
+        return PostgresJobStore(self.database, self.config.failed_chapters_tolerated)
+
+    @cached_property
+    def projections(self) -> Any:
+        from shared.adapters.postgres.projections import PostgresProjections
+
+        return PostgresProjections(self.database, self.clock)
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        from shared.pipeline.outbox import Outbox
+
+        return Outbox(store=self.store, publisher=self.publisher, clock=self.clock)
+
+    @cached_property
+    def projector(self) -> Projector:
+        from shared.pipeline.projector import Projector
+
+        return Projector(projections=self.projections, statuses=self.statuses, clock=self.clock)
+
+    @cached_property
+    def reconcile(self) -> Reconcile:
+        from shared.pipeline.reconcile import Reconcile
+
+        return Reconcile(
+            store=self.store,
+            projections=self.projections,
+            outbox=self.outbox,
+            projector=self.projector,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def push(self) -> PushEndpoints:
+        from shared.http.push import PushEndpoints
+        from shared.pipeline.record_dead_letter import RecordDeadLetter
+        from shared.pipeline.runner import Runner
+
+        ports = {"store": self.store, "outbox": self.outbox, "projector": self.projector, "clock": self.clock}
+        return PushEndpoints(
+            verifier=self.push_verifier,
+            runner=Runner(**ports, stages=self._stages(), random=self.parts.get("random", random.random)),
+            dead_letters=RecordDeadLetter(**ports),
+            store=self.store,
+            clock=self.clock,
+        )
+
+    def _stages(self) -> Any:
+        from shared.adapters.postgres.library import PostgresLibrary, PostgresVectorCache
+        from shared.pipeline.complete_book import complete_book
+        from shared.pipeline.embed_chapters import EmbedChapters
+        from shared.pipeline.extract_context import ExtractContext
+        from shared.pipeline.process_book import ProcessBook
+        from shared.pipeline.process_chapter import ProcessChapter
+
+        library, cache = PostgresLibrary(self.database), PostgresVectorCache(self.database)
+        embedder, extractor = self.embedder, self.extractor
+        return {
+            JobType.BOOK_PROCESSING: ProcessBook(library=library, embedder=embedder, extractor=extractor),
+            JobType.CONTEXT_EXTRACTION: ExtractContext(library=library, extractor=extractor),
+            JobType.CHAPTER_PROCESSING: ProcessChapter(library=library, extractor=extractor),
+            JobType.EMBEDDING_GENERATION: EmbedChapters(library=library, cache=cache, embedder=embedder),
+            JobType.BOOK_COMPLETION: complete_book,
+        }
+
+    @cached_property
+    def api(self) -> Any:
+        from shared.adapters.postgres.catalogue import PostgresCatalogue
+        from shared.adapters.postgres.imports import PostgresImports
+        from shared.http.api import ApiParts, create_api
+        from shared.pipeline.import_book import ImportBook
+        from shared.pipeline.search import Search
+
+        catalogue = PostgresCatalogue(self.database)
+        import_book = ImportBook(
+            imports=PostgresImports(self.database),
+            outbox=self.outbox,
+            projector=self.projector,
+            clock=self.clock,
+            new_id=self.parts.get("new_id", uuid4),
+        )
+        search = Search(index=catalogue, embedder=self.embedder, text_weight=self.config.search_text_weight)
+        return create_api(
+            ApiParts(
+                authenticator=self.authenticator,
+                catalogue=catalogue,
+                import_book=import_book,
+                search=search,
+                max_body_bytes=self.config.max_body_bytes,
+            )
+        )
+
+    def close(self) -> None:
+        if "database" in self.__dict__:
+            self.database.close()
+
+
+_lock = threading.Lock()
+_app: App | None = None
+
+
+def app() -> App:
+    """This process's App, made from the environment at the first request. Raises ConfigError."""
+    global _app
+    with _lock:
+        if _app is None:
+            config = read_config()
+            configure_logging(config.log_level)
+            _app = App(config)
+        return _app
+
+
+def install(replacement: App | None) -> None:
+    """Makes the functions of this process use this App: for the local stack and tests."""
+    global _app
+    with _lock:
+        _app = replacement
+
+
+def serve_api(request: Request) -> Response:
+    """Answers a request to the API."""
+    return Response.from_app(app().api, request.environ)
+
+
+def serve_push(request: Request, job_type: JobType) -> Response:
+    """Answers a push request of a stage's subscription."""
+    if job_type is JobType.DEAD_LETTER:
+        return app().push.dead_letter(request)
+    return app().push.stage(request, job_type)
+
+
+def serve_reconcile(request: Request) -> dict[str, int] | Response:
+    """Answers Cloud Scheduler."""
+    from shared.domain.errors import Unavailable
+    from shared.domain.identity import Unauthenticated
+    from shared.http.problems import problem
+
+    try:
+        app().push_verifier.verify(request.headers.get("Authorization"))
+        return asdict(app().reconcile())
+    except Unauthenticated as error:
+        return problem(401, str(error), {"WWW-Authenticate": "Bearer"})
+    except Unavailable:
+        return problem(503, "a service that this needs is down; the next run tries again")

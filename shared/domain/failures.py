@@ -1,0 +1,41 @@
+"""What is kept of an error: enough to find its cause, and a fingerprint that groups its like."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import traceback
+from dataclasses import asdict, dataclass
+from pathlib import PurePath
+from typing import Any
+
+_VARYING = re.compile(r"0x[0-9a-f]+|[0-9a-f]{8}-[0-9a-f-]{27}|\d+", re.IGNORECASE)
+_MAX_TRACEBACK = 20_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """`fingerprint` is the same for errors that differ only in ids, numbers or line numbers."""
+
+    error_class: str
+    message: str
+    traceback: str
+    fingerprint: str
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What users see: no traceback."""
+        return {k: v for k, v in asdict(self).items() if k != "traceback"}
+
+
+def describe(error: BaseException) -> Failure:
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [f"{PurePath(f.filename).name}:{f.name}" for f in frames]
+    name = type(error).__name__
+    digest = "\n".join([name, _VARYING.sub("#", str(error)), *places])
+    return Failure(
+        error_class=name,
+        message=str(error) or name,
+        traceback="".join(traceback.format_exception(error))[-_MAX_TRACEBACK:],
+        fingerprint=hashlib.sha256(digest.encode()).hexdigest()[:16],
+    )

@@ -1,0 +1,62 @@
+"""The values that models take and give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+Vector = list[float]
+"""Unit length; `EmbeddingModel.dimensions` numbers."""
+
+
+class EmbeddingTask(StrEnum):
+    DOCUMENT = "document"
+    QUERY = "query"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingModel:
+    """What a caller must know to fill one request. `version` changes when the vectors would."""
+
+    name: str
+    version: str
+    dimensions: int
+    max_texts: int
+    max_request_tokens: int
+    max_text_tokens: int
+    tokens_per_word: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mention:
+    """A name and how often it stands in the text."""
+
+    name: str
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChapterMetadata:
+    """What is known of one chapter.
+
+    `evidence` is JSON that the extractor leaves for its own `full` step; no one else reads it.
+    """
+
+    summary: str
+    characters: tuple[Mention, ...] = ()
+    places: tuple[Mention, ...] = ()
+    themes: tuple[str, ...] = ()
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BookContext:
+    """What is known of a whole book. `genre` is a guess, or None."""
+
+    summary: str
+    characters: tuple[Mention, ...] = ()
+    places: tuple[Mention, ...] = ()
+    themes: tuple[str, ...] = ()
+    genre: str | None = None

@@ -1,0 +1,82 @@
+"""What a stage found out: plain values that the store writes in the transaction that ends the job."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from shared.domain.chapters import SplitMethod
+from shared.domain.chunks import Chunk
+from shared.domain.errors import Rejected
+from shared.domain.jobs import Job
+from shared.domain.model import BookContext, ChapterMetadata, EmbeddingModel, Vector
+
+
+def content_hash(text: str) -> bytes:
+    """SHA-256 of the UTF-8 text."""
+    return hashlib.sha256(text.encode()).digest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewChapter:
+    """A chapter of a new version. `same_as` is an earlier version's chapter with the same content."""
+
+    chapter_id: UUID
+    number: int
+    title: str
+    content: str
+    content_hash: bytes
+    start: int
+    end: int
+    word_count: int
+    same_as: UUID | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BookSplit:
+    method: SplitMethod
+    front_matter: str
+    back_matter: str
+    chapters: Sequence[NewChapter]
+    jobs: Sequence[Job]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContextExtracted:
+    mode: str
+    model: str
+    context: BookContext
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChapterProcessed:
+    chapter_id: UUID
+    model: str
+    metadata: ChapterMetadata
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddedChapter:
+    """`vector` is of the whole chapter; those of the chunks are in the cache, by content hash."""
+
+    chapter_id: UUID
+    chunks: Sequence[Chunk]
+    hashes: Sequence[bytes]
+    vector: Vector
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChaptersEmbedded:
+    model: EmbeddingModel
+    chapters: Sequence[EmbeddedChapter]
+    rejected: Mapping[UUID, Rejected] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BookCompleted:
+    """Readers switch to this version."""
+
+
+Result = BookSplit | ContextExtracted | ChapterProcessed | ChaptersEmbedded | BookCompleted

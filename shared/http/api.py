@@ -1,0 +1,236 @@
+"""The API for apps: routed and described by flask-openapi3."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import structlog
+from flask import Response, g, jsonify, request
+from flask_openapi3 import Info, OpenAPI
+from pydantic import BaseModel
+from werkzeug.exceptions import HTTPException
+
+from shared.domain.errors import Unavailable
+from shared.domain.identity import Caller, Unauthenticated
+from shared.domain.imports import ImportRequest, KeyReused, UnknownBook
+from shared.domain.ranking import Hit
+from shared.http import schemas as s
+from shared.http.problems import Problem, invalid, problem
+from shared.pipeline.import_book import ImportBook
+from shared.pipeline.search import Search
+from shared.ports import Authenticator, Catalogue
+
+log = structlog.get_logger()
+
+_PROBLEM = {"content": {"application/problem+json": {"schema": Problem.model_json_schema()}}}
+_RETRY_SECONDS = "5"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiParts:
+    """What the API works with."""
+
+    authenticator: Authenticator
+    catalogue: Catalogue
+    import_book: ImportBook
+    search: Search
+    max_body_bytes: int
+
+
+def create_api(parts: ApiParts) -> OpenAPI:
+    app = OpenAPI(
+        __name__,
+        info=Info(title="Bindery", version="1", description="Turns a manuscript into a book that software can use."),
+        security_schemes={"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "Firebase ID token"}},
+        validation_error_callback=invalid,
+        doc_ui=False,
+    )
+    app.config["MAX_CONTENT_LENGTH"] = parts.max_body_bytes
+    _guard(app, parts)
+    _errors(app, parts)
+    _add_imports(app, parts)
+    _add_books(app, parts)
+    _add_search(app, parts)
+    app.add_url_rule("/api/openapi.json", "openapi", lambda: jsonify(app.api_doc))
+    return app
+
+
+def _guard(app: OpenAPI, parts: ApiParts) -> None:
+    @app.before_request
+    def authenticate() -> None:
+        g.caller = parts.authenticator.authenticate(request.headers.get("Authorization"))
+
+    @app.before_request
+    def refuse_large_bodies() -> Response | None:
+        if request.content_length is not None and request.content_length > parts.max_body_bytes:
+            return problem(413, f"the body is larger than {parts.max_body_bytes} bytes; split the manuscript")
+        return None
+
+    @app.after_request
+    def secure(response: Response) -> Response:
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+
+def _errors(app: OpenAPI, parts: ApiParts) -> None:
+    @app.errorhandler(Unauthenticated)
+    def unauthenticated(error: Unauthenticated) -> Response:
+        return problem(401, str(error), {"WWW-Authenticate": "Bearer"})
+
+    @app.errorhandler(Unavailable)
+    def unavailable(error: Unavailable) -> Response:
+        log.warning("api.unavailable", error=str(error))
+        return problem(
+            503, "a service that this needs is down; try again soon", {"Retry-After": _RETRY_SECONDS}
+        )
+
+    @app.errorhandler(UnknownBook)
+    def unknown(error: UnknownBook) -> Response:
+        return problem(404, "there is no such book")
+
+    @app.errorhandler(KeyReused)
+    def key_reused(error: KeyReused) -> Response:
+        return problem(422, f"{error}; send a new key with a new request")
+
+    @app.errorhandler(HTTPException)
+    def http_error(error: HTTPException) -> Any:
+        if error.response is not None:
+            return error.response
+        allow = dict(error.get_headers()).get("Allow")
+        return problem(error.code or 500, error.description or "", {"Allow": allow} if allow else None)
+
+    @app.errorhandler(Exception)
+    def unexpected(error: Exception) -> Response:
+        log.exception("api.unexpected", path=request.path)
+        return problem(500, "something unexpected went wrong; it is in the logs")
+
+
+def _caller() -> Caller:
+    caller: Caller = g.caller
+    return caller
+
+
+def _reply(model: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(model.model_dump_json(), status, headers, mimetype="application/json")
+
+
+def _described(model: type[BaseModel], *problems: int, status: int = 200) -> Any:
+    codes: dict[Any, Any] = {str(status): model}
+    for code in (401, 422, 503, *problems):
+        codes[str(code)] = {"description": problem_title(code), **_PROBLEM}
+    return {"responses": codes, "security": [{"bearer": []}]}
+
+
+def problem_title(status: int) -> str:
+    from http import HTTPStatus
+
+    return HTTPStatus(status).phrase
+
+
+def _add_imports(app: OpenAPI, parts: ApiParts) -> None:
+    def check_json() -> Response | None:
+        if not request.is_json:
+            return problem(415, "send the manuscript as JSON, with Content-Type: application/json")
+        if not isinstance(request.get_json(silent=True), dict):
+            return problem(400, "the body is not a JSON object")
+        return None
+
+    @app.before_request
+    def check_import() -> Response | None:
+        return check_json() if request.endpoint == "import_book" and request.method == "POST" else None
+
+    @app.post(
+        "/api/books/import",
+        summary="Import a manuscript",
+        **_described(s.ImportReply, 400, 404, 413, 415, status=202),
+    )
+    def import_book(header: s.ImportHeaders, body: s.ImportBody) -> Response:
+        imported, published = parts.import_book(
+            ImportRequest(
+                owner_uid=_caller().uid,
+                title=body.title,
+                content=body.content,
+                google_doc_id=body.google_doc_id,
+                book_id=body.book_id,
+                force=body.force,
+                idempotency_key=header.idempotency_key,
+            )
+        )
+        reply = s.ImportReply(
+            book_id=imported.book_id,
+            job_id=imported.job.job_id,
+            status=s.JobState.PROCESSING if imported.status is s.JobState.PENDING else imported.status,
+            progress=imported.progress,
+            version=imported.version,
+            published=published,
+        )
+        return _reply(reply, 202, {"Location": f"/api/books/{imported.book_id}/status"})
+
+
+def _add_books(app: OpenAPI, parts: ApiParts) -> None:
+    catalogue = parts.catalogue
+
+    @app.get("/api/books", summary="Your books, the newest first", **_described(s.BooksReply))
+    def books(query: s.BooksQuery) -> Response:
+        rows = catalogue.books(_caller().uid, query.after, query.limit + 1)
+        page = [s.BookEntry.model_validate(dict(r)) for r in rows[: query.limit]]
+        more = len(rows) > query.limit
+        return _reply(s.BooksReply(books=page, next=page[-1].book_id if more else None))
+
+    @app.get("/api/books/<book_id>", summary="A book and what is known of it", **_described(s.BookReply, 404))
+    def book(path: s.BookPath) -> Response:
+        status, readable = _book(catalogue, path.book_id)
+        context = catalogue.context(path.book_id, readable["version"])
+        entry = {**status, "title": readable["title"], "split_method": readable["split_method"]}
+        known = {**context["context"], "mode": context["mode"], "model": context["model"]} if context else None
+        return _reply(s.BookReply.model_validate({**entry, "context": known}))
+
+    @app.get("/api/books/<book_id>/status", summary="How far a book is", **_described(s.StatusReply, 404))
+    def book_status(path: s.BookPath) -> Response:
+        row = catalogue.status(_caller().uid, path.book_id)
+        if row is None:
+            raise UnknownBook
+        counts = {name: row[name] for name in s.ChapterCounts.model_fields}
+        return _reply(s.StatusReply.model_validate({**row, "book_id": path.book_id, "chapters": counts}))
+
+    @app.get("/api/books/<book_id>/chapters", summary="A book's chapters", **_described(s.ChaptersReply, 404))
+    def chapters(path: s.BookPath) -> Response:
+        _, readable = _book(catalogue, path.book_id)
+        rows = catalogue.chapters(path.book_id, readable["version"])
+        entries = [s.ChapterEntry.model_validate({**r, "number": r["chapter_number"]}) for r in rows]
+        return _reply(s.ChaptersReply(book_id=path.book_id, version=readable["version"], chapters=entries))
+
+    @app.get("/api/jobs/<job_id>", summary="A job", **_described(s.JobReply, 404))
+    def job(path: s.JobPath) -> Response:
+        row = catalogue.job(_caller().uid, path.job_id)
+        if row is None:
+            return problem(404, "there is no such job")
+        done = 100 if row["state"] == s.JobState.COMPLETED else 0
+        return _reply(s.JobReply.model_validate({**row, "id": row["job_id"], "progress": done}))
+
+
+def _book(catalogue: Catalogue, book_id: UUID) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    uid = _caller().uid
+    status, readable = catalogue.status(uid, book_id), catalogue.readable(uid, book_id)
+    if status is None or readable is None:
+        raise UnknownBook
+    return status, readable
+
+
+def _add_search(app: OpenAPI, parts: ApiParts) -> None:
+    @app.get("/api/search", summary="Find passages by meaning and words", **_described(s.SearchReply, 404))
+    def search(query: s.SearchQuery) -> Response:
+        uid = _caller().uid
+        if query.book_id and parts.catalogue.status(uid, query.book_id) is None:
+            raise UnknownBook
+        hits = parts.search(uid, query.q, query.book_id, query.k)
+        return _reply(s.SearchReply(query=query.q, results=[_passage(h) for h in hits]))
+
+
+def _passage(hit: Hit) -> s.Passage:
+    fields = {name: getattr(hit.candidate, name) for name in s.Passage.model_fields if name != "score"}
+    return s.Passage(score=round(hit.score, 4), **fields)

@@ -1,0 +1,49 @@
+"""Takes a manuscript in: writes it, shows it, and sends the first message."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+
+from shared.domain.errors import Unavailable
+from shared.domain.imports import Imported, ImportRequest
+from shared.domain.jobs import book_id_for
+from shared.pipeline.outbox import Outbox
+from shared.pipeline.projector import Projector
+from shared.ports import Clock, Imports
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportBook:
+    imports: Imports
+    outbox: Outbox
+    projector: Projector
+    clock: Clock
+    new_id: Callable[[], UUID]
+
+    def __call__(self, request: ImportRequest) -> tuple[Imported, bool]:
+        """What the import came to, and whether its message was sent; if it wasn't, `reconcile` will send it.
+
+        Raises UnknownBook, KeyReused, and Unavailable if nothing was written.
+        """
+        imported = self.imports.add(request, self._book_id(request), self.clock())
+        if not imported.is_new:
+            return imported, True
+        log.info("book.imported", book_id=str(imported.book_id), version=imported.version)
+        self.projector.project(imported.job)
+        try:
+            self.outbox.publish([imported.job])
+        except Unavailable as error:
+            log.warning("publish.unavailable", job_id=imported.job.job_id, error=str(error))
+            return imported, False
+        return imported, True
+
+    def _book_id(self, request: ImportRequest) -> UUID:
+        if request.google_doc_id:
+            return book_id_for(request.owner_uid, f"google-doc/{request.google_doc_id}")
+        return self.new_id()

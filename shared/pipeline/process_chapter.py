@@ -1,0 +1,23 @@
+"""Extracts one chapter's metadata."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.domain.jobs import Job
+from shared.domain.results import ChapterProcessed
+from shared.ports import ContextExtractor, Library
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessChapter:
+    library: Library
+    extractor: ContextExtractor
+
+    def __call__(self, job: Job) -> ChapterProcessed:
+        (chapter,) = self.library.chapters(job.chapter_ids)
+        return ChapterProcessed(
+            chapter_id=chapter.chapter_id,
+            model=self.extractor.model,
+            metadata=self.extractor.chapter(chapter.title, chapter.content),
+        )

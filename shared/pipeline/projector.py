@@ -1,0 +1,96 @@
+"""PostgreSQL to live documents. A book's document is written about once a second while work goes on, and the
+last state always arrives: a change of phase or status is never held back, what is held back is written by a
+timer, and `reconcile` finds what a dead process left behind.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import structlog
+
+from shared.domain.errors import Unavailable
+from shared.domain.jobs import Job
+from shared.domain.stages import JobType
+from shared.ports import Clock, Document, Projections, StatusStore
+
+log = structlog.get_logger()
+
+MIN_SECONDS = 1.0
+
+Defer = Callable[[float, Callable[[], None]], None]
+"""Calls back after some seconds, on a thread of its own."""
+
+
+def defer_on_timer(seconds: float, callback: Callable[[], None]) -> None:
+    timer = threading.Timer(seconds, callback)
+    timer.daemon = True
+    timer.start()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Projector:
+    projections: Projections
+    statuses: StatusStore
+    clock: Clock
+    defer: Defer = defer_on_timer
+    _waiting: set[UUID] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _closed: threading.Event = field(default_factory=threading.Event)
+
+    def project(self, job: Job) -> None:
+        """Shows what the job changed. A live document that can't be written now is left to `reconcile`."""
+        try:
+            if job.type is JobType.BOOK_PROCESSING:
+                self.project_book(job.book_id)
+                self.statuses.put(self.projections.of_job(job))
+                return
+            documents = self.projections.of_job(job)
+            if self.projections.claim_book(job.book_id, self.clock(), MIN_SECONDS):
+                documents += self._book(job.book_id)
+            else:
+                self._later(job.book_id)
+            self.statuses.put(documents)
+        except Unavailable as error:
+            log.warning("project.unavailable", job_id=job.job_id, error=str(error))
+
+    def project_book(self, book_id: UUID) -> None:
+        """Writes the book's document and those of all its chapters, now. Raises Unavailable."""
+        documents = self.projections.of_book(book_id, chapters=True)
+        self.statuses.put(documents)
+        if documents:
+            self.projections.settled(book_id, documents[0].revision)
+
+    def _book(self, book_id: UUID) -> list[Document]:
+        documents = self.projections.of_book(book_id)
+        if documents:
+            self.projections.settled(book_id, documents[0].revision)
+        return documents
+
+    def close(self) -> None:
+        """Nothing is written after this."""
+        with self._lock:
+            self._closed.set()
+
+    def _later(self, book_id: UUID) -> None:
+        with self._lock:
+            if book_id in self._waiting:
+                return
+            self._waiting.add(book_id)
+        self.defer(MIN_SECONDS, lambda: self._catch_up(book_id))
+
+    def _catch_up(self, book_id: UUID) -> None:
+        with self._lock:
+            self._waiting.discard(book_id)
+        if self._closed.is_set():
+            return
+        try:
+            if self.projections.claim_book(book_id, self.clock(), MIN_SECONDS):
+                self.statuses.put(self._book(book_id))
+            else:
+                self._later(book_id)
+        except Unavailable as error:
+            log.warning("project.unavailable", book_id=str(book_id), error=str(error))

@@ -1,0 +1,45 @@
+"""Keeps what the broker gave up on, so that nothing is lost without a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from shared.domain.failures import describe
+from shared.pipeline.outbox import Outbox
+from shared.pipeline.projector import Projector
+from shared.ports import Clock, JobStore
+
+log = structlog.get_logger()
+
+
+class DeliveriesExhausted(Exception):
+    """The broker delivered a message as often as it may, and no function answered for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordDeadLetter:
+    store: JobStore
+    outbox: Outbox
+    projector: Projector
+    clock: Clock
+
+    def __call__(self, data: Mapping[str, Any], attributes: Mapping[str, str], message_id: str) -> None:
+        """Ends the job that the message names. Raises Unavailable."""
+        if attributes.get("recorded") == "true":
+            return
+        source = attributes.get("CloudPubSubDeadLetterSourceSubscription", "unknown subscription")
+        deliveries = attributes.get("CloudPubSubDeadLetterSourceDeliveryCount", "?")
+        failure = describe(DeliveriesExhausted(f"{source}: no answer after {deliveries} deliveries"))
+        job_id = data.get("job_id")
+        if not isinstance(job_id, str):
+            self.store.record_unreadable(source, data, failure, message_id, self.clock())
+            return
+        log.error("dead_letter.recorded", job_id=job_id, source=source)
+        buried = self.store.bury(job_id, failure, message_id, self.clock())
+        if buried:
+            self.projector.project(buried.job)
+            self.outbox.publish(buried.due)

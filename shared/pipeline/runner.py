@@ -1,0 +1,120 @@
+"""One message through one stage: claim, work, commit, project, publish, acknowledge.
+
+A crash anywhere repeats the stage and changes nothing twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+
+import structlog
+
+from shared.domain.errors import Rejected, Unavailable
+from shared.domain.failures import describe
+from shared.domain.jobs import Job
+from shared.domain.results import Result
+from shared.domain.stages import JobType, backoff_seconds
+from shared.pipeline.outbox import Outbox
+from shared.pipeline.projector import Projector
+from shared.ports import Claim, ClaimState, Clock, JobStore, LeaseLost
+
+log = structlog.get_logger()
+
+StageFunction = Callable[[Job], Result]
+
+
+class Outcome(Enum):
+    """What to tell the broker."""
+
+    ACKNOWLEDGE = "acknowledge"
+    REDELIVER = "redeliver"
+
+
+class Abandoned(Exception):
+    """The attempts before this one ended without a word: the process died, or its lease ran out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runner:
+    """Runs stages. `random` gives numbers in [0, 1)."""
+
+    store: JobStore
+    outbox: Outbox
+    projector: Projector
+    stages: Mapping[JobType, StageFunction]
+    clock: Clock
+    random: Callable[[], float]
+
+    def run(self, job_id: str) -> Outcome:
+        """Takes a delivery of this job's message. Raises only if even the claim could not be made."""
+        claim = self.store.claim(job_id, self.clock())
+        with structlog.contextvars.bound_contextvars(job_id=job_id, attempt=claim.attempt):
+            log.info("stage.claim", state=claim.state)
+            match claim.state:
+                case ClaimState.BUSY:
+                    return Outcome.REDELIVER
+                case ClaimState.STALE:
+                    return Outcome.ACKNOWLEDGE
+                case ClaimState.DONE:
+                    return self._publish(self.store.children(job_id))
+                case ClaimState.CLAIMED:
+                    return self._attempt(claim)
+
+    def _attempt(self, claim: Claim) -> Outcome:
+        job = claim.job
+        assert job is not None
+        if claim.exhausted:
+            return self._fail(claim, job, Abandoned(f"all {job.stage.attempts} attempts were abandoned"))
+        self.projector.project(job)
+        try:
+            result = self.stages[job.type](job)
+            due = self.store.commit(claim, result, self.clock())
+        except LeaseLost:
+            log.warning("stage.lease_lost")
+            return Outcome.REDELIVER
+        except Rejected as error:
+            return self._fail(claim, job, error)
+        except Exception as error:
+            return self._retry(claim, job, error)
+        log.info("stage.done", due=len(due))
+        self.projector.project(job)
+        return self._publish(due)
+
+    def _retry(self, claim: Claim, job: Job, error: Exception) -> Outcome:
+        if claim.attempt >= job.stage.attempts:
+            return self._fail(claim, job, error)
+        asked = error.retry_after if isinstance(error, Unavailable) else None
+        seconds = backoff_seconds(job.stage, claim.attempt, self.random(), asked)
+        now = self.clock()
+        failure = describe(error)
+        log.warning("stage.retry", error_class=failure.error_class, fingerprint=failure.fingerprint, seconds=seconds)
+        try:
+            self.store.postpone(claim, failure, now + timedelta(seconds=seconds), now)
+        except LeaseLost:
+            return Outcome.REDELIVER
+        self.projector.project(job)
+        return Outcome.REDELIVER
+
+    def _fail(self, claim: Claim, job: Job, error: Exception) -> Outcome:
+        failure = describe(error)
+        log.error("stage.failed", error_class=failure.error_class, fingerprint=failure.fingerprint)
+        try:
+            due = self.store.fail(claim, failure, self.clock())
+        except LeaseLost:
+            return Outcome.REDELIVER
+        self.projector.project(job)
+        self.outbox.announce_failure(job, failure)
+        return self._publish(due)
+
+    def _publish(self, due: list[Job]) -> Outcome:
+        try:
+            self.outbox.publish(due)
+        except Unavailable as error:
+            # The redelivery finds the job done and publishes these again.
+            log.warning("publish.unavailable", error=str(error), jobs=len(due))
+            return Outcome.REDELIVER
+        return Outcome.ACKNOWLEDGE
+
