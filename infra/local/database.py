@@ -12,13 +12,32 @@ from shared.adapters.postgres.migrations import migrate
 
 MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
 
-# The stack before this one is gone, with its leases, its messages and its live documents.
-_LEFT_BEHIND = """
-    UPDATE jobs SET lease_until = now() - interval '1 second', published_at = '-infinity'
-    WHERE state IN ('pending', 'processing', 'retrying');
-    UPDATE processing_status SET projected_revision = 0, projected_at = NULL, updated_at = '2000-01-01'
-    WHERE entity_type = 'book';
+_END_LEASES = """
+    UPDATE jobs SET lease_until = now() - interval '1 second' WHERE state = 'processing'
 """
+_PUBLISH_AGAIN = """
+    UPDATE jobs SET published_at = '-infinity' WHERE state IN ('pending', 'processing', 'retrying')
+"""
+_PROJECT_AGAIN = """
+    UPDATE processing_status SET projected_revision = 0, projected_at = NULL, updated_at = '2000-01-01'
+    WHERE entity_type = 'book'
+"""
+
+
+def publish_again(dsn: str) -> None:
+    """The broker lost its messages: `reconcile` will send them all."""
+    _execute(dsn, _PUBLISH_AGAIN)
+
+
+def project_again(dsn: str) -> None:
+    """The live documents are gone: `reconcile` will write them all."""
+    _execute(dsn, _PROJECT_AGAIN)
+
+
+def _execute(dsn: str, *statements: str) -> None:
+    with psycopg.connect(dsn) as connection:
+        for statement in statements:
+            connection.execute(statement)
 
 
 def start_database(folder: Path, on_line: OnLine) -> Postgres:
@@ -27,8 +46,8 @@ def start_database(folder: Path, on_line: OnLine) -> Postgres:
     postgres = Postgres(folder, settings=settings, on_line=on_line)
     try:
         migrate(postgres.dsn, MIGRATIONS)
-        with psycopg.connect(postgres.dsn) as connection:
-            connection.execute(_LEFT_BEHIND)
+        # The stack before this one is gone, with its leases, its messages and its live documents.
+        _execute(postgres.dsn, _END_LEASES, _PUBLISH_AGAIN, _PROJECT_AGAIN)
     except BaseException:
         postgres.close()
         raise

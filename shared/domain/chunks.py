@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from array import array
+from dataclasses import dataclass, field
 
-# Longer runs without a space are cut: scripts that do not use spaces, and base64.
-_MAX_RUN = 400
-_RUN_PER_WORD = 8
-_PIECE = re.compile(rf"\S{{1,{_MAX_RUN}}}")
-_SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’»)\]_*]*$")
-_PARAGRAPH = re.compile(r"(?:\r\n?|\n)[^\S\r\n]*(?:\r\n?|\n)")
+# A run without white space that is longer than this is cut: scripts that do not use spaces, and base64.
+MAX_RUN = 2000
+_RUN_PIECE = 400
+# Scripts without spaces have no gaps to count by: in a run this long, 8 characters count as a word.
+_LONG_WORD = 40
+_CHARACTERS_PER_WORD = 8
+_WORD = re.compile(r"\w+")
+_TOKEN = re.compile(r"\S+")
+_CLAUSE = re.compile(r"[^。！？]+[。！？」』”’）]*|[。！？]+")
+_SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’»)\]_*」』]*$")
+_PARAGRAPH = re.compile(r"(?:\r\n?|\n)[^\S\r\n]*(?:\r\n?|\n)|[\u2029\f]")
+_SHORTEST = 0.6
+_CRUMB = 0.25
+_LIMIT = 1.25
+# How much a cut after a word, a sentence, a line that ends a sentence, or a paragraph is worth, in goals of length.
+_WORTH = (0.0, 0.2, 0.3, 0.45)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,81 +36,132 @@ class Chunk:
     word_count: int
 
 
-@dataclass(frozen=True)
-class _Piece:
-    start: int
-    end: int
-    weight: int
-    rank: int  # how good it is to cut after it: 2 paragraph, 1 sentence, 0 neither
+@dataclass(frozen=True, kw_only=True)
+class _Pieces:
+    """What is never cut further, in order: offsets, words, and how good it is to cut after each (see `_WORTH`)."""
+
+    starts: array[int] = field(default_factory=lambda: array("q"))
+    ends: array[int] = field(default_factory=lambda: array("q"))
+    words: array[int] = field(default_factory=lambda: array("q"))
+    ranks: array[int] = field(default_factory=lambda: array("b"))
+
+    def add(self, start: int, end: int, words: int, rank: int) -> None:
+        self.starts.append(start)
+        self.ends.append(end)
+        self.words.append(words)
+        self.ranks.append(rank)
 
 
 def count_words(text: str) -> int:
-    """Runs of characters between white space."""
-    return len(text.split())
+    """Runs of letters, digits and underscores; a run of more than 40 counts a word for every 8 characters."""
+    return sum(
+        1 if len(run) <= _LONG_WORD else math.ceil(len(run) / _CHARACTERS_PER_WORD) for run in _WORD.findall(text)
+    )
 
 
 def split_chunks(text: str, *, target_words: int = 200) -> list[Chunk]:
-    """Passages of about `target_words`, at most 1.25 times as many; every visible character is in exactly one.
+    """Passages of about `target_words`, at most 1.25 times as many unless one unbroken run has more.
 
-    A run of more than 400 characters without a space is cut, and counts a word for every 8 characters.
+    Every character that is no white space is in exactly one, in order. A run of more than 2,000 characters
+    without white space is cut. `word_count` is at least 1, even where there is only punctuation.
     """
-    spans = cut(text, target_words)
     return [
-        Chunk(index=i, text=text[a:b], start=a, end=b, word_count=count_words(text[a:b]))
-        for i, (a, b) in enumerate(spans)
+        Chunk(index=i, text=text[a:b], start=a, end=b, word_count=max(1, count_words(text[a:b])))
+        for i, (a, b) in enumerate(cut(text, target_words))
     ]
 
 
 def cut(text: str, target: int) -> list[tuple[int, int]]:
     """Spans `(start, end)` of about `target` words, of even length so that no crumb is left at the end."""
-    pieces = list(_pieces(text))
-    remaining = sum(p.weight for p in pieces)
-    spans, first = [], 0
-    while first < len(pieces):
-        parts = max(1, round(remaining / target))
-        if remaining > parts * target * 1.2:
-            parts += 1
-        last, weight = _best_end(pieces, first, remaining / parts, 1.25 * target, is_final=parts == 1)
-        spans.append((pieces[first].start, pieces[last].end))
-        remaining -= weight
-        first = last + 1
-    return spans
+    if target < 1:
+        raise ValueError("a target is at least one word")
+    pieces = _pieces(text, _LIMIT * target)
+    remaining, first, count = sum(pieces.words), 0, len(pieces.words)
+    ends: list[int] = []
+    while first < count:
+        parts = max(1, math.ceil(remaining / (target * 1.2)), round(remaining / target))
+        end = count if parts == 1 else _best_end(pieces, first, remaining / parts, _LIMIT * target)
+        remaining -= sum(pieces.words[first:end])
+        ends.append(end)
+        first = end
+    starts = [0, *_without_crumb(pieces, ends, target)]
+    return [(pieces.starts[a], pieces.ends[b - 1]) for a, b in zip(starts, starts[1:], strict=False)]
 
 
-def _best_end(
-    pieces: list[_Piece], first: int, goal: float, limit: float, *, is_final: bool
-) -> tuple[int, int]:
-    """The last piece of the span that begins at `first`, and the span's weight."""
-    if is_final:
-        return len(pieces) - 1, sum(p.weight for p in pieces[first:])
-    best, best_score, best_weight, weight = first, -1.0, pieces[first].weight, 0
-    for i in range(first, len(pieces)):
-        weight += pieces[i].weight
-        if weight > min(goal * 1.2, limit) and i > first:
-            break
-        # A better kind of cut is worth a quarter of the goal's length.
-        score = pieces[i].rank * 0.25 - abs(weight - goal) / goal
-        if weight >= goal * 0.6 and score >= best_score or i == first:
-            best, best_score, best_weight = i, score if weight >= goal * 0.6 else -2.0, weight
-        elif weight < goal * 0.6:
-            best, best_score, best_weight = i, -2.0, weight
-    return best, best_weight
+def _best_end(pieces: _Pieces, first: int, goal: float, limit: float) -> int:
+    """One past the last piece of the span that begins at `first`."""
+    best, best_score, words = first + 1, -math.inf, 0
+    for i in range(first, len(pieces.words)):
+        words += pieces.words[i]
+        if words > min(goal * 1.2, limit) and i > first:
+            # A piece too long to join leaves a short span behind it, unless the two fit together.
+            return i + 1 if best_score == -math.inf and words <= limit else best
+        if words < goal * _SHORTEST:
+            best = i + 1
+            continue
+        score = _WORTH[pieces.ranks[i]] - abs(words - goal) / goal
+        if score >= best_score:
+            best, best_score = i + 1, score
+    return best
 
 
-def _pieces(text: str) -> Iterator[_Piece]:
+def _without_crumb(pieces: _Pieces, ends: list[int], target: int) -> list[int]:
+    """Joins or evens out the last two spans if the last is less than a quarter of the target."""
+    if len(ends) < 2:
+        return ends
+    begin, middle, end = ([0, *ends])[-3], ends[-2], ends[-1]
+    tail = sum(pieces.words[middle:end])
+    if tail >= target * _CRUMB:
+        return ends
+    both = tail + sum(pieces.words[begin:middle])
+    if both <= _LIMIT * target:
+        return [*ends[:-2], end]
+    while middle - 1 > begin and tail + pieces.words[middle - 1] <= both / 2:
+        middle -= 1
+        tail += pieces.words[middle]
+    return [*ends[:-2], middle, end]
+
+
+def _pieces(text: str, limit: float) -> _Pieces:
+    pieces = _Pieces()
     previous: re.Match[str] | None = None
-    for match in _PIECE.finditer(text):
+    for match in _TOKEN.finditer(text):
         if previous is not None:
-            yield _piece(text, previous, match.start())
+            _add_token(pieces, previous, _rank(text, previous, match.start()), limit)
         previous = match
     if previous is not None:
-        yield _piece(text, previous, len(text))
+        _add_token(pieces, previous, len(_WORTH) - 1, limit)
+    return pieces
 
 
-def _piece(text: str, match: re.Match[str], next_start: int) -> _Piece:
-    run = match.group()
-    if _PARAGRAPH.search(text, match.end(), next_start):
-        rank = 2
-    else:
-        rank = 1 if _SENTENCE_END.search(run[-8:]) else 0
-    return _Piece(match.start(), match.end(), max(1, len(run) // _RUN_PER_WORD if len(run) > 40 else 1), rank)
+def _rank(text: str, token: re.Match[str], following: int) -> int:
+    gap = text[token.end() : following]
+    if gap != " " and _PARAGRAPH.search(gap):
+        return 3
+    if not _SENTENCE_END.search(text, max(token.start(), token.end() - 8), token.end()):
+        return 0
+    return 2 if "\n" in gap or "\r" in gap else 1
+
+
+def _add_token(pieces: _Pieces, token: re.Match[str], rank: int, limit: float) -> None:
+    run, start = token.group(), token.start()
+    if len(run) <= _LONG_WORD:
+        pieces.add(start, token.end(), 1 if run.isalnum() else max(1, count_words(run)), rank)
+        return
+    spans = [
+        (a, min(a + _RUN_PIECE if clause.end() - clause.start() > MAX_RUN else clause.end(), clause.end()))
+        for clause in _CLAUSE.finditer(run)
+        for a in range(clause.start(), clause.end(), _step(clause))
+    ]
+    for a, b in spans:
+        words = max(1, count_words(run[a:b]))
+        if len(run) > MAX_RUN:
+            # So many words that a chunk of nothing else stays within 2,000 characters.
+            words = max(words, math.ceil((b - a) * limit / MAX_RUN))
+        inner = 1 if _SENTENCE_END.search(run, max(a, b - 8), b) else 0
+        pieces.add(start + a, start + b, words, rank if b == len(run) else inner)
+
+
+def _step(clause: re.Match[str]) -> int:
+    length = clause.end() - clause.start()
+    return _RUN_PIECE if length > MAX_RUN else length

@@ -1,0 +1,82 @@
+"""Pulls from the emulator and POSTs production's push envelope to the functions, with each stage's concurrency.
+
+The emulator's own push does two requests at a time, ever, and does not say which attempt it is.
+"""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import requests
+import structlog
+from google.cloud import pubsub_v1
+from google.cloud.pubsub_v1.subscriber.scheduler import ThreadScheduler
+from google.cloud.pubsub_v1.types import FlowControl
+
+from shared.domain.stages import STAGES, Stage
+
+log = structlog.get_logger()
+
+_ACKNOWLEDGES = (102, 200, 201, 202, 204)  # what production's push takes as such
+
+
+class Relay:
+    """`urls` has the address of each stage's function, by subscription name."""
+
+    def __init__(self, project: str, urls: Mapping[str, str]) -> None:
+        self._urls = urls
+        self._client = pubsub_v1.SubscriberClient()
+        self._project = project
+        self._local = threading.local()
+        self._streams = {s.subscription: self._pull(s) for s in STAGES.values() if s.subscription in urls}
+
+    def reconnect(self) -> None:
+        """Pulls anew: a stream does not outlive the subscription that was made again under its name."""
+        for stage in STAGES.values():
+            if stage.subscription in self._streams:
+                self._streams.pop(stage.subscription).cancel()
+                self._streams[stage.subscription] = self._pull(stage)
+
+    def _pull(self, stage: Stage) -> Any:
+        path = self._client.subscription_path(self._project, stage.subscription)
+        flow = FlowControl(max_messages=stage.concurrency, max_lease_duration=stage.lease_seconds + 60)
+        scheduler = ThreadScheduler(ThreadPoolExecutor(stage.concurrency, thread_name_prefix=stage.subscription))
+        return self._client.subscribe(
+            path, lambda message: self._deliver(stage, message), flow_control=flow, scheduler=scheduler
+        )
+
+    def _deliver(self, stage: Stage, message: Any) -> None:
+        envelope = {
+            "message": {
+                "data": base64.b64encode(message.data).decode(),
+                "attributes": dict(message.attributes),
+                "messageId": message.message_id,
+                "publishTime": message.publish_time.isoformat(),
+            },
+            "subscription": f"projects/{self._project}/subscriptions/{stage.subscription}",
+            "deliveryAttempt": message.delivery_attempt,
+        }
+        try:
+            reply = self._session().post(self._urls[stage.subscription], json=envelope, timeout=stage.lease_seconds)
+            acknowledged = reply.status_code in _ACKNOWLEDGES
+        except requests.RequestException as error:
+            log.warning("relay.failed", subscription=stage.subscription, error=type(error).__name__)
+            acknowledged = False
+        message.ack() if acknowledged else message.nack()
+
+    def _session(self) -> requests.Session:
+        """Connections are kept, one set for each thread."""
+        if not hasattr(self._local, "session"):
+            self._local.session = requests.Session()
+            self._local.session.trust_env = False  # no proxy stands before the loopback interface
+        session: requests.Session = self._local.session
+        return session
+
+    def close(self) -> None:
+        for stream in self._streams.values():
+            stream.cancel()
+        self._client.close()

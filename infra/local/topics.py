@@ -1,0 +1,46 @@
+"""Topics and subscriptions in the Pub/Sub emulator, from the one table of stages."""
+
+from __future__ import annotations
+
+from google.api_core.exceptions import AlreadyExists
+from google.cloud import pubsub_v1
+from google.protobuf.duration_pb2 import Duration
+
+from shared.domain.stages import MAX_BACKOFF_SECONDS, MAX_DELIVERIES, STAGES, JobType, Stage
+
+_ACK_SECONDS = (10, 600)
+
+
+def create_topics(project: str) -> None:
+    """Creates what is missing; safe to repeat."""
+    with pubsub_v1.PublisherClient() as publisher, pubsub_v1.SubscriberClient() as subscriber:
+        for stage in STAGES.values():
+            try:
+                publisher.create_topic(name=publisher.topic_path(project, stage.type))
+            except AlreadyExists:
+                pass
+        for stage in STAGES.values():
+            try:
+                subscriber.create_subscription(_subscription(project, stage))
+            except AlreadyExists:
+                pass
+
+
+def _subscription(project: str, stage: Stage) -> dict[str, object]:
+    low, high = _ACK_SECONDS
+    request: dict[str, object] = {
+        "name": f"projects/{project}/subscriptions/{stage.subscription}",
+        "topic": f"projects/{project}/topics/{stage.type}",
+        "ack_deadline_seconds": int(min(high, max(low, stage.lease_seconds))),
+        "retain_acked_messages": True,
+        "retry_policy": {
+            "minimum_backoff": Duration(seconds=int(stage.first_backoff_seconds)),
+            "maximum_backoff": Duration(seconds=int(MAX_BACKOFF_SECONDS)),
+        },
+    }
+    if stage.type is not JobType.DEAD_LETTER:
+        request["dead_letter_policy"] = {
+            "dead_letter_topic": f"projects/{project}/topics/{JobType.DEAD_LETTER}",
+            "max_delivery_attempts": MAX_DELIVERIES,
+        }
+    return request
