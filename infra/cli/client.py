@@ -1,0 +1,119 @@
+"""Bindery's API and live documents, as the CLI uses them: against the local stack or a deployment."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from queue import Empty, Queue
+from typing import Any
+
+import requests
+from urllib3.exceptions import HTTPError
+
+Fields = dict[str, Any]
+OnDocument = Callable[[str, Fields], None]
+"""Takes a live document's path and fields."""
+
+
+class ApiError(Exception):
+    """The API said no. `status` is HTTP's, 0 if it could not be reached."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
+class ListenFailed(Exception):
+    """The live documents can't be read any more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Client:
+    """`environment` is a local stack's, or that of the Firestore project of a deployment."""
+
+    url: str
+    token: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def _session(self) -> requests.Session:
+        session = requests.Session()
+        if self.token:
+            session.headers["Authorization"] = f"Bearer {self.token}"
+        return session
+
+    def get(self, path: str, **query: Any) -> Any:
+        """Raises ApiError."""
+        return self._call("GET", path, params={k: v for k, v in query.items() if v is not None})
+
+    def post(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> Any:
+        """Raises ApiError."""
+        return self._call("POST", path, json=body, headers=headers)
+
+    def _call(self, method: str, path: str, **how: Any) -> Any:
+        try:
+            reply = self._session.request(method, f"{self.url.rstrip('/')}{path}", timeout=60, **how)
+        except requests.RequestException as error:
+            raise ApiError(0, f"can't reach {self.url}: {type(error).__name__}") from error
+        if reply.ok:
+            return reply.json()
+        try:
+            detail = reply.json()["detail"]
+        except (ValueError, KeyError, TypeError):
+            detail = reply.reason
+        raise ApiError(reply.status_code, str(detail))
+
+    @contextmanager
+    def listen(self, book_id: str) -> Iterator[Queue[tuple[str, Fields]]]:
+        """The book's live documents and each of their changes, as they happen."""
+        changes: Queue[tuple[str, Fields]] = Queue()
+
+        def on_document(path: str, fields: Fields) -> None:
+            changes.put((path, fields))
+
+        embedded = "GOOGLE_CLOUD_PROJECT" not in self.environment
+        start = self._listen_to_stack if embedded else self._listen_to_firestore
+        stop = start(book_id, on_document)
+        try:
+            yield changes
+        finally:
+            stop()
+
+    def _listen_to_stack(self, book_id: str, on_document: OnDocument) -> Callable[[], None]:
+        url = f"{self.url}/_local/documents"
+        reply = requests.get(url, params={"prefix": f"books/{book_id}"}, stream=True, timeout=(10, None))
+
+        def read() -> None:
+            try:
+                # Not iter_lines, which holds each line back until the next one comes.
+                for line in reply.raw:
+                    if line.strip():
+                        document = json.loads(line)
+                        on_document(document["path"], document["fields"])
+            except (OSError, HTTPError, AttributeError, ValueError):
+                pass
+            on_document("", {})
+
+        threading.Thread(target=read, name="listener", daemon=True).start()
+        return reply.close
+
+    def _listen_to_firestore(self, book_id: str, on_document: OnDocument) -> Callable[[], None]:
+        from infra.cli.firestore_listener import listen
+
+        return listen(self.environment, self.token, book_id, on_document)
+
+
+def follow(changes: Queue[tuple[str, Fields]], seconds: float) -> Iterator[tuple[str, Fields]]:
+    """Documents until the queue is silent for so long; raises ListenFailed if the listener died."""
+    while True:
+        try:
+            path, fields = changes.get(timeout=seconds)
+        except Empty:
+            return
+        if not path:
+            raise ListenFailed("the connection to the live documents was lost")
+        yield path, fields

@@ -1,0 +1,122 @@
+"""What a person sees in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from textwrap import shorten
+from typing import Any
+
+from rich.console import Console, Group
+from rich.markup import escape
+from rich.padding import Padding
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+console = Console()
+errors = Console(stderr=True)
+
+_MARKS = {
+    "completed": ("●", "green"),
+    "failed": ("✗", "red"),
+    "retrying": ("◌", "yellow"),
+    "processing": ("◐", "cyan"),
+    "pending": ("·", "dim"),
+}
+
+
+class LiveBook:
+    """A book being made: an overall bar, its stages, and a mark for each chapter."""
+
+    def __init__(self) -> None:
+        self.book: Mapping[str, Any] = {}
+        self.chapters: dict[str, str] = {}
+        self._bar = Progress(
+            TextColumn("[bold]{task.fields[title]}"),
+            BarColumn(bar_width=40),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[phase]}"),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._task = self._bar.add_task("book", total=100, title="…", phase="waiting")
+
+    def take(self, path: str, fields: Mapping[str, Any]) -> None:
+        if "/chapters/" in path:
+            self.chapters[path] = fields["status"]
+            return
+        self.book = fields
+        self._bar.update(
+            self._task, completed=fields["progress"], title=escape(fields["title"]), phase=_phase(fields)
+        )
+
+    def __rich__(self) -> Group:
+        counts = self.book.get("chapters", {})
+        total = counts.get("total", 0)
+        lines: list[Any] = [self._bar]
+        if total:
+            stages = f"chapters read {counts['processed']}/{total}   embedded {counts['embedded']}/{total}"
+            lines.append(Text(f"  {stages}   passages {self.book['chunks']}", style="dim"))
+            marks = Text("  ")
+            for path in sorted(self.chapters)[:400]:
+                marks.append(*_MARKS.get(self.chapters[path], ("·", "dim")))
+            lines.append(marks)
+        return Group(*lines)
+
+
+def _phase(fields: Mapping[str, Any]) -> str:
+    if fields["status"] in ("completed", "failed", "retrying"):
+        attempt = f" (attempt {fields['attempt']} failed)" if fields["status"] == "retrying" else ""
+        return f"{fields['status']}{attempt}"
+    return str(fields["phase"])
+
+
+def show_book(book: Mapping[str, Any]) -> None:
+    context = book.get("context") or {}
+    console.print()
+    console.rule(f"[bold]{escape(book['title'])}", align="left")
+    if context.get("summary"):
+        console.print(Padding(escape(context["summary"]), (1, 2)))
+    for label, values in (
+        ("Characters", [f"{m['name']} ({m['count']})" for m in context.get("characters", [])[:8]]),
+        ("Places", [m["name"] for m in context.get("places", [])[:8]]),
+        ("Themes", context.get("themes", [])),
+        ("Genre", [context["genre"]] if context.get("genre") else []),
+    ):
+        if values:
+            console.print(f"  [dim]{label:<11}[/]{escape(', '.join(values))}")
+
+
+def show_chapters(chapters: Sequence[Mapping[str, Any]]) -> None:
+    table = Table(box=None, padding=(0, 1), header_style="dim")
+    table.add_column("#", justify="right", no_wrap=True)
+    table.add_column("Chapter", max_width=42)
+    table.add_column("Words", justify="right", no_wrap=True)
+    table.add_column("In short", style="dim")
+    room = max(20, console.width - 58)
+    for c in chapters:
+        summary = (c.get("metadata") or {}).get("summary", "")
+        short = shorten(summary, room, placeholder=" …") if summary else ""
+        table.add_row(str(c["number"]), escape(c["title"]), f"{c['word_count']:,}", escape(short))
+    console.print()
+    console.print(table)
+
+
+def show_results(query: str, results: Sequence[Mapping[str, Any]]) -> None:
+    console.print()
+    console.print(f"  [bold]“{escape(query)}”[/]")
+    if not results:
+        console.print("  nothing found")
+    for n, r in enumerate(results, 1):
+        passage = " ".join(r["passage"].split())
+        place = f"{r['book_title']} · {r['chapter_title']}"
+        console.print(f"\n  [cyan]{n}[/] [dim]{escape(place)} · score {r['score']:.2f}[/]")
+        console.print(Padding(escape(passage[:360] + ("…" if len(passage) > 360 else "")), (0, 4)))
+
+
+def show_status(status: Mapping[str, Any]) -> None:
+    counts = status["chapters"]
+    console.print(f"{status['status']}  {status['progress']} %  {status['phase']}  version {status['version']}")
+    console.print(f"chapters: {counts['done']} of {counts['total']} done, {counts['failed']} failed", highlight=False)
+    if status.get("error"):
+        console.print(f"[red]{escape(status['error']['error_class'])}: {escape(status['error']['message'])}")

@@ -1,0 +1,81 @@
+"""Chooses and runs a local stack, and lets other processes of this machine find it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from infra.local.emulators import Missing, find_emulators
+from infra.local.processes import OnLine
+
+Backend = Literal["auto", "emulators", "embedded"]
+
+_STATE = "stack.json"
+
+
+class Stack(Protocol):
+    """A running stack. `environment` is what an app needs to connect to it."""
+
+    backend: str
+    because: str
+    url: str
+    environment: Mapping[str, str]
+
+    def close(self) -> None: ...
+
+
+class NoEmulators(Exception):
+    """The emulators were asked for, and are not here."""
+
+
+@contextmanager
+def run_stack(data: Path, backend: Backend, on_line: OnLine, **settings: Any) -> Iterator[Stack]:
+    """Starts a stack on the data folder and stops it at the end. Raises NoEmulators, AlreadyRunning, StartFailed.
+
+    `settings` are the functions' (`models="fake"`); the models are local unless they say otherwise.
+    """
+    stack = _start(data, backend, {"models": "local", **settings}, on_line)
+    state = data / _STATE
+    try:
+        _write_private(state, {"pid": os.getpid(), "backend": stack.backend, "environment": dict(stack.environment)})
+        yield stack
+    finally:
+        state.unlink(missing_ok=True)
+        stack.close()
+
+
+def _start(data: Path, backend: Backend, settings: Mapping[str, Any], on_line: OnLine) -> Stack:
+    found = find_emulators() if backend != "embedded" else Missing("they were not asked for")
+    if isinstance(found, Missing):
+        if backend == "emulators":
+            raise NoEmulators(found.reason)
+        from infra.local.embedded import EmbeddedStack
+
+        embedded = EmbeddedStack(data, settings, on_line)
+        if backend == "auto":
+            embedded.because = f"there are no emulators: {found.reason}"
+        return embedded
+    from infra.local.emulated import EmulatedStack
+
+    return EmulatedStack(data, settings, on_line, found)
+
+
+def running_stack(data: Path) -> Mapping[str, str] | None:
+    """The environment of the stack that runs on this data folder, if one does."""
+    try:
+        state = json.loads((data / _STATE).read_text())
+        os.kill(state["pid"], 0)
+    except (OSError, ValueError, KeyError):
+        return None
+    environment: Mapping[str, str] = state["environment"]
+    return environment
+
+
+def _write_private(file: Path, value: Any) -> None:
+    """For this user alone: it names the database's password."""
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+        json.dump(value, out)

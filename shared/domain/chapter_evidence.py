@@ -1,0 +1,203 @@
+"""Decides which of the lines that look like headings head the chapters of this book."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+
+from shared.domain.chunks import count_words
+from shared.domain.headings import Heading, HeadingKind
+
+# Between the lines of a table of contents there is hardly a word.
+_TOC_WORDS = 15
+# Between a part's heading and its first chapter there is an epigraph at most.
+_EPIGRAPH_WORDS = 60
+# The items of a list are shorter than chapters.
+_NUMBERED_CHAPTER_WORDS = 40
+# Numbers that first come after this share of the text head a list in it, not its chapters.
+_LATEST_START = 0.3
+_LOOK_AHEAD = 2000
+
+_FRAME = (HeadingKind.FRONT, HeadingKind.BACK)
+
+
+def chapter_headings(text: str, headings: list[Heading], end: int) -> list[Heading]:
+    """The headings of chapters and parts, in order; `end` is where the last chapter ends. May be empty."""
+    real = _without_contents(text, _without_sentences(headings), end)
+    count = Counter(h.kind for h in real)
+    if count[HeadingKind.CHAPTER] >= 2:
+        return _by_keyword(real)
+    if chosen := _by_level(text, real, end):
+        return chosen
+    if chosen := _by_number(text, real, end):
+        return chosen
+    if count[HeadingKind.PART] >= 2 and not count[HeadingKind.CHAPTER]:
+        return _by_part(real)
+    if count[HeadingKind.CHAPTER] or count[HeadingKind.SPECIAL] >= 2:
+        return [h for h in real if h.kind in (HeadingKind.CHAPTER, HeadingKind.PART, HeadingKind.SPECIAL)]
+    only = [h for h in real if h.kind is HeadingKind.MARKDOWN]
+    return only[:1] if len(only) == 1 and len(text) < _LOOK_AHEAD * 20 else []
+
+
+def _words_after(text: str, headings: list[Heading], i: int, end: int) -> int:
+    stop = headings[i + 1].start if i + 1 < len(headings) else end
+    return count_words(text[headings[i].end : min(stop, headings[i].end + _LOOK_AHEAD)])
+
+
+def _without_sentences(headings: list[Heading]) -> list[Heading]:
+    """Leaves out what reads like a sentence and does not count on from the chapter before."""
+    upcoming: list[int | None] = []
+    number: int | None = None
+    for h in reversed(headings):
+        upcoming.append(number)
+        if h.kind is HeadingKind.CHAPTER and not h.weak:
+            number = h.number
+    upcoming.reverse()
+    kept, last = [], 0
+    for h, following in zip(headings, upcoming, strict=True):
+        if h.kind is HeadingKind.PART and not h.weak:
+            last = 0 if following == 1 else last
+        if h.kind is HeadingKind.CHAPTER:
+            if h.weak and (h.number != last + 1 or h.number == following):
+                continue
+            last = h.number or last + 1
+        elif h.weak:
+            continue
+        kept.append(h)
+    return kept
+
+
+def _without_contents(text: str, headings: list[Heading], end: int) -> list[Heading]:
+    """Leaves out tables of contents: headings close upon each other that come again later."""
+    full_keys, bare_keys = _full_keys(headings), [h.key for h in headings]
+    full, bare = Counter(full_keys), Counter(bare_keys)
+    dropped: set[int] = set()
+    i = 0
+    while i < len(headings):
+        first = j = i
+        while j < len(headings) and _words_after(text, headings, j, end) <= _TOC_WORDS:
+            j += 1
+        again: list[int] = []
+        listed = False
+        # With the one after them: the last line of the contents stands before the first page.
+        for i in range(first, min(j + 1, len(headings))):
+            full[full_keys[i]] -= 1
+            bare[bare_keys[i]] -= 1
+            if headings[i].kind is HeadingKind.FRONT and "contents" in headings[i].title.casefold():
+                first, again, listed = i, [], True
+            elif full[full_keys[i]] or (listed and bare[bare_keys[i]]):
+                again.append(i)
+        if sum(headings[k].kind is not HeadingKind.PART for k in again) >= (1 if listed else 2):
+            dropped.update(range(first if listed else again[0], again[-1] + 1))
+        i += 1
+    return [h for i, h in enumerate(headings) if i not in dropped]
+
+
+def _full_keys(headings: list[Heading]) -> list[tuple[object, ...]]:
+    """Keys that tell the first chapters of two parts apart."""
+    keys: list[tuple[object, ...]] = []
+    part: object = None
+    for h in headings:
+        part = h.key if h.kind is HeadingKind.PART else part
+        keys.append((part, h.key))
+    return keys
+
+
+def _by_keyword(headings: list[Heading]) -> list[Heading]:
+    """`Chapter N` and its like, with the Markdown headings of the same level among and after them."""
+    chapters = [h for h in headings if h.kind is HeadingKind.CHAPTER]
+    level, many = Counter(h.level for h in chapters).most_common(1)[0]
+    level = level if many * 2 > len(chapters) else 0
+    plain = [
+        h
+        for h in headings
+        if h.kind in (HeadingKind.CHAPTER, HeadingKind.PART, HeadingKind.SPECIAL)
+        or (level and h.kind is HeadingKind.MARKDOWN and h.level == level and h.start > chapters[0].start)
+        or (level and h.kind in _FRAME and h.level == level and chapters[0].start < h.start < chapters[-1].start)
+    ]
+    return _in_order([*plain, *_unnamed_parts(headings, level)]) if level else plain
+
+
+def _unnamed_parts(headings: list[Heading], level: int) -> list[Heading]:
+    """Markdown headings above the chapters' level: parts if there are several, else the book's title."""
+    upper = [h for h in headings if h.kind is HeadingKind.MARKDOWN and 0 < h.level < level]
+    several = {n for n, count in Counter(h.level for h in upper).items() if count >= 2}
+    return [replace(h, kind=HeadingKind.PART) for h in upper if h.level in several]
+
+
+def _by_level(text: str, headings: list[Heading], end: int) -> list[Heading]:
+    """Markdown headings of one level: the highest of which there are several that hold text themselves."""
+    marked = [h for h in headings if h.level and h.kind not in _FRAME]
+    count = Counter(h.level for h in marked if h.kind is not HeadingKind.PART)
+    for level in sorted(n for n, many in count.items() if many >= 2):
+        if not _only_groups(text, marked, level, end):
+            break
+    else:
+        return []
+    same = [h for h in headings if h.level == level and h.kind is not HeadingKind.PART]
+    core = [h.start for h in same if h.kind not in _FRAME]
+    inner = [h for h in same if h.kind not in _FRAME or core[0] < h.start < core[-1]]
+    named = (HeadingKind.PART, HeadingKind.SPECIAL)
+    others = [h for h in headings if h.kind in named and (h.level != level or h.kind is HeadingKind.PART)]
+    return _in_order([*inner, *others, *_unnamed_parts(headings, level)])
+
+
+def _only_groups(text: str, marked: list[Heading], level: int, end: int) -> bool:
+    """Whether the headings of this level are followed at once by those of a deeper one, and by several each."""
+    own = [i for i, h in enumerate(marked) if h.level == level]
+    deeper = sum(1 for h in marked if h.level > level)
+    groups = sum(
+        1
+        for i in own
+        if i + 1 < len(marked) and marked[i + 1].level > level and _words_after(text, marked, i, end) <= _EPIGRAPH_WORDS
+    )
+    return deeper > len(own) and groups * 5 >= len(own) * 4
+
+
+def _by_number(text: str, headings: list[Heading], end: int) -> list[Heading]:
+    """Numbers on lines of their own, or numbered titles, that count on from 1 and have chapters below them."""
+    for bare in (True, False):
+        chain: list[Heading] = []
+        last, after_part = 0, True
+        for h in headings:
+            if h.kind is HeadingKind.PART:
+                after_part = True
+            if h.kind is not HeadingKind.NUMBER or h.number is None or (bare and not h.bare and not chain):
+                continue
+            onward = last < h.number <= last + (2 if chain else 1)
+            restart = h.number == 1 and (after_part or (h.bare and last >= 2))
+            if onward or restart:
+                chain.append(h)
+                last, after_part = h.number, False
+        if len(chain) >= 2 and _has_chapters(text, chain, end):
+            others = (HeadingKind.PART, HeadingKind.SPECIAL)
+            return _in_order([*chain, *(h for h in headings if h.kind in others)])
+    return []
+
+
+def _has_chapters(text: str, chain: list[Heading], end: int) -> bool:
+    words = sorted(_words_after(text, chain, i, end) for i in range(len(chain)))
+    enough = 3 if all(h.bare for h in chain) else _NUMBERED_CHAPTER_WORDS
+    if words[len(words) // 2] < enough:
+        return False
+    if chain[0].start > max(_LATEST_START * len(text), 10 * _LOOK_AHEAD):
+        return False
+    # The number of a page stands in the middle of sentences.
+    broken = sum(1 for h in chain if text[max(0, h.start - 80) : h.start].rstrip()[-1:].isalpha())
+    return broken * 2 <= len(chain)
+
+
+def _by_part(headings: list[Heading]) -> list[Heading]:
+    """Parts without chapters: the most frequent of volume, book and part are the chapters."""
+    parts = [h for h in headings if h.kind is HeadingKind.PART]
+    lowest = Counter(h.keyword for h in parts).most_common(1)[0][0]
+    return [
+        replace(h, kind=HeadingKind.CHAPTER) if h.keyword == lowest else h
+        for h in headings
+        if h.kind in (HeadingKind.PART, HeadingKind.SPECIAL)
+    ]
+
+
+def _in_order(headings: Iterable[Heading]) -> list[Heading]:
+    return sorted(headings, key=lambda h: h.start)
