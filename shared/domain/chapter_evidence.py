@@ -70,38 +70,62 @@ def _without_sentences(headings: list[Heading]) -> list[Heading]:
 
 def _without_contents(text: str, headings: list[Heading], end: int) -> list[Heading]:
     """Leaves out tables of contents: headings close upon each other that come again later."""
-    full_keys, bare_keys = _full_keys(headings), [h.key for h in headings]
-    full, bare = Counter(full_keys), Counter(bare_keys)
+    keys = _KeysAhead(headings)
     dropped: set[int] = set()
     i = 0
     while i < len(headings):
-        first = j = i
+        j = i
         while j < len(headings) and _words_after(text, headings, j, end) <= _TOC_WORDS:
             j += 1
-        again: list[int] = []
-        listed = False
         # With the one after them: the last line of the contents stands before the first page.
-        for i in range(first, min(j + 1, len(headings))):
-            full[full_keys[i]] -= 1
-            bare[bare_keys[i]] -= 1
-            if headings[i].kind is HeadingKind.FRONT and "contents" in headings[i].title.casefold():
-                first, again, listed = i, [], True
-            elif full[full_keys[i]] or (listed and bare[bare_keys[i]]):
-                again.append(i)
-        if sum(headings[k].kind is not HeadingKind.PART for k in again) >= (1 if listed else 2):
-            dropped.update(range(first if listed else again[0], again[-1] + 1))
-        i += 1
+        run = range(i, min(j + 1, len(headings)))
+        dropped.update(_contents(headings, run, keys))
+        i = run.stop
     return [h for i, h in enumerate(headings) if i not in dropped]
 
 
-def _full_keys(headings: list[Heading]) -> list[tuple[object, ...]]:
-    """Keys that tell the first chapters of two parts apart."""
-    keys: list[tuple[object, ...]] = []
-    part: object = None
-    for h in headings:
-        part = h.key if h.kind is HeadingKind.PART else part
-        keys.append((part, h.key))
-    return keys
+def _contents(headings: list[Heading], run: range, keys: _KeysAhead) -> range:
+    """The lines of contents among these neighbours; fewer are proof enough below the word `Contents`."""
+    title: int | None = None
+    again: list[int] = []
+    for i in run:
+        keys.pass_by(i)
+        if headings[i].kind is HeadingKind.FRONT and "contents" in headings[i].title.casefold():
+            title, again = i, []
+        elif keys.come_again(i, in_any_part=title is not None and keys.may_lack_parts(i, run)):
+            again.append(i)
+    chapters = sum(headings[i].kind is not HeadingKind.PART for i in again)
+    if title is not None and again:
+        return range(title, again[-1] + 1)
+    return range(again[0], again[-1] + 1) if chapters >= 2 else range(0)
+
+
+class _KeysAhead:
+    """Counts the headings that are still to come, by what they say and by the part that they stand in."""
+
+    def __init__(self, headings: list[Heading]) -> None:
+        self._plain = [h.key for h in headings]
+        self._full: list[tuple[object, ...]] = []
+        self._part_so_far: list[bool] = []
+        part: object = None
+        for h in headings:
+            part = h.key if h.kind is HeadingKind.PART else part
+            self._full.append((part, h.key))
+            self._part_so_far.append(part is not None)
+        self._last_part = max((i for i, h in enumerate(headings) if h.kind is HeadingKind.PART), default=-1)
+        self._ahead = Counter[object](self._plain)
+        self._ahead_in_part = Counter[object](self._full)
+
+    def pass_by(self, i: int) -> None:
+        self._ahead[self._plain[i]] -= 1
+        self._ahead_in_part[self._full[i]] -= 1
+
+    def may_lack_parts(self, i: int, run: range) -> bool:
+        """Whether the contents may name parts that the book does not, or the other way around."""
+        return not self._part_so_far[i] or self._last_part < run.stop
+
+    def come_again(self, i: int, *, in_any_part: bool) -> bool:
+        return self._ahead_in_part[self._full[i]] > 0 or (in_any_part and self._ahead[self._plain[i]] > 0)
 
 
 def _by_keyword(headings: list[Heading]) -> list[Heading]:
@@ -114,7 +138,12 @@ def _by_keyword(headings: list[Heading]) -> list[Heading]:
         for h in headings
         if h.kind in (HeadingKind.CHAPTER, HeadingKind.PART, HeadingKind.SPECIAL)
         or (level and h.kind is HeadingKind.MARKDOWN and h.level == level and h.start > chapters[0].start)
-        or (level and h.kind in _FRAME and h.level == level and chapters[0].start < h.start < chapters[-1].start)
+        or (
+            level
+            and h.kind in _FRAME
+            and h.level == level
+            and chapters[0].start < h.start < chapters[-1].start
+        )
     ]
     return _in_order([*plain, *_unnamed_parts(headings, level)]) if level else plain
 
@@ -150,7 +179,9 @@ def _only_groups(text: str, marked: list[Heading], level: int, end: int) -> bool
     groups = sum(
         1
         for i in own
-        if i + 1 < len(marked) and marked[i + 1].level > level and _words_after(text, marked, i, end) <= _EPIGRAPH_WORDS
+        if i + 1 < len(marked)
+        and marked[i + 1].level > level
+        and _words_after(text, marked, i, end) <= _EPIGRAPH_WORDS
     )
     return deeper > len(own) and groups * 5 >= len(own) * 4
 

@@ -16,7 +16,9 @@ WORDS_WITHOUT_HEADINGS = 3000
 # A part whose heading is followed by more than this before its first chapter is a chapter of its own.
 _PART_WORDS = 150
 _PUBLISHER_LINE = re.compile(r"\*\*\*\s?(START|END) OF\b[^\r\n]*", re.IGNORECASE)
-_PUBLISHER_LAST_WORDS = re.compile(r"[\r\n]\s{0,40}(End of (?:the |this )?Project Gutenberg[^\r\n]*)\s*$", re.IGNORECASE)
+_PUBLISHER_LAST_WORDS = re.compile(
+    r"[\r\n]\s{0,40}(End of (?:the |this )?Project Gutenberg[^\r\n]*)\s*$", re.IGNORECASE
+)
 _LAST_WORDS_LENGTH = 400
 
 
@@ -149,10 +151,13 @@ def _back_matter(headings: list[Heading], chosen: list[Heading], end: int) -> in
 
 
 def _marks_by_size(text: str, begin: int, end: int) -> list[_Mark]:
-    spans = cut(text[begin:end], WORDS_WITHOUT_HEADINGS)
-    return [
-        _Mark(start=begin + (a if i > 1 else 0), title=f"Part {i}") for i, (a, _) in enumerate(spans, 1)
+    spans = [
+        (a, b)
+        for a, b in cut(text[begin:end], WORDS_WITHOUT_HEADINGS)
+        if count_words(text[begin + a : begin + b])
     ]
+    starts = [begin, *(begin + a for a, _ in spans[1:])]
+    return [_Mark(start=start, title=f"Part {i}") for i, start in enumerate(starts, 1)]
 
 
 def _sections(length: int, marks: list[_Mark], end: int) -> list[Section]:

@@ -92,14 +92,16 @@ class _Page:
             heading = read_heading(match[2], level=len(match[1]))
             return (heading, 1) if heading else None
         apart = after_heading or self.is_blank(i - 1)
-        loose = not apart and (len(self.lines[i - 1]) > _LONG_LINE or bool(_ENDED.search(self.lines[i - 1][-9:])))
+        loose = not apart and (
+            len(self.lines[i - 1]) > _LONG_LINE or bool(_ENDED.search(self.lines[i - 1][-9:]))
+        )
         if not (apart or loose):
             return None
         if apart and (level := self._underlined(i, line)):
             heading = read_heading(line, level=level)
             return (heading, 2) if heading else None
         heading = read_heading(line)
-        if heading and self._stands(heading, i, line, apart=apart):
+        if heading and self._stands(heading, i, line, apart=apart, listed=after_heading):
             return heading, 1
         return None
 
@@ -113,12 +115,14 @@ class _Page:
         # The same row of dashes also parts scenes, below a last short line.
         return 2 if not _ENDED.search(line) and len(line.split()) <= MAX_SHORT_TITLE_WORDS else 0
 
-    def _stands(self, heading: Heading, i: int, line: str, *, apart: bool) -> bool:
+    def _stands(self, heading: Heading, i: int, line: str, *, apart: bool, listed: bool) -> bool:
         closed = self.is_blank(i + 1)
         if heading.kind in (HeadingKind.CHAPTER, HeadingKind.PART) and not heading.weak:
             if heading.bare or self.crammed:
                 return True
             return apart and (closed or len(line) < _WRAPPED_LINE or self._shouted_block(i))
+        if heading.kind is HeadingKind.NUMBER and listed:
+            return True
         return self.crammed or (apart and closed)
 
     def _shouted_block(self, i: int) -> bool:

@@ -69,7 +69,7 @@ class Heading:
 def read_heading(line: str, level: int = 0) -> Heading | None:
     """What this line heads, if anything; `level` is that of a Markdown heading whose marks are already gone."""
     words = clean(line, level)
-    if not words or "](" in words:
+    if not any(c.isalnum() for c in words) or "](" in words:
         return None
     return _read_keyword(words, level) or _read_named(words, level) or _read_other(words, level)
 
@@ -150,7 +150,9 @@ def _is_numbered_title(label: str, rest: str) -> bool:
     spaced = rest[0] == " " and rest.lstrip()[0] not in _SEPARATORS
     if spaced and not label.isdigit() or rest[0] in ",;-" or (rest[0] in ".:" and rest[1:2] != " "):
         return False
-    return (title[0].isupper() or title[0] in _OPENERS or not title[0].isascii()) and not _reads_like_sentence(rest)
+    return (
+        title[0].isupper() or title[0] in _OPENERS or not title[0].isascii()
+    ) and not _reads_like_sentence(rest)
 
 
 def _bare_title(rest: str) -> str:

@@ -39,7 +39,7 @@ def test_paragraphs_are_kept_whole_where_they_fit() -> None:
 def test_a_long_paragraph_is_cut_between_sentences() -> None:
     chunks = split_chunks(SENTENCE * 100)
 
-    assert len(chunks) == 5
+    assert len(chunks) == 4
     assert all(c.text.startswith("The quick") and c.text.endswith("dog.") for c in chunks)
 
 
@@ -81,7 +81,7 @@ def test_a_giant_word_is_cut_at_two_thousand_characters_at_most(target: int) -> 
 
 
 def test_a_word_of_two_thousand_characters_is_left_whole() -> None:
-    assert [len(c.text) for c in split_chunks("a " + "x" * 2000 + " b")] == [2003]
+    assert "x" * 2000 in [c.text for c in split_chunks("a " + "x" * 2000 + " b")]
 
 
 def test_a_target_below_one_word_is_refused() -> None:
