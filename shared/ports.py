@@ -245,8 +245,12 @@ class Projections(Protocol):
         others are due once in `min_seconds`, over all processes."""
         ...
 
-    def settled(self, book_id: UUID, revision: int) -> None:
-        """Notes that the live document has reached this revision."""
+    def settled(self, book_id: UUID, revision: int, *, complete: bool) -> None:
+        """Notes that the live document has reached this revision; `complete` if its chapters' have too."""
+        ...
+
+    def unsettle(self, book_id: UUID) -> None:
+        """Notes that documents are missing: the book lags until a complete projection."""
         ...
 
     def lagging(self, now: datetime, limit: int) -> list[UUID]:

@@ -19,7 +19,7 @@ _PUBLISH_AGAIN = """
     UPDATE jobs SET published_at = '-infinity' WHERE state IN ('pending', 'processing', 'retrying')
 """
 _PROJECT_AGAIN = """
-    UPDATE processing_status SET projected_revision = 0, projected_at = NULL, updated_at = '2000-01-01'
+    UPDATE processing_status SET projected_revision = -1, projected_at = NULL, updated_at = '2000-01-01'
     WHERE entity_type = 'book'
 """
 

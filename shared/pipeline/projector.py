@@ -47,28 +47,34 @@ class Projector:
             if job.type is JobType.BOOK_PROCESSING:
                 self.project_book(job.book_id)
                 self.statuses.put(self.projections.of_job(job))
-                return
-            documents = self.projections.of_job(job)
-            if self.projections.claim_book(job.book_id, self.clock(), MIN_SECONDS):
-                documents += self._book(job.book_id)
+            elif self.projections.claim_book(job.book_id, self.clock(), MIN_SECONDS):
+                self._put(job.book_id, self.projections.of_job(job))
             else:
                 self._later(job.book_id)
-            self.statuses.put(documents)
+                self.statuses.put(self.projections.of_job(job))
         except Unavailable as error:
             log.warning("project.unavailable", job_id=job.job_id, error=str(error))
+            self._leave_to_reconcile(job.book_id)
 
     def project_book(self, book_id: UUID) -> None:
         """Writes the book's document and those of all its chapters, now. Raises Unavailable."""
         documents = self.projections.of_book(book_id, chapters=True)
         self.statuses.put(documents)
         if documents:
-            self.projections.settled(book_id, documents[0].revision)
+            self.projections.settled(book_id, documents[0].revision, complete=True)
 
-    def _book(self, book_id: UUID) -> list[Document]:
+    def _put(self, book_id: UUID, others: list[Document]) -> None:
+        """Writes the book's document, after the others."""
         documents = self.projections.of_book(book_id)
+        self.statuses.put(others + documents)
         if documents:
-            self.projections.settled(book_id, documents[0].revision)
-        return documents
+            self.projections.settled(book_id, documents[0].revision, complete=False)
+
+    def _leave_to_reconcile(self, book_id: UUID) -> None:
+        try:
+            self.projections.unsettle(book_id)
+        except Unavailable as error:
+            log.warning("project.unavailable", book_id=str(book_id), error=str(error))
 
     def close(self) -> None:
         """Nothing is written after this."""
@@ -89,7 +95,7 @@ class Projector:
             return
         try:
             if self.projections.claim_book(book_id, self.clock(), MIN_SECONDS):
-                self.statuses.put(self._book(book_id))
+                self._put(book_id, [])
             else:
                 self._later(book_id)
         except Unavailable as error:

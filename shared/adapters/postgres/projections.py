@@ -52,10 +52,12 @@ _CLAIM = """
            OR projected_phase IS DISTINCT FROM status || ' ' || phase)
 """
 
+# -1 stands for documents that are missing: what is written of the book alone does not mend that.
 _SETTLED = """
     UPDATE processing_status SET projected_revision = greatest(projected_revision, %s)
-    WHERE entity_type = 'book' AND entity_id = %s
+    WHERE entity_type = 'book' AND entity_id = %s AND (projected_revision >= 0 OR %s)
 """
+_UNSETTLE = "UPDATE processing_status SET projected_revision = -1 WHERE entity_type = 'book' AND entity_id = %s"
 
 _LAGGING = """
     SELECT entity_id FROM processing_status
@@ -101,9 +103,13 @@ class PostgresProjections:
         with self._database.transaction() as connection:
             return connection.execute(_CLAIM, where).rowcount > 0
 
-    def settled(self, book_id: UUID, revision: int) -> None:
+    def settled(self, book_id: UUID, revision: int, *, complete: bool) -> None:
         with self._database.transaction() as connection:
-            connection.execute(_SETTLED, (revision, book_id))
+            connection.execute(_SETTLED, (revision, book_id, complete))
+
+    def unsettle(self, book_id: UUID) -> None:
+        with self._database.transaction() as connection:
+            connection.execute(_UNSETTLE, (book_id,))
 
     def lagging(self, now: datetime, limit: int) -> list[UUID]:
         with self._database.transaction() as connection:

@@ -1,0 +1,376 @@
+"""The pipeline over a real database, with a broker, a clock and models that the test holds."""
+
+from __future__ import annotations
+
+import random
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from shared.domain.errors import Rejected, Unavailable
+from shared.domain.stages import STAGES, JobType
+from shared.ports import Message
+from tests.world import World, manuscript
+
+ROWS = """
+    SELECT r.chapter_number, r.title, r.content, r.metadata, r.embedding_vector::text AS vector,
+           k.chunk_index, k.chunk_text, k.chunk_embedding::text AS chunk_vector
+    FROM recent_chapters r LEFT JOIN chapter_chunks k USING (chapter_id)
+    WHERE r.book_id = %s AND r.version = %s ORDER BY r.chapter_number, k.chunk_index
+"""
+
+
+def test_a_book_goes_from_import_to_completed(world: World) -> None:
+    book_id = world.import_book(manuscript(chapters=5))
+    assert world.status(book_id)["status"] == "pending"
+    assert world.status(book_id)["progress"] == 0
+
+    world.run()
+
+    status = world.status(book_id)
+    assert (status["status"], status["progress"], status["phase"]) == ("completed", 100, "completed")
+    assert status["chapters"] == {"total": 5, "done": 5, "processed": 5, "embedded": 5, "failed": 0}
+    rows = world.rows(ROWS, book_id, 1)
+    assert {r["chapter_number"] for r in rows} == {1, 2, 3, 4, 5}
+    assert all(r["chunk_vector"] and r["vector"] and r["metadata"] for r in rows)
+    assert {j["state"] for j in world.rows("SELECT state FROM jobs")} == {"completed"}
+
+
+def test_every_live_document_equals_its_projection_in_the_end(world: World) -> None:
+    book_id = world.import_book(manuscript())
+    world.run()
+    world.app.reconcile()
+
+    for document in world.app.projections.of_book(book_id, chapters=True):
+        assert world.statuses.get(document.path) == document
+    assert len([d for d in world.statuses.all() if d.path.startswith("jobs/")]) == len(world.rows("SELECT 1 FROM jobs"))
+
+
+def test_progress_and_revisions_only_rise_and_pass_the_milestones(world: World) -> None:
+    world.clock.advance(1)
+    book_id = world.import_book(manuscript(chapters=12))
+    while world.broker.waiting:
+        world.deliver(world.broker.waiting.pop(0))
+        world.clock.advance(2)
+
+    shown = [d for d in world.statuses.history if d.path == f"books/{book_id}"]
+    progress = [d.fields["progress"] for d in shown]
+    assert progress == sorted(progress)
+    assert [d.revision for d in shown] == sorted(d.revision for d in shown)
+    assert progress[0] == 0
+    assert {10, 25, 100} <= set(progress)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_messages_delivered_twice_and_shuffled_give_the_same_rows_and_pay_once(world: World, seed: int) -> None:
+    book_id = world.import_book(manuscript(chapters=7))
+    world.run(random.Random(seed), copies=2)
+
+    fresh = world.import_book(manuscript(chapters=7), title="Without faults")
+    calls = dict(world.embedder.calls)
+    world.run()
+    assert world.rows(ROWS, book_id, 1) == world.rows(ROWS, fresh, 1)
+    assert set(calls.values()) == {1}
+    assert world.extractor.calls["chapter"] == 14
+    assert dict(world.embedder.calls) == calls
+
+
+def test_the_same_import_sent_twenty_times_at_once_is_one_book(world: World) -> None:
+    body = {"title": "Once", "content": manuscript(), "google_doc_id": "doc-1"}
+    with ThreadPoolExecutor(8) as pool:
+        replies = list(pool.map(lambda _: world.post(body).json, range(20)))
+    world.run()
+
+    assert len({r["book_id"] for r in replies}) == 1
+    assert len({r["job_id"] for r in replies}) == 1
+    assert [m.topic for m in world.broker.published].count(JobType.BOOK_PROCESSING) == 1
+    assert set(world.embedder.calls.values()) == {1}
+
+
+def test_an_idempotency_key_returns_the_same_book_and_refuses_another_request(world: World) -> None:
+    body = {"title": "Once", "content": manuscript()}
+    with ThreadPoolExecutor(8) as pool:
+        replies = list(pool.map(lambda _: world.post(body, Idempotency_Key="k1").json, range(12)))
+    other = world.post(body | {"title": "Twice"}, Idempotency_Key="k1")
+
+    assert len({(r["book_id"], r["job_id"]) for r in replies}) == 1
+    assert len(world.rows("SELECT 1 FROM books")) == 1
+    assert other.status_code == 422
+    assert world.post(body, user="ben", Idempotency_Key="k1").json["book_id"] != replies[0]["book_id"]
+
+
+def test_a_reimport_calls_models_for_changed_chapters_alone(world: World) -> None:
+    book_id = world.import_book(manuscript(chapters=8), google_doc_id="doc")
+    world.run()
+    calls, chapters = world.embedder.calls.total(), world.extractor.calls["chapter"]
+
+    assert world.import_book(manuscript(chapters=8, changed=[3]), google_doc_id="doc") == book_id
+    world.run()
+
+    assert world.status(book_id)["version"] == 2
+    assert world.extractor.calls["chapter"] == chapters + 1
+    assert world.embedder.calls.total() - calls == len(world.rows(ROWS + " ", book_id, 2)) - sum(
+        r["chapter_number"] != 3 for r in world.rows(ROWS, book_id, 2)
+    )
+    assert all(r["chunk_vector"] for r in world.rows(ROWS, book_id, 2))
+
+
+def test_a_forced_reimport_computes_all_again(world: World) -> None:
+    book_id = world.import_book(manuscript(), google_doc_id="doc")
+    world.run()
+    before = world.rows(ROWS, book_id, 1)
+    calls = world.embedder.calls.total()
+
+    world.import_book(manuscript(), google_doc_id="doc", force=True)
+    world.run()
+
+    assert world.embedder.calls.total() == 2 * calls
+    assert world.rows(ROWS, book_id, 2) == before
+
+
+def test_an_unchanged_reimport_is_the_same_version(world: World) -> None:
+    book_id = world.import_book(manuscript(), google_doc_id="doc")
+    world.run()
+
+    reply = world.post({"title": "A Book", "content": manuscript(), "google_doc_id": "doc"}).json
+
+    assert (reply["book_id"], reply["version"], reply["status"]) == (book_id, 1, "completed")
+    assert not world.broker.waiting
+
+
+def test_readers_keep_the_old_version_until_the_new_one_is_complete(world: World) -> None:
+    book_id = world.import_book(manuscript(chapters=4), google_doc_id="doc")
+    world.run()
+    world.import_book(manuscript(chapters=6), google_doc_id="doc")
+    world.deliver(world.take(JobType.BOOK_PROCESSING))
+
+    assert len(world.get(f"/api/books/{book_id}/chapters").json["chapters"]) == 4
+    world.run()
+    assert len(world.get(f"/api/books/{book_id}/chapters").json["chapters"]) == 6
+
+
+def test_messages_of_an_older_version_are_acknowledged_and_change_nothing(world: World) -> None:
+    book_id = world.import_book(manuscript(), google_doc_id="doc")
+    world.deliver(world.take(JobType.BOOK_PROCESSING))
+    old = list(world.broker.waiting)
+    world.import_book(manuscript(changed=[1, 2]), google_doc_id="doc")
+    world.broker.waiting = [m for m in world.broker.waiting if m not in old]
+
+    assert {world.deliver(m) for m in old} == {204}
+    world.run()
+
+    states = world.rows("SELECT DISTINCT state FROM jobs WHERE version = 1 AND type <> 'book-processing'")
+    assert [s["state"] for s in states] == ["cancelled"]
+    assert world.status(book_id)["status"] == "completed"
+    assert world.status(book_id)["version"] == 2
+
+
+def test_an_unexpected_error_is_retried_with_backoff_and_early_deliveries_are_no_attempts(world: World) -> None:
+    faults = iter([RuntimeError("boom 17"), None])
+    world.embedder._before = lambda texts: _raise(next(faults, None))
+    book_id = world.import_book(manuscript(chapters=2))
+    world.deliver(world.take(JobType.BOOK_PROCESSING))
+    message = world.take(JobType.EMBEDDING_GENERATION)
+
+    assert world.deliver(message) == 429
+    job = world.get(f"/api/jobs/{message.data['job_id']}").json
+    assert (job["state"], job["attempts"], job["error"]["error_class"]) == ("retrying", 1, "RuntimeError")
+    assert world.deliver(message) == 429
+    assert world.get(f"/api/jobs/{job['id']}").json["attempts"] == 1
+
+    world.clock.advance(STAGES[JobType.EMBEDDING_GENERATION].first_backoff_seconds)
+    assert world.deliver(message) == 204
+    world.run()
+    assert world.status(book_id)["status"] == "completed"
+    assert world.get(f"/api/jobs/{job['id']}").json["attempts"] == 2
+
+
+def test_a_retry_waits_as_long_as_the_service_asked(world: World) -> None:
+    faults = iter([Unavailable("slow down", retry_after=300)])
+    world.embedder._before = lambda texts: _raise(next(faults, None))
+    world.import_book(manuscript(chapters=2))
+    world.deliver(world.take(JobType.BOOK_PROCESSING))
+    message = world.take(JobType.EMBEDDING_GENERATION)
+
+    assert world.deliver(message) == 429
+    world.clock.advance(299)
+    assert world.deliver(message) == 429
+    world.clock.advance(2)
+    assert world.deliver(message) == 204
+
+
+def test_exhausted_attempts_end_in_a_dead_letter_and_fail_the_book_at_its_last_progress(world: World) -> None:
+    world.extractor._before = lambda text: _raise(RuntimeError("always"))
+    book_id = world.import_book(manuscript(chapters=3))
+    world.run()
+
+    status = world.status(book_id)
+    assert status["status"] == "failed"
+    assert status["progress"] >= 10
+    assert status["error"]["error_class"] == "RuntimeError"
+    letters = world.rows("SELECT * FROM dead_letters WHERE type = 'chapter-processing'")
+    assert [row["attempts"] for row in letters] == [3, 3, 3]
+    assert {row["fingerprint"] for row in letters} == {letters[0]["fingerprint"]}
+    assert "RuntimeError: always" in letters[0]["traceback"]
+    assert JobType.DEAD_LETTER in {m.topic for m in world.broker.published}
+
+
+def test_a_manuscript_without_a_word_is_rejected_at_once(world: World) -> None:
+    book_id = world.import_book(" \n\n ")
+    world.run()
+
+    status = world.status(book_id)
+    assert (status["status"], status["error"]["error_class"]) == ("failed", "Rejected")
+    assert world.rows("SELECT attempts FROM dead_letters") == [{"attempts": 1}]
+
+
+def test_one_bad_chapter_of_a_group_fails_alone_and_the_book_is_usable(world: World) -> None:
+    def refuse(texts: object) -> None:
+        if any("CHAPTER 4\n" in t for t in texts):  # type: ignore[attr-defined]
+            raise Rejected("the model refuses this text")
+
+    world.embedder._before = refuse
+    book_id = world.import_book(manuscript(chapters=12))
+    world.run()
+
+    status = world.status(book_id)
+    assert status["status"] == "completed"
+    assert status["chapters"]["failed"] == 1
+    failed = world.rows("SELECT chapter_number FROM recent_chapters WHERE embedding_timestamp IS NULL")
+    assert [f["chapter_number"] for f in failed] == [4]
+    assert world.statuses.get(f"books/{book_id}").fields["failed_chapters"] == 1  # type: ignore[union-attr]
+
+
+def test_a_book_fails_when_too_many_chapters_do(world: World) -> None:
+    def refuse(texts: object) -> None:
+        if any("CHAPTER 4\n" in t or "CHAPTER 5\n" in t for t in texts):  # type: ignore[attr-defined]
+            raise Rejected("the model refuses this text")
+
+    world.embedder._before = refuse
+    book_id = world.import_book(manuscript(chapters=6))
+    world.run()
+
+    assert world.status(book_id)["status"] == "failed"
+
+
+def test_a_second_delivery_waits_while_the_first_holds_the_lease(world: World) -> None:
+    world.import_book(manuscript())
+    message = world.take(JobType.BOOK_PROCESSING)
+    store = world.app.store
+    claim = store.claim(message.data["job_id"], world.clock())
+    assert claim.attempt == 1
+
+    assert world.deliver(message) == 429
+    world.clock.advance(STAGES[JobType.BOOK_PROCESSING].lease_seconds + 1)
+    assert world.deliver(message) == 204
+
+
+def test_an_attempt_that_was_overtaken_writes_nothing(world: World) -> None:
+    book_id = world.import_book(manuscript(chapters=2))
+    world.deliver(world.take(JobType.BOOK_PROCESSING))
+    message = world.take(JobType.CHAPTER_PROCESSING)
+    lease = STAGES[JobType.CHAPTER_PROCESSING].lease_seconds
+
+    def overtake(text: str) -> None:
+        world.extractor._before = None
+        world.clock.advance(lease + 1)
+        assert world.deliver(message) == 204
+
+    world.extractor._before = overtake
+    assert world.deliver(message) == 429
+    world.run()
+    assert world.status(book_id)["status"] == "completed"
+    assert world.get(f"/api/jobs/{message.data['job_id']}").json["attempts"] == 2
+
+
+def test_attempts_that_die_without_a_word_run_out_too(world: World) -> None:
+    world.import_book(manuscript())
+    message = world.take(JobType.BOOK_PROCESSING)
+    stage = STAGES[JobType.BOOK_PROCESSING]
+    for _ in range(stage.attempts):
+        world.app.store.claim(message.data["job_id"], world.clock())
+        world.clock.advance(stage.lease_seconds + 1)
+
+    assert world.deliver(message) == 204
+    assert world.rows("SELECT error_class FROM dead_letters") == [{"error_class": "Abandoned"}]
+
+
+def test_a_book_is_kept_when_the_broker_is_down_and_reconcile_publishes_it(world: World) -> None:
+    world.broker.down = True
+    reply = world.post({"title": "Kept", "content": manuscript()})
+    assert reply.status_code == 202
+    assert reply.json["published"] is False
+
+    world.broker.down = False
+    world.clock.advance(61)
+    assert world.app.reconcile().published == 1
+    world.run()
+    assert world.status(reply.json["book_id"])["status"] == "completed"
+
+
+def test_a_publish_that_fails_after_the_commit_is_repeated_by_the_redelivery(world: World) -> None:
+    book_id = world.import_book(manuscript())
+    message = world.take(JobType.BOOK_PROCESSING)
+    world.broker.down = True
+    assert world.deliver(message) == 429
+    world.broker.down = False
+
+    assert world.deliver(message) == 204
+    world.run()
+    assert world.status(book_id)["status"] == "completed"
+    assert set(world.embedder.calls.values()) == {1}
+
+
+def test_losing_every_message_loses_nothing(world: World) -> None:
+    book_id = world.import_book(manuscript())
+    for _ in range(50):
+        if world.status(book_id)["status"] == "completed":
+            break
+        delivered, world.broker.waiting = world.broker.waiting[:1], []
+        for message in delivered:
+            world.deliver(message)
+        world.broker.waiting = []
+        world.clock.advance(61)
+        world.app.reconcile()
+
+    assert world.status(book_id)["status"] == "completed"
+    assert set(world.embedder.calls.values()) == {1}
+
+
+def test_a_message_that_the_broker_gave_up_on_is_recorded_and_fails_its_job(world: World) -> None:
+    book_id = world.import_book(manuscript())
+    message = world.take(JobType.BOOK_PROCESSING)
+    marks = {"CloudPubSubDeadLetterSourceSubscription": "book-processing-push"}
+    buried = Message(topic=JobType.DEAD_LETTER, data=message.data, attributes=marks)
+
+    assert [world.deliver(buried), world.deliver(buried)] == [204, 204]
+    assert world.status(book_id)["status"] == "failed"
+    assert world.rows("SELECT error_class FROM dead_letters") == [{"error_class": "DeliveriesExhausted"}]
+
+
+def test_work_goes_on_while_live_documents_are_down_and_they_catch_up(world: World) -> None:
+    world.statuses.down = True
+    book_id = world.import_book(manuscript())
+    world.run()
+    assert world.status(book_id)["status"] == "completed"
+    assert world.statuses.all() == []
+
+    world.statuses.down = False
+    world.clock.advance(60)
+    assert world.app.reconcile().projected == 1
+    assert world.statuses.get(f"books/{book_id}").fields["status"] == "completed"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "envelope",
+    [None, [], {}, {"message": None}, {"message": {"data": "!!", "messageId": "1"}}, {"message": {"messageId": "2"}}]
+    + [{"message": {"data": "W10=", "messageId": "3"}}, {"message": {"data": "e30=", "messageId": "4"}}],
+)
+def test_a_malformed_envelope_is_recorded_and_acknowledged(world: World, envelope: object) -> None:
+    assert world.push(JobType.CHAPTER_PROCESSING, envelope).status_code == 204
+    assert world.rows("SELECT error_class FROM dead_letters") == [{"error_class": "Rejected"}]
+
+
+def _raise(error: Exception | None) -> None:
+    if error:
+        raise error
