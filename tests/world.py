@@ -165,4 +165,4 @@ def manuscript(chapters: int = 5, words: int = 450, changed: Sequence[int] = ())
     return "\n\n".join(parts) + "\n"
 
 
-_WORDS = "harbour lantern paper winter ledger window silver captain letter promise river garden bridge stone".split()
+_WORDS = ["harbour", "lantern", "paper", "winter", "ledger", "window", "silver", "captain", "letter", "promise", "river", "garden", "bridge", "stone"]

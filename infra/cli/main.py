@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -67,7 +66,9 @@ def _client(url: str | None, token: str | None, project: str | None, data_dir: P
         return Client(url=url, token=token, environment=local if local and local["BINDERY_URL"] == url else environment)
     environment_of_stack = running_stack(data_dir)
     if environment_of_stack is None:
-        _stop("no local stack is running here; start one with `bindery dev`, or name a deployment with --url", UNREACHABLE)
+        _stop(
+            "no local stack is running here; start one with `bindery dev`, or name a deployment with --url", UNREACHABLE
+        )
     return Client(url=environment_of_stack["BINDERY_URL"], environment=environment_of_stack)
 
 
@@ -165,15 +166,24 @@ def dev(backend: Which = "auto", data_dir: DataDir = DATA, as_json: Json = False
             print(f"Backend: {stack.backend}, since {stack.because}\n\nFor your app:")
             for name, value in stack.environment.items():
                 print(f"  export {name}={value}")
-            print(f"\nIn another terminal: bindery --help; bindery import FILE --watch (data: {data_dir})\n", flush=True)
+            print(
+                f"\nIn another terminal: bindery --help; bindery import FILE --watch (data: {data_dir})\n", flush=True
+            )
         signal.pause()
 
 
-@app.command("import", epilog="Examples:\n\n- `bindery import novel.md --watch`\n\n- `cat novel.txt | bindery import - --title 'My Novel'`")
+@app.command(
+    "import",
+    epilog="Examples:\n\n- `bindery import novel.md --watch`\n\n- `cat novel.txt | bindery import - --title 'My Novel'`",
+)
 def import_(
     file: Annotated[str, typer.Argument(help="A text or Markdown file, or - for standard input.")],
-    title: Annotated[str | None, typer.Option(help="The book's title; else its first heading or the file's name.")] = None,
-    google_doc_id: Annotated[str | None, typer.Option(help="The same id again imports a new version of that book.")] = None,
+    title: Annotated[
+        str | None, typer.Option(help="The book's title; else its first heading or the file's name.")
+    ] = None,
+    google_doc_id: Annotated[
+        str | None, typer.Option(help="The same id again imports a new version of that book.")
+    ] = None,
     book_id: Annotated[str | None, typer.Option(help="Import a new version of this book.")] = None,
     force: Annotated[bool, typer.Option(help="Compute everything again, even what did not change.")] = False,
     idempotency_key: Annotated[str | None, typer.Option(help="The same key again returns the same book.")] = None,
@@ -206,9 +216,7 @@ def _finish(status: str) -> None:
 
 
 @app.command(epilog="Example: `bindery status 0d9c… --json`")
-def status(
-    book: str, url: Url = None, token: Token = None, data_dir: DataDir = DATA, as_json: Json = False
-) -> None:
+def status(book: str, url: Url = None, token: Token = None, data_dir: DataDir = DATA, as_json: Json = False) -> None:
     """Say how far a book is."""
     reply = _client(url, token, None, data_dir).get(f"/api/books/{book}/status")
     _print_json(reply) if as_json else view.show_status(reply)
@@ -260,7 +268,9 @@ def books(
         print(f"more: bindery books --after {reply['next']}")
 
 
-@app.command(epilog="Examples:\n\n- `bindery search 'who stole the letters?'`\n\n- `bindery search storm --book 0d9c… -k 10`")
+@app.command(
+    epilog="Examples:\n\n- `bindery search 'who stole the letters?'`\n\n- `bindery search storm --book 0d9c… -k 10`"
+)
 def search(
     query: str,
     book: Annotated[str | None, typer.Option(help="Search in this book only.")] = None,

@@ -46,9 +46,7 @@ class LiveBook:
             self.chapters[path] = fields["status"]
             return
         self.book = fields
-        self._bar.update(
-            self._task, completed=fields["progress"], title=escape(fields["title"]), phase=_phase(fields)
-        )
+        self._bar.update(self._task, completed=fields["progress"], title=escape(fields["title"]), phase=_phase(fields))
 
     def __rich__(self) -> Group:
         counts = self.book.get("chapters", {})

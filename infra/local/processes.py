@@ -130,7 +130,9 @@ class Supervisor:
         with self._lock:
             self._processes[command.name] = process
         process.wait_until_ready()
-        keeper = threading.Thread(target=self._keep, args=(command, on_restart), name=f"keep-{command.name}", daemon=True)
+        keeper = threading.Thread(
+            target=self._keep, args=(command, on_restart), name=f"keep-{command.name}", daemon=True
+        )
         with self._lock:
             self._threads.append(keeper)
         keeper.start()

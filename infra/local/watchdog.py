@@ -22,12 +22,16 @@ def main() -> int:
         signal.signal(number, lambda *_: None)
     user = {} if uid == "-1" else {"user": int(uid), "group": int(uid), "extra_groups": []}
     child = subprocess.Popen(
-        command, cwd=cwd, stdin=subprocess.DEVNULL, process_group=0, **user  # type: ignore[call-overload]
+        command,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        process_group=0,
+        **user,  # type: ignore[call-overload]
     )
     while child.poll() is None:
         ready, _, _ = select.select([0, wake_read], [], [])
         signals = os.read(wake_read, 64) if wake_read in ready else b""
-        if 0 in ready and not os.read(0, 64) or set(signals) & {signal.SIGTERM, signal.SIGINT}:
+        if (0 in ready and not os.read(0, 64)) or set(signals) & {signal.SIGTERM, signal.SIGINT}:
             _stop(child, int(stop_signal), float(grace))
     _signal(child, signal.SIGKILL)  # what the command left behind in its group
     return child.returncode if child.returncode >= 0 else 128 - child.returncode

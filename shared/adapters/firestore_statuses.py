@@ -80,7 +80,7 @@ class FirestoreStatusStore:
         except exceptions.GoogleAPICallError as error:
             raise Unavailable(f"Firestore: {type(error).__name__}: {error}") from error
 
-    def _firestore(self) -> "firestore.Client":
+    def _firestore(self) -> firestore.Client:
         from google.cloud import firestore
 
         with self._lock:

@@ -98,9 +98,7 @@ class MemoryBroker:
 class _Queue:
     """The messages of one subscription, and the thread that hands them out when they are due."""
 
-    def __init__(
-        self, subscription: Subscription, broker: MemoryBroker, monotonic: Callable[[], float]
-    ) -> None:
+    def __init__(self, subscription: Subscription, broker: MemoryBroker, monotonic: Callable[[], float]) -> None:
         self._subscription = subscription
         self._broker = broker
         self._monotonic = monotonic

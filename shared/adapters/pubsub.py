@@ -35,7 +35,7 @@ class PubSubPublisher:
         except (GoogleAPICallError, RetryError, TimeoutError) as error:
             raise Unavailable(f"Pub/Sub: {type(error).__name__}: {error}") from error
 
-    def _send(self, message: Message) -> "pubsub_v1.publisher.futures.Future":
+    def _send(self, message: Message) -> pubsub_v1.publisher.futures.Future:
         client = self._publisher()
         topic = client.topic_path(self._project, message.topic)
         return client.publish(
@@ -46,7 +46,7 @@ class PubSubPublisher:
             **message.attributes,
         )
 
-    def _publisher(self) -> "pubsub_v1.PublisherClient":
+    def _publisher(self) -> pubsub_v1.PublisherClient:
         from google.cloud import pubsub_v1
 
         with self._lock:

@@ -138,12 +138,7 @@ def _by_keyword(headings: list[Heading]) -> list[Heading]:
         for h in headings
         if h.kind in (HeadingKind.CHAPTER, HeadingKind.PART, HeadingKind.SPECIAL)
         or (level and h.kind is HeadingKind.MARKDOWN and h.level == level and h.start > chapters[0].start)
-        or (
-            level
-            and h.kind in _FRAME
-            and h.level == level
-            and chapters[0].start < h.start < chapters[-1].start
-        )
+        or (level and h.kind in _FRAME and h.level == level and chapters[0].start < h.start < chapters[-1].start)
     ]
     return _in_order([*plain, *_unnamed_parts(headings, level)]) if level else plain
 
@@ -179,9 +174,7 @@ def _only_groups(text: str, marked: list[Heading], level: int, end: int) -> bool
     groups = sum(
         1
         for i in own
-        if i + 1 < len(marked)
-        and marked[i + 1].level > level
-        and _words_after(text, marked, i, end) <= _EPIGRAPH_WORDS
+        if i + 1 < len(marked) and marked[i + 1].level > level and _words_after(text, marked, i, end) <= _EPIGRAPH_WORDS
     )
     return deeper > len(own) and groups * 5 >= len(own) * 4
 

@@ -67,9 +67,7 @@ class _Mark:
 def split_chapters(text: str) -> Split:
     """Every character lands in exactly one section; a text without a word has no chapters."""
     if not count_words(text):
-        front = Section(
-            kind=SectionKind.FRONT_MATTER, number=None, title="Front matter", start=0, end=len(text)
-        )
+        front = Section(kind=SectionKind.FRONT_MATTER, number=None, title="Front matter", start=0, end=len(text))
         return Split(sections=(front,) if text else (), method=SplitMethod.SIZE)
     begin, end = _body(text)
     headings = find_headings(text, begin, end)
@@ -152,9 +150,7 @@ def _back_matter(headings: list[Heading], chosen: list[Heading], end: int) -> in
 
 def _marks_by_size(text: str, begin: int, end: int) -> list[_Mark]:
     spans = [
-        (a, b)
-        for a, b in cut(text[begin:end], WORDS_WITHOUT_HEADINGS)
-        if count_words(text[begin + a : begin + b])
+        (a, b) for a, b in cut(text[begin:end], WORDS_WITHOUT_HEADINGS) if count_words(text[begin + a : begin + b])
     ]
     starts = [begin, *(begin + a for a, _ in spans[1:])]
     return [_Mark(start=start, title=f"Part {i}") for i, start in enumerate(starts, 1)]

@@ -55,8 +55,7 @@ class _Pieces:
 def count_words(text: str) -> int:
     """Runs of letters, digits and underscores; a run of more than 40 counts a word for every 8 characters."""
     return sum(
-        1 if len(run) <= _LONG_WORD else math.ceil(len(run) / _CHARACTERS_PER_WORD)
-        for run in _WORD.findall(text)
+        1 if len(run) <= _LONG_WORD else math.ceil(len(run) / _CHARACTERS_PER_WORD) for run in _WORD.findall(text)
     )
 
 

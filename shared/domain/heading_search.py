@@ -20,7 +20,7 @@ from shared.domain.headings import (
 _ATX = re.compile(r"[ ]{0,3}(#{1,6})[ \t]+(\S.*?)[ \t]*#*[ \t]*$")
 _FENCE = re.compile(r"[ ]{0,3}(`{3,}|~{3,})[ \t]*(\w*)[ \t]*$")
 _SETEXT = re.compile(r"[ ]{0,3}(={2,}|-{3,})\s*$")
-_ENDED = re.compile(r"[.!?…:][\"'”’»)\]_*]*\s*$")  # noqa: RUF001 - closing quotes of books
+_ENDED = re.compile(r"[.!?…:][\"'”’»)\]_*]*\s*$")
 _INVISIBLE = string.whitespace + "\x1c\x1d\x1e\x85\xa0\u2028\u2029\u3000\ufeff\u200b"
 _LONG_LINE = 120
 _WRAPPED_LINE = 55
@@ -92,9 +92,7 @@ class _Page:
             heading = read_heading(match[2], level=len(match[1]))
             return (heading, 1) if heading else None
         apart = after_heading or self.is_blank(i - 1)
-        loose = not apart and (
-            len(self.lines[i - 1]) > _LONG_LINE or bool(_ENDED.search(self.lines[i - 1][-9:]))
-        )
+        loose = not apart and (len(self.lines[i - 1]) > _LONG_LINE or bool(_ENDED.search(self.lines[i - 1][-9:])))
         if not (apart or loose):
             return None
         if apart and (level := self._underlined(i, line)):

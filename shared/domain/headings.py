@@ -28,7 +28,7 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 _DECORATION = " \t*_=~•·—–\ufeff\u200b\u2060"
-_SEPARATORS = ".:;,)]-‐‑‒–—―|"  # noqa: RUF001 - these dashes are what books print
+_SEPARATORS = ".:;,)]-‐‑‒–—―|"
 _OPENERS = "\"'“‘«([_*¿¡"
 
 
@@ -148,11 +148,9 @@ def _is_numbered_title(label: str, rest: str) -> bool:
     if not title or not _is_title(rest, shouted=False) or len(title.split()) > MAX_SHORT_TITLE_WORDS:
         return False
     spaced = rest[0] == " " and rest.lstrip()[0] not in _SEPARATORS
-    if spaced and not label.isdigit() or rest[0] in ",;-" or (rest[0] in ".:" and rest[1:2] != " "):
+    if (spaced and not label.isdigit()) or rest[0] in ",;-" or (rest[0] in ".:" and rest[1:2] != " "):
         return False
-    return (
-        title[0].isupper() or title[0] in _OPENERS or not title[0].isascii()
-    ) and not _reads_like_sentence(rest)
+    return (title[0].isupper() or title[0] in _OPENERS or not title[0].isascii()) and not _reads_like_sentence(rest)
 
 
 def _bare_title(rest: str) -> str:
@@ -169,8 +167,8 @@ def _is_title(rest: str, *, shouted: bool) -> bool:
     if not shouted and (rest.rstrip().endswith((",", ";")) or len(title.split()) > MAX_TITLE_WORDS):
         return False
     begins = title.lstrip(_OPENERS)[:1]
-    separated = rest.lstrip()[0] in ":-‐‑‒–—―|"  # noqa: RUF001 - these dashes are what books print
-    return separated or shouted and rest[0] != "," or not begins.islower()
+    separated = rest.lstrip()[0] in ":-‐‑‒–—―|"
+    return separated or (shouted and rest[0] != ",") or not begins.islower()
 
 
 def _reads_like_sentence(rest: str) -> bool:

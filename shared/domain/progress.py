@@ -45,9 +45,7 @@ class Progress:
 
 def too_many_failed(snapshot: Snapshot, tolerated: float) -> bool:
     """Whether more than the share `tolerated` (0 to 1) of the chapters failed. A book with none left has failed too."""
-    return snapshot.failed > 0 and (
-        snapshot.failed > tolerated * snapshot.total or snapshot.failed == snapshot.total
-    )
+    return snapshot.failed > 0 and (snapshot.failed > tolerated * snapshot.total or snapshot.failed == snapshot.total)
 
 
 def due_jobs(snapshot: Snapshot, tolerated: float) -> list[Job]:
@@ -69,9 +67,7 @@ def due_jobs(snapshot: Snapshot, tolerated: float) -> list[Job]:
 
 def measure(snapshot: Snapshot, tolerated: float) -> Progress:
     """The status, phase and percentage that follow from a snapshot."""
-    return Progress(
-        status=_status(snapshot, tolerated), phase=_phase(snapshot), percent=_percent(snapshot)
-    )
+    return Progress(status=_status(snapshot, tolerated), phase=_phase(snapshot), percent=_percent(snapshot))
 
 
 def _status(snapshot: Snapshot, tolerated: float) -> JobState:

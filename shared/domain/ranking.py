@@ -41,10 +41,7 @@ def rank(candidates: Sequence[Candidate], *, text_weight: float, k: int) -> list
     """
     meaning = _z_scores([c.similarity for c in candidates])
     words = _z_scores([c.text_rank for c in candidates])
-    hits = [
-        Hit(candidate=c, score=m + text_weight * w)
-        for c, m, w in zip(candidates, meaning, words, strict=True)
-    ]
+    hits = [Hit(candidate=c, score=m + text_weight * w) for c, m, w in zip(candidates, meaning, words, strict=True)]
     hits.sort(key=lambda h: (-h.score, h.candidate.chapter_number, h.candidate.chunk_index))
     return hits[:k]
 

@@ -84,9 +84,7 @@ def _errors(app: OpenAPI, parts: ApiParts) -> None:
     @app.errorhandler(Unavailable)
     def unavailable(error: Unavailable) -> Response:
         log.warning("api.unavailable", error=str(error))
-        return problem(
-            503, "a service that this needs is down; try again soon", {"Retry-After": _RETRY_SECONDS}
-        )
+        return problem(503, "a service that this needs is down; try again soon", {"Retry-After": _RETRY_SECONDS})
 
     @app.errorhandler(UnknownBook)
     def unknown(error: UnknownBook) -> Response:

@@ -35,7 +35,9 @@ class ImportBody(BaseModel):
 
     title: Text = Field(min_length=1, max_length=MAX_TITLE)
     content: Text = Field(min_length=1, description="The whole text")
-    google_doc_id: Text | None = Field(None, min_length=1, max_length=200, description="Names the book: the same id again is a new version of it")
+    google_doc_id: Text | None = Field(
+        None, min_length=1, max_length=200, description="Names the book: the same id again is a new version of it"
+    )
     book_id: UUID | None = Field(None, description="Imports a new version of this book")
     force: bool = Field(False, description="Compute everything again, even what did not change")
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from shared.domain.chunks import Chunk, split_chunks
 from shared.domain.errors import Rejected
@@ -37,7 +39,7 @@ class EmbedChapters:
     def _one_by_one(self, chapters: Sequence[ChapterText], forced: bool) -> ChaptersEmbedded:
         """So that one bad chapter fails alone."""
         embedded: list[EmbeddedChapter] = []
-        rejected: dict[object, Rejected] = {}
+        rejected: dict[UUID, Rejected] = {}
         for chapter in chapters:
             try:
                 embedded += self._embed([chapter], forced)
@@ -59,7 +61,8 @@ class EmbedChapters:
         vectors: dict[bytes, Vector] = {}
         for group in pack(sizes, max_weight=model.max_request_tokens, max_items=model.max_texts):
             fresh = self.embedder.embed([missing[h].text for h in group], DOCUMENT)
-            batch = dict(zip(group, fresh, strict=True))
+            # As the cache gives them back: a repeated run must come to the same chapter vectors.
+            batch = {h: array("f", v).tolist() for h, v in zip(group, fresh, strict=True)}
             self.cache.keep(batch, model, DOCUMENT)
             vectors |= batch
         return vectors

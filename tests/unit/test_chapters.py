@@ -40,7 +40,7 @@ def assert_tiles(text: str, split: Split) -> None:
         (["CHAPTER I", "CHAPTER II", "CHAPTER III"], ["Chapter I", "Chapter II", "Chapter III"]),
         (["Chapter 1: Rain", "Chapter 2: Mud"], ["Chapter 1: Rain", "Chapter 2: Mud"]),
         (["CHAPTER 1. Rain.", "CHAPTER 2. Mud."], ["Chapter 1. Rain.", "Chapter 2. Mud."]),
-        (["Chapter 1 — Rain", "Chapter 2 – Mud"], ["Chapter 1 — Rain", "Chapter 2 – Mud"]),  # noqa: RUF001
+        (["Chapter 1 — Rain", "Chapter 2 – Mud"], ["Chapter 1 — Rain", "Chapter 2 – Mud"]),
         (["CHAPTER I—In which it rains", "CHAPTER II—Mud"], ["Chapter I—In which it rains", "Chapter II—Mud"]),
         (["Chapter the First", "Chapter the Last"], ["Chapter the First", "Chapter the Last"]),
         (["CHAPTER TWENTY", "CHAPTER TWENTY-ONE"], ["Chapter Twenty", "Chapter Twenty-One"]),
@@ -68,9 +68,7 @@ def assert_tiles(text: str, split: Split) -> None:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
-def test_headings_of_many_styles_begin_chapters(
-    headings: list[str], expected: list[str], newline: str
-) -> None:
+def test_headings_of_many_styles_begin_chapters(headings: list[str], expected: list[str], newline: str) -> None:
     text = book(*headings).replace("\n", newline)
 
     split = split_chapters(text)
@@ -110,9 +108,7 @@ def test_headings_of_many_styles_begin_chapters(
         ),
     ],
 )  # fmt: skip
-def test_a_part_belongs_to_the_chapter_after_it_and_shows_in_titles(
-    headings: list[str], expected: list[str]
-) -> None:
+def test_a_part_belongs_to_the_chapter_after_it_and_shows_in_titles(headings: list[str], expected: list[str]) -> None:
     text = book(*headings)
 
     split = split_chapters(text)
@@ -153,9 +149,7 @@ def test_a_preface_between_the_contents_and_chapter_one_is_front_matter() -> Non
 
 
 def test_titles_pieces_before_and_after_the_chapters_frame_them() -> None:
-    text = book(
-        "THE HILL\n\nby A. Writer", "Etymology", "CHAPTER 1", "CHAPTER 2", "Appendix A: Maps", "Index"
-    )
+    text = book("THE HILL\n\nby A. Writer", "Etymology", "CHAPTER 1", "CHAPTER 2", "Appendix A: Maps", "Index")
 
     split = split_chapters(text)
 
@@ -250,9 +244,7 @@ def test_a_text_without_headings_is_split_by_size_at_paragraphs() -> None:
     split = split_chapters(text)
 
     assert split.method is SplitMethod.SIZE
-    assert [2000 < len(text[c.start : c.end].split()) < 4000 for c in split.chapters] == [True] * len(
-        split.chapters
-    )
+    assert [2000 < len(text[c.start : c.end].split()) < 4000 for c in split.chapters] == [True] * len(split.chapters)
     assert all(text[c.start :].startswith("The rain") for c in split.chapters)
     assert_tiles(text, split)
 
@@ -263,9 +255,7 @@ def test_one_word_is_one_chapter() -> None:
     assert [(s.kind, s.number, s.start, s.end) for s in split.sections] == [(SectionKind.CHAPTER, 1, 0, 7)]
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"), [("", []), (" \r\n\t", ["front_matter"]), ("* * *", ["front_matter"])]
-)
+@pytest.mark.parametrize(("text", "expected"), [("", []), (" \r\n\t", ["front_matter"]), ("* * *", ["front_matter"])])
 def test_a_text_without_words_has_no_chapters(text: str, expected: list[str]) -> None:
     assert kinds(split_chapters(text)) == expected
 

@@ -17,28 +17,20 @@ Uses = dict[str, dict[str, int]]
 _HONORIFIC = "Mr|Mrs|Miss|Ms|Lady|Sir|Lord|Dr|Colonel|Captain|Major|Admiral|Professor|Inspector|Count|Aunt|Uncle|Madame|Monsieur|Father|Sister"
 _DOTTED = {"Mr", "Mrs", "Ms", "Dr"}
 _SPEECH = frozenset(
-    "said cried replied answered exclaimed added continued asked observed whispered returned repeated thought smiled"
-    " laughed blushed sighed rejoined called nodded shook spoke began declared murmured".split()
+    ["said", "cried", "replied", "answered", "exclaimed", "added", "continued", "asked", "observed", "whispered", "returned", "repeated", "thought", "smiled", "laughed", "blushed", "sighed", "rejoined", "called", "nodded", "shook", "spoke", "began", "declared", "murmured"]
 )
 _VERBS = frozenset(
-    "was had did could would might should is has must felt saw knew looked seemed came went took turned thought made"
-    " gave found told heard".split()
+    ["was", "had", "did", "could", "would", "might", "should", "is", "has", "must", "felt", "saw", "knew", "looked", "seemed", "came", "went", "took", "turned", "thought", "made", "gave", "found", "told", "heard"]
 )
-_AT = frozenset("at in from near into towards left reach reached".split())
-_NEAR = frozenset("to through left quitting quit of".split())
-_WITH = frozenset("with and dear poor".split())
+_AT = frozenset(["at", "in", "from", "near", "into", "towards", "left", "reach", "reached"])
+_NEAR = frozenset(["to", "through", "left", "quitting", "quit", "of"])
+_WITH = frozenset(["with", "and", "dear", "poor"])
 _PLACE_WORDS = frozenset(
-    "Park House Lodge Street Abbey Hill Hall Square Grove Road Lane Castle Court Cottage Bridge Woods Forest River Church"
-    " Farm Village Town City Island Bay Lake Lakes Mount Place Inn Row Manor Mill Harbour Quay Lighthouse Point".split()
+    ["Park", "House", "Lodge", "Street", "Abbey", "Hill", "Hall", "Square", "Grove", "Road", "Lane", "Castle", "Court", "Cottage", "Bridge", "Woods", "Forest", "River", "Church", "Farm", "Village", "Town", "City", "Island", "Bay", "Lake", "Lakes", "Mount", "Place", "Inn", "Row", "Manor", "Mill", "Harbour", "Quay", "Lighthouse", "Point"]
 )
 _PLACE_ENDINGS = ("shire", "ford", "bury", "ville", "burgh")
 _NO_NAME = frozenset(
-    "I The A An But And Or If It He She They We You In On At To Of For With By As So Not No Yes Oh Ah Well My His Her"
-    " Their Your Our This That These Those What Which Who When Where How Why There Here Then Now Mr Mrs Miss Sir Lady God"
-    " Heaven Lord Madam Sunday Monday Tuesday Wednesday Thursday Friday Saturday January February March April May June"
-    " July August September October November December Christmas Easter Michaelmas Chapter Volume English French Papa"
-    " Mamma Mama Dear Indeed Pray Good Poor Nothing Something Every Everything Such Some Only Never Even Let Do Did Is"
-    " Was Were Will Would Could Should Had Have Has From One Two All After Before Until Captain Colonel Aunt Uncle".split()
+    ["I", "The", "A", "An", "But", "And", "Or", "If", "It", "He", "She", "They", "We", "You", "In", "On", "At", "To", "Of", "For", "With", "By", "As", "So", "Not", "No", "Yes", "Oh", "Ah", "Well", "My", "His", "Her", "Their", "Your", "Our", "This", "That", "These", "Those", "What", "Which", "Who", "When", "Where", "How", "Why", "There", "Here", "Then", "Now", "Mr", "Mrs", "Miss", "Sir", "Lady", "God", "Heaven", "Lord", "Madam", "Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December", "Christmas", "Easter", "Michaelmas", "Chapter", "Volume", "English", "French", "Papa", "Mamma", "Mama", "Dear", "Indeed", "Pray", "Good", "Poor", "Nothing", "Something", "Every", "Everything", "Such", "Some", "Only", "Never", "Even", "Let", "Do", "Did", "Is", "Was", "Were", "Will", "Would", "Could", "Should", "Had", "Have", "Has", "From", "One", "Two", "All", "After", "Before", "Until", "Captain", "Colonel", "Aunt", "Uncle"]
 )
 _NAME = re.compile(
     r"(?P<before>(?:[\w']+[,;:\-]*[ \"“]*)|^|[.!?\"“] *)"

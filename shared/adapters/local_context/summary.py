@@ -8,13 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 STOP_WORDS = frozenset(
-    """a about above after again against all am an and any are as at be because been before being below between both
-    but by can cannot could did do does doing down during each few for from further had has have having he her here
-    hers herself him himself his how i if in into is it its itself me more most my myself no nor not of off on once
-    only or other ought our ours out over own same she should so some such than that the their theirs them themselves
-    then there these they this those through to too under until up very was we were what when where which while who
-    whom why will with would you your yours said mr mrs miss one must much never ever every might may shall upon
-    though yet without soon little first last made great well know think""".split()
+    ["a", "about", "above", "after", "again", "against", "all", "am", "an", "and", "any", "are", "as", "at", "be", "because", "been", "before", "being", "below", "between", "both", "but", "by", "can", "cannot", "could", "did", "do", "does", "doing", "down", "during", "each", "few", "for", "from", "further", "had", "has", "have", "having", "he", "her", "here", "hers", "herself", "him", "himself", "his", "how", "i", "if", "in", "into", "is", "it", "its", "itself", "me", "more", "most", "my", "myself", "no", "nor", "not", "of", "off", "on", "once", "only", "or", "other", "ought", "our", "ours", "out", "over", "own", "same", "she", "should", "so", "some", "such", "than", "that", "the", "their", "theirs", "them", "themselves", "then", "there", "these", "they", "this", "those", "through", "to", "too", "under", "until", "up", "very", "was", "we", "were", "what", "when", "where", "which", "while", "who", "whom", "why", "will", "with", "would", "you", "your", "yours", "said", "mr", "mrs", "miss", "one", "must", "much", "never", "ever", "every", "might", "may", "shall", "upon", "though", "yet", "without", "soon", "little", "first", "last", "made", "great", "well", "know", "think"]
 )
 _ABBREVIATION = re.compile(r"\b(Mr|Mrs|Ms|Dr|St|Col|Capt|Rev|No|Vol)\.")
 _SENTENCE = re.compile(r"(?<=[.!?…])[\"”’)]*\s+(?=[\"“‘(]?[A-Z])")
@@ -31,7 +25,9 @@ def prose(text: str) -> list[str]:
     if paragraphs and (_HEADING.match(paragraphs[0]) or len(paragraphs[0].split()) <= 12 < len(text.split())):
         first_lines = paragraphs[0].strip().splitlines()
         paragraphs[0] = "\n".join(first_lines[1:]) if len(first_lines) > 3 else ""
-    folded = (" ".join(p.replace("_", "").replace("*", "").split()) for p in paragraphs if not p.lstrip().startswith("#"))
+    folded = (
+        " ".join(p.replace("_", "").replace("*", "").split()) for p in paragraphs if not p.lstrip().startswith("#")
+    )
     return [p for p in folded if p]
 
 
@@ -70,9 +66,9 @@ def _weight(sentence: str, position: int, names: Sequence[str]) -> float:
     weight = 1.0
     weight *= 0.35 if _SPOKEN.search(sentence) or sentence[:1] in "'‘" else 1.0
     weight *= 0.5 if _ADDRESS.search(sentence) else 1.0
-    weight *= 0.4 if sentence.rstrip("\"”’)").endswith("?") else 1.0
+    weight *= 0.4 if sentence.rstrip('"”’)').endswith("?") else 1.0
     weight *= 0.3 if length < 9 else 0.4 if length > 45 else 1.0
-    weight *= 0.5 if not sentence[:1].isupper() or not sentence.rstrip("\"”’)").endswith((".", "!", "?", "…")) else 1.0
+    weight *= 0.5 if not sentence[:1].isupper() or not sentence.rstrip('"”’)').endswith((".", "!", "?", "…")) else 1.0
     weight *= 1 + 0.25 * min(3, sum(n in sentence for n in names))
     return weight * (1.15 if position < 3 else 1.0)
 

@@ -25,9 +25,7 @@ _CONNECT_SECONDS = 10
 class Database:
     """A pool of at most `size` connections. `connection_class` is psycopg's own, or one that dials Cloud SQL."""
 
-    def __init__(
-        self, dsn: str, size: int = 4, connection_class: Callable[[], type[Connection]] | None = None
-    ) -> None:
+    def __init__(self, dsn: str, size: int = 4, connection_class: Callable[[], type[Connection]] | None = None) -> None:
         self._dsn = dsn
         self._size = size
         self._connection_class = connection_class

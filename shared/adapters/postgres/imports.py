@@ -9,8 +9,8 @@ from shared.adapters.postgres.database import Connection, Database
 from shared.adapters.postgres.jobs import add_jobs
 from shared.domain import jobs
 from shared.domain.imports import (
-    ImportRequest,
     Imported,
+    ImportRequest,
     KeyReused,
     UnknownBook,
     request_hash,

@@ -169,9 +169,7 @@ class PostgresJobStore:
 
     def bury(self, job_id: str, failure: Failure, message_id: str, now: datetime) -> Buried | None:
         with self._database.transaction() as connection:
-            row = connection.execute(
-                _BURY, {"job_id": job_id, "now": now, "error": Jsonb(failure.summary)}
-            ).fetchone()
+            row = connection.execute(_BURY, {"job_id": job_id, "now": now, "error": Jsonb(failure.summary)}).fetchone()
             if row is None:
                 return None
             job = to_job(row)
@@ -214,9 +212,7 @@ class PostgresJobStore:
         due = statuses.refresh_book(connection, job, now, self._tolerated, failure.summary)
         return add_jobs(connection, due, job.job_id, now)
 
-    def _record_rejected(
-        self, connection: Connection, claim: Claim, result: ChaptersEmbedded, now: datetime
-    ) -> None:
+    def _record_rejected(self, connection: Connection, claim: Claim, result: ChaptersEmbedded, now: datetime) -> None:
         job = _claimed(claim)
         for chapter_id, error in result.rejected.items():
             failure = describe(error)

@@ -77,9 +77,7 @@ class PostgresProjections:
         with self._database.transaction() as connection:
             row = connection.execute(_JOB, (job.job_id,)).fetchone()
             chapters = (
-                connection.execute(
-                    _CHAPTERS.format("r.chapter_id = ANY(%s)"), (list(job.chapter_ids),)
-                ).fetchall()
+                connection.execute(_CHAPTERS.format("r.chapter_id = ANY(%s)"), (list(job.chapter_ids),)).fetchall()
                 if job.chapter_ids
                 else []
             )
@@ -92,9 +90,7 @@ class PostgresProjections:
                 return []
             where = "r.book_id = %s AND r.version = %s"
             rows: Sequence[Mapping[str, Any]] = (
-                connection.execute(_CHAPTERS.format(where), (book_id, book["version"])).fetchall()
-                if chapters
-                else []
+                connection.execute(_CHAPTERS.format(where), (book_id, book["version"])).fetchall() if chapters else []
             )
         return [_book_document(book, self._clock()), *map(_chapter_document, rows)]
 

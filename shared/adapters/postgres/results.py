@@ -101,9 +101,7 @@ def write(result: Any, connection: Connection, job: Job, now: datetime) -> None:
 
 @write.register
 def _(result: BookSplit, connection: Connection, job: Job, now: datetime) -> None:
-    connection.execute(
-        _KEEP_SPLIT, (result.method, result.front_matter, result.back_matter, job.book_id, job.version)
-    )
+    connection.execute(_KEEP_SPLIT, (result.method, result.front_matter, result.back_matter, job.book_id, job.version))
     with connection.cursor().copy(_CHAPTER_COLUMNS) as copy:
         for c in result.chapters:
             copy.write_row(_chapter_row(job, c))
