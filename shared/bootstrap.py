@@ -256,7 +256,7 @@ def install(replacement: App | None) -> None:
 
 def serve_api(request: Request) -> Response:
     """Answers a request to the API."""
-    return Response.from_app(app().api, request.environ)
+    return Response.from_app(app().api, request.environ)  # type: ignore[return-value]
 
 
 def serve_push(request: Request, job_type: JobType) -> Response:

@@ -104,7 +104,7 @@ class World:
         return self.http.post("/api/books/import", json=body, headers=known)
 
     def get(self, path: str, user: str = "ann", **query: Any) -> Any:
-        return self.http.get(path, query_string=query, headers={"Authorization": f"Bearer {user}"})
+        return self.http.get(path, query_string=query or None, headers={"Authorization": f"Bearer {user}"})
 
     def import_book(self, content: str, title: str = "A Book", **more: Any) -> str:
         """Posts it and returns the book's id."""
@@ -165,4 +165,19 @@ def manuscript(chapters: int = 5, words: int = 450, changed: Sequence[int] = ())
     return "\n\n".join(parts) + "\n"
 
 
-_WORDS = ["harbour", "lantern", "paper", "winter", "ledger", "window", "silver", "captain", "letter", "promise", "river", "garden", "bridge", "stone"]
+_WORDS = [
+    "harbour",
+    "lantern",
+    "paper",
+    "winter",
+    "ledger",
+    "window",
+    "silver",
+    "captain",
+    "letter",
+    "promise",
+    "river",
+    "garden",
+    "bridge",
+    "stone",
+]

@@ -58,5 +58,6 @@ def _show(book: Any, chapters: Any, asked: str, found: Any, seconds: float) -> N
     view.console.print(
         f"\n[green]Done[/] in {seconds:.1f} s. The summary is made of the book's own sentences: no local model writes."
         "\n\nGo on: [bold]bindery demo YOUR-BOOK.txt --query 'what you look for'[/], or [bold]bindery dev[/] and,"
-        " in another terminal,\n[bold]bindery import YOUR-BOOK.txt --watch[/] and [bold]bindery search 'what you look for'[/]."
+        " in another terminal,\n[bold]bindery import YOUR-BOOK.txt --watch[/] and"
+        " [bold]bindery search 'what you look for'[/]."
     )

@@ -174,7 +174,8 @@ def dev(backend: Which = "auto", data_dir: DataDir = DATA, as_json: Json = False
 
 @app.command(
     "import",
-    epilog="Examples:\n\n- `bindery import novel.md --watch`\n\n- `cat novel.txt | bindery import - --title 'My Novel'`",
+    epilog="Examples:\n\n- `bindery import novel.md --watch`\n\n"
+    "- `cat novel.txt | bindery import - --title 'My Novel'`",
 )
 def import_(
     file: Annotated[str, typer.Argument(help="A text or Markdown file, or - for standard input.")],

@@ -52,4 +52,4 @@ def _chapters_are_in(shown: LiveBook) -> bool:
     """A listener may hear of the book before its last chapter."""
     total = shown.book["chapters"]["total"]
     done = sum(s in DONE for s in shown.chapters.values())
-    return shown.book["status"] != "completed" or done >= total
+    return bool(shown.book["status"] != "completed" or done >= total)

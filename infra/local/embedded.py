@@ -57,7 +57,7 @@ class EmbeddedStack:
         self._reconcile = Every(RECONCILE_SECONDS, self.app.reconcile)
 
     def _serve(self) -> BaseWSGIServer:
-        api = functions_framework.create_app("api", str(FUNCTIONS / "api.py"))
+        api = functions_framework.create_app("api", str(FUNCTIONS / "api.py"))  # type: ignore[no-untyped-call]
         both = DispatcherMiddleware(api, {"/_local/documents": _stream(self.statuses)})
         server = make_server("127.0.0.1", 0, both, threaded=True, request_handler=_Quiet)
         threading.Thread(target=server.serve_forever, name="api", daemon=True).start()

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from infra.local.processes import Command, OnLine, Process, StartFailed, free_port
 
@@ -137,7 +137,7 @@ def _uid() -> int:
     return pwd.getpwnam("nobody").pw_uid
 
 
-def _as_user() -> dict[str, object]:
+def _as_user() -> dict[str, Any]:
     return {"user": _uid(), "group": _uid(), "extra_groups": []} if os.geteuid() == 0 else {}
 
 

@@ -23,7 +23,7 @@ class Stack(Protocol):
     backend: str
     because: str
     url: str
-    environment: Mapping[str, str]
+    environment: dict[str, str]
 
     def close(self) -> None: ...
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from google.api_core.exceptions import AlreadyExists
 from google.cloud import pubsub_v1
 from google.protobuf.duration_pb2 import Duration
@@ -15,15 +17,11 @@ def create_topics(project: str) -> None:
     """Creates what is missing; safe to repeat."""
     with pubsub_v1.PublisherClient() as publisher, pubsub_v1.SubscriberClient() as subscriber:
         for stage in STAGES.values():
-            try:
+            with suppress(AlreadyExists):
                 publisher.create_topic(name=publisher.topic_path(project, stage.type))
-            except AlreadyExists:
-                pass
         for stage in STAGES.values():
-            try:
+            with suppress(AlreadyExists):
                 subscriber.create_subscription(_subscription(project, stage))
-            except AlreadyExists:
-                pass
 
 
 def _subscription(project: str, stage: Stage) -> dict[str, object]:

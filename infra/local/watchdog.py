@@ -6,6 +6,7 @@ The parent holds the other end of standard input. When that closes (however the 
 command's whole process group gets SIGNAL, and SIGKILL after GRACE seconds. UID -1 changes no user.
 """
 
+import contextlib
 import os
 import select
 import signal
@@ -34,7 +35,7 @@ def main() -> int:
         if (0 in ready and not os.read(0, 64)) or set(signals) & {signal.SIGTERM, signal.SIGINT}:
             _stop(child, int(stop_signal), float(grace))
     _signal(child, signal.SIGKILL)  # what the command left behind in its group
-    return child.returncode if child.returncode >= 0 else 128 - child.returncode
+    return int(child.returncode if child.returncode >= 0 else 128 - child.returncode)
 
 
 def _stop(child: "subprocess.Popen[bytes]", stop_signal: int, grace: float) -> None:
@@ -47,10 +48,8 @@ def _stop(child: "subprocess.Popen[bytes]", stop_signal: int, grace: float) -> N
 
 
 def _signal(child: "subprocess.Popen[bytes]", number: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, number)
-    except (ProcessLookupError, PermissionError):
-        pass
 
 
 if __name__ == "__main__":

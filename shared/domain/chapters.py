@@ -35,7 +35,7 @@ class SplitMethod(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """`text[start:end]`, in characters. Chapters are numbered from 1 over the whole book, whatever they print."""
+    """`text[start:end]`, in characters. Chapters count from 1 over the whole book, whatever they print."""
 
     kind: SectionKind
     number: int | None
@@ -123,7 +123,7 @@ def _marks(text: str, chosen: list[Heading], end: int) -> list[_Mark]:
 
 
 def _within(parts: dict[str, str], heading: Heading) -> dict[str, str]:
-    """The parts that this one stands in, by their keyword, and itself: a new volume ends the book before it."""
+    """The parts that this one stands in, by keyword, and itself: a new volume ends the book before it."""
     level = heading.keyword or f"#{heading.level}"
     outer = {}
     for keyword, title in parts.items():
@@ -134,7 +134,7 @@ def _within(parts: dict[str, str], heading: Heading) -> dict[str, str]:
 
 
 def _back_matter(headings: list[Heading], chosen: list[Heading], end: int) -> int:
-    """Where an appendix, notes or an index begin after the last chapter, unless each chapter has such notes."""
+    """Where an appendix, notes or index begin after the last chapter, unless every chapter has such."""
     first, last = chosen[0].start, chosen[-1]
     usual = {h.key for h in headings if h.kind is HeadingKind.BACK and first < h.start < last.start}
     return next(

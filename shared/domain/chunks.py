@@ -1,4 +1,6 @@
-"""Cuts text into passages of about equal length, at paragraphs where it can, else at sentences, else at words."""
+"""Cuts text into passages of about equal length: between paragraphs, else sentences, else words."""
+
+
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ import math
 import re
 from array import array
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 # A run without white space that is longer than this is cut: scripts that do not use spaces, and base64.
 MAX_RUN = 2000
@@ -21,7 +24,7 @@ _PARAGRAPH = re.compile(r"(?:\r\n?|\n)[^\S\r\n]*(?:\r\n?|\n)|[\u2029\f]")
 _SHORTEST = 0.6
 _CRUMB = 0.25
 _LIMIT = 1.25
-# How much a cut after a word, a sentence, a line that ends a sentence, or a paragraph is worth, in goals of length.
+# What a cut after a word, a sentence, a line that ends a sentence, a paragraph is worth, in goals of length.
 _WORTH = (0.0, 0.2, 0.3, 0.45)
 
 
@@ -38,7 +41,7 @@ class Chunk:
 
 @dataclass(frozen=True, kw_only=True)
 class _Pieces:
-    """What is never cut further, in order: offsets, words, and how good it is to cut after each (see `_WORTH`)."""
+    """What is never cut further, in order: offsets, words, and an index into `_WORTH`."""
 
     starts: array[int] = field(default_factory=lambda: array("q"))
     ends: array[int] = field(default_factory=lambda: array("q"))
@@ -85,7 +88,7 @@ def cut(text: str, target: int) -> list[tuple[int, int]]:
         ends.append(end)
         first = end
     starts = [0, *_without_crumb(pieces, ends, target)]
-    return [(pieces.starts[a], pieces.ends[b - 1]) for a, b in zip(starts, starts[1:], strict=False)]
+    return [(pieces.starts[a], pieces.ends[b - 1]) for a, b in pairwise(starts)]
 
 
 def _best_end(pieces: _Pieces, first: int, goal: float, limit: float) -> int:

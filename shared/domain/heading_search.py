@@ -1,5 +1,7 @@
 """Finds the headings of a text by what stands around them: blank lines, fences, underlines, subtitles."""
 
+
+
 from __future__ import annotations
 
 import re
@@ -157,7 +159,7 @@ def _looks_like_title(title: str, *, directly: bool) -> bool:
 
 
 def _with_subtitles(page: _Page, found: list[Heading], places: list[int]) -> list[Heading]:
-    """Adds the titles on the lines below. Those after a blank line count if at least half of the headings have one."""
+    """Adds the titles on the lines below; those after a blank line if half of the headings have one."""
     titled = (HeadingKind.CHAPTER, HeadingKind.NUMBER, HeadingKind.PART)
     below = {
         k: subtitle

@@ -1,4 +1,6 @@
-"""Recognises the lines that head chapters, parts and what stands around them: one line at a time, no context."""
+"""Recognises lines that head chapters, parts and what frames them: one line at a time, without context."""
+
+
 
 from __future__ import annotations
 
@@ -47,7 +49,7 @@ class Heading:
     """A line that could be a heading: `title` as printed, but for keywords in capitals and decoration.
 
     `start` and `end` are character offsets of its lines; `level` is Markdown's, 0 elsewhere; `bare` says that
-    it names no title of its own; `weak` that it reads like a sentence, and needs more evidence than its looks.
+    it names no title of its own; `weak` that it reads like a sentence, and needs more evidence.
     """
 
     kind: HeadingKind
@@ -67,7 +69,7 @@ class Heading:
 
 
 def read_heading(line: str, level: int = 0) -> Heading | None:
-    """What this line heads, if anything; `level` is that of a Markdown heading whose marks are already gone."""
+    """What this line heads, if anything; `level` is that of a Markdown heading without its marks."""
     words = clean(line, level)
     if not any(c.isalnum() for c in words) or "](" in words:
         return None

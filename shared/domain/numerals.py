@@ -1,14 +1,24 @@
 """Reads the numbers that books print: digits, Roman numerals and English words."""
 
+
+
 from __future__ import annotations
 
 import re
 
-_UNITS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]
-_ORDINAL_UNITS = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth", "thirteenth", "fourteenth", "fifteenth", "sixteenth", "seventeenth", "eighteenth", "nineteenth"]
-_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-_CARDINALS = {w: i for i, w in enumerate(_UNITS, 1)} | {w: 10 * i for i, w in enumerate(_TENS, 2)}
-_ORDINALS = {w: i for i, w in enumerate(_ORDINAL_UNITS, 1)} | {w[:-1] + "ieth": 10 * i for i, w in enumerate(_TENS, 2)}
+_UNITS = (
+    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+    "seventeen eighteen nineteen"
+)
+_ORDINAL_UNITS = (
+    "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth "
+    "fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth"
+)
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+_CARDINALS = {w: i for i, w in enumerate(_UNITS.split(), 1)} | {w: 10 * i for i, w in enumerate(_TENS.split(), 2)}
+_ORDINALS = {w: i for i, w in enumerate(_ORDINAL_UNITS.split(), 1)} | {
+    w[:-1] + "ieth": 10 * i for i, w in enumerate(_TENS.split(), 2)
+}
 _ROMAN_DIGITS = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}
 _ROMAN_SHAPE = re.compile(r"M{0,3}(?:CM|CD|D?C{0,4})(?:XC|XL|L?X{0,4})(?:IX|IV|V?I{0,4})", re.IGNORECASE)
 ROMAN = re.compile(r"(?:[IVXLCDM]{1,15}|[ivxlcdm]{1,15})(?!\w)")

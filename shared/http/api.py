@@ -9,13 +9,15 @@ from uuid import UUID
 
 import structlog
 from flask import Response, g, jsonify, request
-from flask_openapi3 import Info, OpenAPI
+from flask_openapi3.models.info import Info
+from flask_openapi3.openapi import OpenAPI
 from pydantic import BaseModel
 from werkzeug.exceptions import HTTPException
 
 from shared.domain.errors import Unavailable
 from shared.domain.identity import Caller, Unauthenticated
 from shared.domain.imports import ImportRequest, KeyReused, UnknownBook
+from shared.domain.jobs import JobState
 from shared.domain.ranking import Hit
 from shared.http import schemas as s
 from shared.http.problems import Problem, invalid, problem
@@ -161,7 +163,7 @@ def _add_imports(app: OpenAPI, parts: ApiParts) -> None:
         reply = s.ImportReply(
             book_id=imported.book_id,
             job_id=imported.job.job_id,
-            status=s.JobState.PROCESSING if imported.status is s.JobState.PENDING else imported.status,
+            status=JobState.PROCESSING if imported.status is JobState.PENDING else imported.status,
             progress=imported.progress,
             version=imported.version,
             published=published,
@@ -207,7 +209,7 @@ def _add_books(app: OpenAPI, parts: ApiParts) -> None:
         row = catalogue.job(_caller().uid, path.job_id)
         if row is None:
             return problem(404, "there is no such job")
-        done = 100 if row["state"] == s.JobState.COMPLETED else 0
+        done = 100 if row["state"] == JobState.COMPLETED else 0
         return _reply(s.JobReply.model_validate({**row, "id": row["job_id"], "progress": done}))
 
 

@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 
 from shared.domain.chapters import SectionKind, Split, split_chapters
 
-WORDS = ["the", "rain", "had", "stopped", "before", "any", "coach", "came", "down", "our", "hill", "and", "nobody", "in", "that", "yard", "looked", "up", "while", "old", "men", "counted", "trunks", "twice", "then", "sat", "upon", "their", "largest", "part", "of", "a", "book", "or", "chapter"]
-UNITS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen"]
+WORDS = (
+    "the rain had stopped before any coach came down our hill and nobody in that yard looked up while "
+    "old men counted trunks twice then sat upon their largest part of a book or chapter"
+)
+UNITS = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
 TITLES = (
     "The Rain",
     "A Coach Arrives",
@@ -20,7 +23,7 @@ TITLES = (
     "Of Brothers and Sisters",
 )
 PARTS: tuple[Callable[[int], str], ...] = (
-    lambda n: f"PART {UNITS[n - 1].upper()}",
+    lambda n: f"PART {UNITS.split()[n - 1].upper()}",
     lambda n: f"VOLUME {roman(n)}",
     lambda n: f"Book {n}",
 )
@@ -38,7 +41,7 @@ class Style:
 STYLES = (
     Style(name="roman capitals", heading=lambda n, _: f"CHAPTER {roman(n)}"),
     Style(name="arabic", heading=lambda n, _: f"Chapter {n}"),
-    Style(name="words", heading=lambda n, _: f"Chapter {UNITS[n - 1].title()}"),
+    Style(name="words", heading=lambda n, _: f"Chapter {UNITS.split()[n - 1].title()}"),
     Style(name="title on the line", heading=lambda n, t: f"Chapter {n}: {t}"),
     Style(name="title after a full stop", heading=lambda n, t: f"CHAPTER {roman(n)}. {t}."),
     Style(name="title after a dash", heading=lambda n, t: f"Chapter {n} — {t}"),
@@ -46,7 +49,7 @@ STYLES = (
     Style(name="title further below", heading=lambda n, t: f"CHAPTER {n}\n\n{t.upper()}"),
     Style(name="numbers", heading=lambda n, _: f"{n}"),
     Style(name="roman numbers", heading=lambda n, _: f"{roman(n)}."),
-    Style(name="number words", heading=lambda n, _: UNITS[n - 1].upper()),
+    Style(name="number words", heading=lambda n, _: UNITS.split()[n - 1].upper()),
     Style(name="numbered titles", heading=lambda n, t: f"{n}. {t}"),
     Style(name="markdown", heading=lambda n, t: f"## Chapter {n}: {t}", part_prefix="# "),
     Style(name="markdown titles", heading=lambda n, t: f"## {t} {n}", part_prefix="# "),
@@ -62,12 +65,12 @@ def roman(number: int) -> str:
 @st.composite
 def prose(draw: st.DrawFn) -> str:
     """Paragraphs of 60 to 400 words in wrapped or unwrapped lines."""
-    seed = draw(st.integers(0, len(WORDS) - 1))
+    seed = draw(st.integers(0, len(WORDS.split()) - 1))
     sizes = draw(st.lists(st.integers(30, 100), min_size=2, max_size=4))
     width = draw(st.sampled_from([9, 12, 1000]))
     paragraphs = []
     for size in sizes:
-        words = [WORDS[(seed + 7 * k) % len(WORDS)] for k in range(size)]
+        words = [WORDS.split()[(seed + 7 * k) % len(WORDS.split())] for k in range(size)]
         lines = [" ".join(words[k : k + width]) for k in range(0, size, width)]
         paragraphs.append("\n".join(lines).capitalize() + ".")
     return "\n\n".join(paragraphs)
@@ -91,7 +94,7 @@ def books(draw: st.DrawFn) -> Book:
     for i, size in enumerate(sizes):
         for k in range(size):
             number = k + 1 if restarts else sum(sizes[:i]) + k + 1
-            if number > len(UNITS):
+            if number > len(UNITS.split()):
                 continue
             first = f"{style.part_prefix}{part(i + 1)}\n\n" if has_parts and k == 0 else ""
             headings.append(first + style.heading(number, TITLES[(i + k) % len(TITLES)]))
@@ -112,12 +115,16 @@ soup = st.lists(
     st.one_of(
         st.text(max_size=10),
         st.sampled_from(["\n", "\n\n", "\r", "\r\n", " ", "\u2028", "\f", "\ufeff"]),
-        st.sampled_from(["Chapter 1", "CHAPTER II: ", "Chapter the ", "PART ONE", "1.", "I", "# ", "## X", "===", "---"]),
-        st.sampled_from(["```", "~~~", "Contents", "Epilogue", "Index", "Notes", "*** START OF X ***", "*** END OF X ***"]),
+        st.sampled_from(
+            ["Chapter 1", "CHAPTER II: ", "Chapter the ", "PART ONE", "1.", "I", "# ", "## X", "===", "---"]
+        ),
+        st.sampled_from(
+            ["```", "~~~", "Contents", "Epilogue", "Index", "Notes", "*** START OF X ***", "*** END OF X ***"]
+        ),
         st.sampled_from(["第一章", "one hundred and ", "- ", "* ", "“", "word. ", "word " * 40]),
     ),
     max_size=60,
-).map("".join)  # fmt: skip
+).map("".join)
 
 
 def assert_tiles(text: str, split: Split) -> None:

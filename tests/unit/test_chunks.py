@@ -13,10 +13,22 @@ SENTENCE = "The quick brown fox jumps over the lazy dog. "
 soup = st.lists(
     st.one_of(
         st.text(max_size=12),
-        st.sampled_from([" ", "\n", "\n\n", "\r\n\r\n", SENTENCE, "word " * 30, "x" * 2500, "我是学生。" * 300, "a-b" * 200]),
+        st.sampled_from(
+            [
+                " ",
+                "\n",
+                "\n\n",
+                "\r\n\r\n",
+                SENTENCE,
+                "word " * 30,
+                "x" * 2500,
+                "我是学生。" * 300,
+                "a-b" * 200,
+            ]
+        ),
     ),
     max_size=40,
-).map("".join)  # fmt: skip
+).map("".join)
 
 
 def visible(text: str) -> str:

@@ -234,7 +234,8 @@ def _claimable(row: Mapping[str, Any], now: datetime) -> ClaimState:
 
 
 def _claimed(claim: Claim) -> Job:
-    assert claim.job is not None and claim.lease is not None
+    assert claim.job is not None
+    assert claim.lease is not None
     return claim.job
 
 

@@ -136,5 +136,6 @@ def _snapshot(connection: Connection, job: Job) -> Snapshot:
     counts = connection.execute(_COUNT, where).fetchone()
     attempts = connection.execute(_ATTEMPTS, where).fetchone()
     steps = {r["step"]: JobState(r["state"]) for r in connection.execute(_STEPS, where)}
-    assert counts is not None and attempts is not None
+    assert counts is not None
+    assert attempts is not None
     return Snapshot(book_id=job.book_id, version=job.version, steps=steps, **counts, **attempts)

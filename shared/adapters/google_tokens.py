@@ -1,0 +1,66 @@
+"""Verifying Google's ID tokens with certificates that are fetched once, not at every call."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from shared.domain.errors import Unavailable
+from shared.domain.identity import Unauthenticated
+
+CLOCK_SKEW_SECONDS = 10
+_MAX_AGE = re.compile(r"max-age=(\d+)")
+
+
+class CachedRequest:
+    """A google-auth transport that keeps what it fetched for as long as its Cache-Control allows."""
+
+    def __init__(self, fetch: Callable[..., Any] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._fetch = fetch
+        self._clock = clock
+        self._kept: dict[str, tuple[float, Any]] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, url: str, method: str = "GET", **how: Any) -> Any:
+        with self._lock:
+            until, response = self._kept.get(url, (0.0, None))
+            if response is not None and self._clock() < until:
+                return response
+            response = self._transport()(url, method=method, **how)
+            age = _MAX_AGE.search(response.headers.get("cache-control", ""))
+            if response.status == 200 and age:
+                self._kept[url] = (self._clock() + int(age.group(1)), response)
+            return response
+
+    def _transport(self) -> Callable[..., Any]:
+        if self._fetch is None:
+            from google.auth.transport.requests import Request
+
+            self._fetch = Request()
+        return self._fetch
+
+
+def bearer_token(authorization: str | None) -> str:
+    """The token of an Authorization header. Raises Unauthenticated."""
+    scheme, _, token = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthenticated("send a token: Authorization: Bearer ...")
+    return token.strip()
+
+
+def verified(verify: Callable[..., Any], token: str, request: CachedRequest, audience: str) -> dict[str, Any]:
+    """The claims of a token that google-auth's `verify` accepts. Raises Unauthenticated, Unavailable."""
+    from google.auth.exceptions import GoogleAuthError, TransportError
+
+    try:
+        claims = verify(token, request, audience=audience, clock_skew_in_seconds=CLOCK_SKEW_SECONDS)
+    except TransportError as error:
+        raise Unavailable("the certificates for tokens can't be fetched") from error
+    except (GoogleAuthError, ValueError, KeyError, TypeError) as error:
+        raise Unauthenticated("the token is not valid here; get a new one") from error
+    if not isinstance(claims, dict):
+        raise Unauthenticated("the token is not valid here; get a new one")
+    return claims

@@ -1,0 +1,34 @@
+"""Vertex AI's errors, translated in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from shared.domain.errors import Rejected, Unavailable
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """What may pass becomes Unavailable, with the delay that the service asked for; what can't, Rejected."""
+    from google.api_core import exceptions
+    from google.auth.exceptions import GoogleAuthError
+
+    try:
+        yield
+    except (exceptions.InvalidArgument, exceptions.FailedPrecondition, exceptions.OutOfRange) as error:
+        raise Rejected(f"Vertex AI: {type(error).__name__}: {error.message}") from error
+    except exceptions.GoogleAPICallError as error:
+        raise Unavailable(f"Vertex AI: {type(error).__name__}: {error.message}", retry_after=_delay(error)) from error
+    except (exceptions.RetryError, GoogleAuthError, OSError) as error:
+        raise Unavailable(f"Vertex AI: {type(error).__name__}") from error
+
+
+def _delay(error: Any) -> float | None:
+    """Seconds from google.rpc.RetryInfo, else from the Retry-After header."""
+    for detail in error.details or ():
+        if hasattr(detail, "retry_delay"):
+            return float(detail.retry_delay.seconds + detail.retry_delay.nanos / 1e9)
+    header = getattr(error.response, "headers", {}).get("Retry-After", "")
+    return float(header) if header.isdigit() else None

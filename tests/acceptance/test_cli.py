@@ -1,0 +1,173 @@
+"""The command line, as its user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+QUESTIONS = [
+    ("who came out of hiding in a boat to save them from the fire?", {8, 9}),
+    ("an old lighthouse keeper confesses that he was afraid", {3}),
+    ("a false light shown to lure ships on to the rocks", {3, 4}),
+    ("what was hidden inside the cover of the rent book", {7}),
+    ("the ring that he turns when he tells a lie", {4, 6, 11}),
+    ("letters that were stolen by the postman and kept", {10}),
+    ("the apothecary was paid with a stolen ship's clock", {5}),
+    ("a boy goes back into the burning shop for gold leaf", {8}),
+]
+
+
+def bindery(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "infra.cli.main", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, input=stdin, timeout=240)
+
+
+@pytest.fixture(scope="module", params=["embedded", "emulators"])
+def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A `bindery dev` with the local models; its data folder."""
+    if request.param == "emulators":
+        request.getfixturevalue("emulators")
+    data = tmp_path_factory.mktemp(request.param)
+    command = [sys.executable, "-m", "infra.cli.main", "dev", "--json", "--backend", request.param]
+    with (data / "log").open("w") as log:
+        process = subprocess.Popen([*command, "--data-dir", str(data)], stdout=subprocess.PIPE, stderr=log, text=True)
+        assert process.stdout is not None
+        up = next(line for line in process.stdout if line.startswith("{"))
+        assert json.loads(up)["backend"] == request.param
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(0)
+        yield data
+        process.terminate()
+        process.stdout.read()
+        process.wait(60)
+        process.stdout.close()
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
+
+
+def call(stack: Path, *arguments: str) -> Any:
+    done = bindery(*arguments, "--data-dir", str(stack), "--json")
+    assert done.returncode == 0, done.stderr + done.stdout
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def book(stack: Path) -> str:
+    """The sample, imported and watched to its end by a real listener."""
+    sample = Path(__file__).resolve().parents[2] / "infra" / "local" / "sample.md"
+    reply, *changes = call(stack, "import", str(sample), "--watch")
+    progress = [c["progress"] for c in changes if "/chapters/" not in c["path"]]
+    assert progress == sorted(progress)
+    assert progress[-1] == 100
+    return str(reply["book_id"])
+
+
+def test_an_imported_book_shows_its_status_jobs_and_place_in_the_list(stack: Path, book: str) -> None:
+    (status,) = call(stack, "status", book)
+    (job,) = call(stack, "jobs", f"book-{book}-v1")
+    (books,) = call(stack, "books")
+
+    assert (status["status"], status["chapters"]["done"]) == ("completed", 11)
+    assert job["state"] == "completed"
+    assert book in [b["book_id"] for b in books["books"]]
+
+
+def test_questions_in_other_words_find_their_chapter(stack: Path, book: str) -> None:
+    found = 0
+    for question, chapters in QUESTIONS:
+        (reply,) = call(stack, "search", question, "--book", book, "-k", "5")
+        found += bool(chapters & {r["chapter_number"] for r in reply["results"]})
+    assert found >= len(QUESTIONS) - 1
+
+
+def test_watching_a_finished_book_says_so_at_once(stack: Path, book: str) -> None:
+    done = bindery("watch", book, "--data-dir", str(stack))
+    assert done.returncode == 0
+    assert "completed" in done.stdout
+
+
+def test_standard_input_can_be_imported(stack: Path) -> None:
+    done = bindery("import", "-", "--title", "Piped", "--data-dir", str(stack), stdin="Chapter 1\n\nHello there.\n")
+    assert done.returncode == 0
+    assert done.stdout.startswith("book ")
+
+
+def test_an_unknown_book_is_an_error_without_a_traceback(stack: Path) -> None:
+    done = bindery("status", "00000000-0000-0000-0000-000000000000", "--data-dir", str(stack))
+    assert done.returncode == 1
+    assert done.stderr.strip() == "bindery: there is no such book"
+
+
+def test_the_demo_prints_one_object_and_leaves_nothing_running(tmp_path: Path) -> None:
+    done = bindery("demo", "--backend", "embedded", "--json", "--data-dir", str(tmp_path))
+
+    result = json.loads(done.stdout)
+    assert set(result) == {"book_id", "status", "backend", "seconds", "chapters", "summary", "search"}
+    assert (result["status"], result["backend"], len(result["chapters"])) == ("completed", "embedded", 11)
+    assert set(result["chapters"][0]) == {"number", "title", "words"}
+    assert result["search"]["results"][0]["passage"]
+    assert [p for p in psutil.process_iter() if str(tmp_path) in " ".join(_command(p))] == []
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_stack_that_is_stopped_in_any_way_leaves_no_process_behind(tmp_path: Path, number: int) -> None:
+    command = [sys.executable, "-m", "infra.cli.main", "dev", "--json", "--backend", "embedded"]
+    process = subprocess.Popen([*command, "--data-dir", str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert next(line for line in process.stdout if line.startswith("{"))
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert family
+
+    process.send_signal(number)
+    process.stdout.read()
+    process.wait(60)
+    process.stdout.close()
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["status", "x", "--data-dir", "/nonexistent"], 3, "no local stack is running"),
+        (["import", "/nonexistent.txt"], 2, "No such file"),
+        (["books", "--url", "http://127.0.0.1:1"], 3, "can't reach"),
+        (["demo", "--backend", "cloud"], 2, "auto, emulators or embedded"),
+    ],
+)
+def test_mistakes_get_a_line_and_an_exit_code(arguments: list[str], code: int, words: str) -> None:
+    done = bindery(*arguments)
+    assert done.returncode == code
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.docx").write_bytes(b"PK\x03\x04\xff\xfe")
+    done = bindery("import", str(tmp_path / "a.docx"))
+    assert done.returncode == 2
+    assert "not UTF-8 text" in done.stderr
+
+
+def test_asking_for_missing_emulators_says_what_to_install(tmp_path: Path) -> None:
+    env = os.environ | {"BINDERY_EMULATORS_HOME": str(tmp_path)}
+    command = [sys.executable, "-m", "infra.cli.main", "dev", "--backend", "emulators", "--data-dir", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60)
+    assert done.returncode == 1
+    assert "gcloud components install" in done.stderr

@@ -1,0 +1,87 @@
+"""Each function as the buildpack starts it: FUNCTION_TARGET, FUNCTION_SOURCE, the project installed."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from infra.local.processes import Command, Supervisor, free_port, is_listening
+from shared.domain.stages import STAGES
+
+FUNCTIONS = Path(__file__).resolve().parents[2] / "functions"
+PUSH = [s.function for s in STAGES.values()]
+
+
+@pytest.fixture
+def supervisor() -> Iterator[Supervisor]:
+    made = Supervisor(lambda name, line: print(name, line))
+    yield made
+    made.close()
+
+
+def start(supervisor: Supervisor, name: str, **environment: str) -> str:
+    port = free_port()
+    env = {k: v for k, v in os.environ.items() if not k.startswith("BINDERY_")}
+    env |= {"FUNCTION_TARGET": name, "FUNCTION_SOURCE": str(FUNCTIONS / f"{name}.py"), "PORT": str(port), **environment}
+    command = [sys.executable, "-m", "functions_framework", "--host=127.0.0.1"]
+    supervisor.start(Command(name=name, argv=command, env=env, ready=lambda: is_listening(port), seconds=60))
+    return f"http://127.0.0.1:{port}/"
+
+
+def local(dsn: str) -> dict[str, str]:
+    return {
+        "BINDERY_PROJECT": "test",
+        "BINDERY_DATABASE_URL": dsn,
+        "BINDERY_AUTH": "local",
+        "BINDERY_MODELS": "fake",
+        "THREADS": "4",
+    }
+
+
+def test_there_is_a_file_for_each_function() -> None:
+    assert {f.stem for f in FUNCTIONS.glob("[a-z]*.py")} == {"api", "reconcile", *PUSH}
+
+
+@pytest.mark.parametrize("name", PUSH)
+def test_a_push_function_acknowledges_a_message_of_a_job_that_is_gone(
+    supervisor: Supervisor, dsn: str, name: str
+) -> None:
+    url = start(supervisor, name, **local(dsn))
+    data = base64.b64encode(json.dumps({"job_id": "chapter-none"}).encode()).decode()
+    body = {"message": {"data": data, "messageId": "1"}, "subscription": "s", "deliveryAttempt": 1}
+
+    assert requests.post(url, json=body, timeout=30).status_code == 204
+
+
+def test_the_api_and_reconcile_answer(supervisor: Supervisor, dsn: str) -> None:
+    api = start(supervisor, "api", **local(dsn))
+    reconcile = start(supervisor, "reconcile", **local(dsn))
+
+    assert requests.get(f"{api}api/books", timeout=30).json() == {"books": [], "next": None}
+    assert requests.post(reconcile, timeout=30).json() == {"published": 0, "projected": 0}
+
+
+def test_without_a_token_a_function_in_the_cloud_does_nothing(supervisor: Supervisor, dsn: str) -> None:
+    cloud = local(dsn) | {"BINDERY_AUTH": "firebase", "BINDERY_PUSH_AUDIENCE": "a", "K_SERVICE": "x"}
+    cloud |= {"BINDERY_PUSH_SERVICE_ACCOUNT": "pusher@test.iam.gserviceaccount.com"}
+    for name in ("api", "process_book", "reconcile"):
+        url = start(supervisor, name, **cloud)
+        assert requests.post(url, json={"message": {}}, timeout=30).status_code == 401
+
+
+def test_the_api_loads_neither_a_model_library_nor_aiplatform() -> None:
+    code = (
+        "import sys, functions.api, shared.http.api, shared.adapters.postgres.catalogue\n"
+        "heavy = {'onnxruntime', 'numpy', 'tokenizers', 'google.cloud.aiplatform', 'google.cloud.aiplatform_v1'}\n"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
