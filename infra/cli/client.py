@@ -99,7 +99,8 @@ class Client:
             on_document("", {})
 
         threading.Thread(target=read, name="listener", daemon=True).start()
-        return reply.close
+        # Not close, which would wait for the reading thread's next line.
+        return lambda: reply.raw.shutdown()
 
     def _listen_to_firestore(self, book_id: str, on_document: OnDocument) -> Callable[[], None]:
         from infra.cli.firestore_listener import listen

@@ -148,6 +148,7 @@ class Supervisor:
                 process = self._processes[command.name]
             started = time.monotonic()
             process.wait()
+            process.stop()  # lets go of its pipes
             if self._closed.is_set():
                 return
             failures = 0 if time.monotonic() - started > 30 else failures + 1

@@ -17,7 +17,7 @@ def translated() -> Iterator[None]:
 
     try:
         yield
-    except (exceptions.InvalidArgument, exceptions.FailedPrecondition, exceptions.OutOfRange) as error:
+    except exceptions.BadRequest as error:
         raise Rejected(f"Vertex AI: {type(error).__name__}: {error.message}") from error
     except exceptions.GoogleAPICallError as error:
         raise Unavailable(f"Vertex AI: {type(error).__name__}: {error.message}", retry_after=_delay(error)) from error
@@ -28,6 +28,8 @@ def translated() -> Iterator[None]:
 def _delay(error: Any) -> float | None:
     """Seconds from google.rpc.RetryInfo, else from the Retry-After header."""
     for detail in error.details or ():
+        if isinstance(detail, dict) and "retryDelay" in detail:  # over REST
+            return float(str(detail["retryDelay"]).removesuffix("s"))
         if hasattr(detail, "retry_delay"):
             return float(detail.retry_delay.seconds + detail.retry_delay.nanos / 1e9)
     header = getattr(error.response, "headers", {}).get("Retry-After", "")
