@@ -1,7 +1,5 @@
 """Cuts text into passages of about equal length: between paragraphs, else sentences, else words."""
 
-
-
 from __future__ import annotations
 
 import math

@@ -1,7 +1,5 @@
 """Finds the headings of a text by what stands around them: blank lines, fences, underlines, subtitles."""
 
-
-
 from __future__ import annotations
 
 import re

@@ -1,7 +1,5 @@
 """Recognises lines that head chapters, parts and what frames them: one line at a time, without context."""
 
-
-
 from __future__ import annotations
 
 import re

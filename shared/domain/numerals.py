@@ -1,7 +1,5 @@
 """Reads the numbers that books print: digits, Roman numerals and English words."""
 
-
-
 from __future__ import annotations
 
 import re

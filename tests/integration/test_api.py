@@ -107,7 +107,9 @@ def test_a_body_over_the_limit_is_refused_and_says_the_limit(dsn: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "offset"), [("ab\0cd", 2), ("abc\ud800", 3), ("\udfff", 0), ("😀\0", 1)], ids=["NUL", "high", "low", "emoji"]
+    ("content", "offset"),
+    [("ab\0cd", 2), ("abc\ud800", 3), ("\udfff", 0), ("😀\0", 1)],
+    ids=["NUL", "high", "low", "emoji"],
 )
 def test_what_cannot_be_stored_is_refused_with_its_offset(world: World, content: str, offset: int) -> None:
     body = json.dumps({"title": "T", "content": content})

@@ -93,7 +93,9 @@ def test_a_child_that_ignores_the_signal_is_killed_with_its_own_children() -> No
         "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\nprint('up', flush=True)\ntime.sleep(600)"
     )
     up = threading.Event()
-    process = Process(Command(name="stubborn", argv=[sys.executable, "-c", script], grace=0.2), lambda n, line: up.set())
+    process = Process(
+        Command(name="stubborn", argv=[sys.executable, "-c", script], grace=0.2), lambda n, line: up.set()
+    )
     assert up.wait(20)
     family = psutil.Process(process.pid).children(recursive=True)
 

@@ -44,7 +44,13 @@ def test_backoff_is_never_less_than_a_service_asked_for() -> None:
 
 
 def snapshot(**more: object) -> Snapshot:
-    base: dict[str, object] = {"book_id": BOOK, "version": 1, "total": 10, "pending_metadata": 10, "pending_vectors": 10}
+    base: dict[str, object] = {
+        "book_id": BOOK,
+        "version": 1,
+        "total": 10,
+        "pending_metadata": 10,
+        "pending_vectors": 10,
+    }
     return Snapshot(**(base | more))  # type: ignore[arg-type]
 
 

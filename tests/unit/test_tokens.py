@@ -85,7 +85,7 @@ def token(key: rsa.RSAPrivateKey = KEY, **changes: Any) -> str:
 
 
 def unsigned() -> str:
-    head, body, _ = token().removeprefix("Bearer ").split(".")
+    _, body, _ = token().removeprefix("Bearer ").split(".")
     return "Bearer eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0." + body + "."
 
 
