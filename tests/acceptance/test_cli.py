@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import psycopg
 import pytest
 
 QUESTIONS = [
@@ -79,6 +81,24 @@ def test_an_imported_book_shows_its_status_jobs_and_place_in_the_list(stack: Pat
     assert (status["status"], status["chapters"]["done"]) == ("completed", 11)
     assert job["state"] == "completed"
     assert book in [b["book_id"] for b in books["books"]]
+
+
+ROWS = """
+    SELECT r.chapter_number, r.title, r.word_count, r.metadata::text AS metadata, k.chunk_index, k.chunk_text,
+           k.chunk_embedding::real[] AS vector
+    FROM recent_chapters r JOIN chapter_chunks k USING (chapter_id) WHERE r.book_id = %s ORDER BY 1, 5
+"""
+first_seen: dict[str, list[tuple[Any, ...]]] = {}
+
+
+def test_every_backend_comes_to_the_same_rows_and_vectors(stack: Path, book: str) -> None:
+    environment = json.loads((stack / "stack.json").read_text())["environment"]
+    with psycopg.connect(environment["DATABASE_URL"]) as connection:
+        rows = connection.execute(ROWS, (book,)).fetchall()
+    reference = first_seen.setdefault("rows", rows)
+
+    assert [r[:-1] for r in rows] == [r[:-1] for r in reference]
+    assert all(math.dist(a[-1], b[-1]) < 1e-3 for a, b in zip(rows, reference, strict=True))
 
 
 def test_questions_in_other_words_find_their_chapter(stack: Path, book: str) -> None:
