@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,8 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
         _execute(server.dsn, "CREATE DATABASE template_bindery")
         migrate(server.dsn_of("template_bindery"), MIGRATIONS)
         yield server
+    # For root, it may lie outside the temporary folder.
+    shutil.rmtree(server.data, ignore_errors=True)
 
 
 @pytest.fixture

@@ -1,20 +1,39 @@
-"""Finds and starts Google's emulators of Pub/Sub and Firestore: Java programs that come with the gcloud SDK."""
+"""Finds and starts Google's emulators of Pub/Sub and Firestore: Java programs that come with the gcloud SDK.
+
+Both keep everything in memory: whoever starts one makes its topics or documents again in `on_restart`.
+"""
 
 from __future__ import annotations
 
+import http.client
 import os
+import re
 import shutil
 import subprocess
-import urllib.request
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from infra.local.processes import Command, StartFailed, Supervisor, free_port
 
 RULES = Path(__file__).resolve().parents[1] / "firestore" / "firestore.rules"
+
 _PUBSUB = "platform/pubsub-emulator/lib"
 _FIRESTORE = "platform/cloud-firestore-emulator"
+_FIRESTORE_MAIN = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"
+_SDK_VARIABLES = ("BINDERY_EMULATORS_HOME", "CLOUDSDK_ROOT", "CLOUDSDK_ROOT_DIR")
 _MIN_JAVA = 11
+_JVM = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx512m")
+_READY_SECONDS = 30.0
+_ASK_SECONDS = 20.0
+_PORTS_TO_TRY = 3
+
+_NO_SDK = "gcloud is not installed; install the Google Cloud SDK, or set BINDERY_EMULATORS_HOME to its folder"
+_NO_EMULATORS = (
+    "the Google Cloud SDK in {root} lacks the emulators; run: "
+    "gcloud components install pubsub-emulator cloud-firestore-emulator (or, where the SDK came from apt: "
+    "apt-get install google-cloud-cli-pubsub-emulator google-cloud-cli-firestore-emulator)"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,26 +53,22 @@ class Missing:
 
 
 def find_emulators() -> Emulators | Missing:
-    """Looks below $BINDERY_EMULATORS_HOME or $CLOUDSDK_ROOT_DIR, else beside the `gcloud` on the path."""
+    """Looks in $BINDERY_EMULATORS_HOME or $CLOUDSDK_ROOT, else in the SDK of the `gcloud` on the path."""
     root = _sdk_root()
     if root is None:
-        return Missing("gcloud is not installed; install the Google Cloud SDK, or set BINDERY_EMULATORS_HOME to it")
+        return Missing(_NO_SDK)
     pubsub = sorted((root / _PUBSUB).glob("cloud-pubsub-emulator-*-all.jar"))
     firestore = sorted((root / _FIRESTORE).glob("cloud-firestore-emulator.jar"))
     if not pubsub or not firestore:
-        return Missing(
-            "the SDK lacks the emulators; run: gcloud components install pubsub-emulator cloud-firestore-emulator"
-        )
-    java = _java()
-    if java is None:
-        return Missing("there is no java on the path; install Java 17, or set JAVA_HOME")
-    if (version := _java_version(java)) < _MIN_JAVA:
-        return Missing(f"Java {version} is too old for the emulators; install Java 17")
+        return Missing(_NO_EMULATORS.format(root=root))
+    java = _find_java()
+    if isinstance(java, Missing):
+        return java
     return Emulators(java=java, pubsub=pubsub[-1], firestore=firestore[-1])
 
 
 def _sdk_root() -> Path | None:
-    for name in ("BINDERY_EMULATORS_HOME", "CLOUDSDK_ROOT_DIR"):
+    for name in _SDK_VARIABLES:
         if os.environ.get(name):
             return Path(os.environ[name])
     gcloud = shutil.which("gcloud")
@@ -61,59 +76,106 @@ def _sdk_root() -> Path | None:
         return None
     beside = Path(gcloud).resolve().parents[1]
     candidates = [beside, beside / "lib" / "google-cloud-sdk", beside / "share" / "google-cloud-sdk"]
-    return next((c for c in candidates if (c / "platform").is_dir()), beside)
+    found = next((c for c in candidates if (c / "platform").is_dir()), None)
+    return found or _told_by(gcloud) or beside
 
 
-def _java() -> str | None:
+def _told_by(gcloud: str) -> Path | None:
+    """Asks a `gcloud` that is a wrapper (of snap, say). It takes a second or two, so only then."""
+    said = _output([gcloud, "info", "--format=value(installation.sdk_root)"])
+    return Path(said[0].strip()) if said and said[0].strip() else None
+
+
+def _find_java() -> str | Missing:
     home = os.environ.get("JAVA_HOME")
-    if home and (Path(home) / "bin" / "java").exists():
-        return str(Path(home) / "bin" / "java")
-    return shutil.which("java")
+    ours = Path(home, "bin", "java") if home else None
+    java = str(ours) if ours and ours.exists() else shutil.which("java")
+    if java is None:
+        return Missing("there is no java on the path; install Java 17, or set JAVA_HOME")
+    said = _output([java, "-version"])
+    version = re.search(r'version "(?:1\.)?(\d+)', "".join(said or ()))
+    if version is None:
+        return Missing(f"{java} does not run; install Java 17, or set JAVA_HOME")
+    if int(version[1]) < _MIN_JAVA:
+        return Missing(f"Java {version[1]} is too old for the emulators; install Java 17, or set JAVA_HOME")
+    return java
 
 
-def _java_version(java: str) -> int:
-    said = subprocess.run([java, "-version"], capture_output=True, text=True).stderr
-    digits = said.partition('"')[2].partition(".")[0]
-    return int(digits) if digits.isdigit() else 0
-
-
-def start_pubsub(supervisor: Supervisor, emulators: Emulators, on_restart: object) -> str:
-    """Starts it and returns its `host:port`; it keeps the port when it is restarted."""
-    flags = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx512m", "-jar", str(emulators.pubsub)]
-    return _start(supervisor, "pubsub", [emulators.java, *flags, "--host=127.0.0.1", "--port={port}"], on_restart)
-
-
-def start_firestore(supervisor: Supervisor, emulators: Emulators, on_restart: object) -> str:
-    """As `start_pubsub`, with Bindery's rules."""
-    main = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"
-    flags = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx512m", "-cp", str(emulators.firestore), main]
-    places = ["--host=127.0.0.1", "--port={port}", f"--rules={RULES}"]
-    return _start(supervisor, "firestore", [emulators.java, *flags, *places], on_restart)
-
-
-def _start(supervisor: Supervisor, name: str, argv: list[str], on_restart: object) -> str:
-    # If the port is taken in between, the emulator hangs: another port then.
-    for attempt in range(3):
-        port = free_port()
-        command = Command(
-            name=name,
-            argv=[a.format(port=port) if a.startswith("--port") else a for a in argv],
-            env={**os.environ},
-            ready=lambda port=port: _answers(port),  # type: ignore[misc]
-            seconds=30,
+def _output(argv: Sequence[str]) -> tuple[str, str] | None:
+    """What it wrote, plainly and as errors; None if it can't be run or takes too long."""
+    try:
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_ASK_SECONDS,
         )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout, done.stderr
+
+
+def start_pubsub(
+    supervisor: Supervisor,
+    emulators: Emulators,
+    on_restart: Callable[[], None] = lambda: None,
+    *,
+    port: int | None = None,
+) -> str:
+    """Starts it, on a free port if none is named, and returns `host:port`, which outlasts a restart.
+
+    Raises StartFailed.
+    """
+    argv = [emulators.java, *_JVM, "-jar", str(emulators.pubsub)]
+    return _start(supervisor, "pubsub", argv, on_restart, port)
+
+
+def start_firestore(
+    supervisor: Supervisor,
+    emulators: Emulators,
+    on_restart: Callable[[], None] = lambda: None,
+    *,
+    port: int | None = None,
+    rules: Path = RULES,
+) -> str:
+    """As `start_pubsub`, and with security rules, which hold for whoever comes with a user's token."""
+    argv = [emulators.java, *_JVM, "-cp", str(emulators.firestore), _FIRESTORE_MAIN, f"--rules={rules}"]
+    return _start(supervisor, "firestore", argv, on_restart, port)
+
+
+def _start(
+    supervisor: Supervisor, name: str, argv: Sequence[str], on_restart: Callable[[], None], port: int | None
+) -> str:
+    # If somebody takes the port just before the emulator does, it hangs: then we try another one.
+    spare = [] if port is not None else [free_port() for _ in range(_PORTS_TO_TRY - 1)]
+    port = port if port is not None else free_port()
+    while True:
         try:
-            supervisor.start(command, on_restart)  # type: ignore[arg-type]
+            supervisor.start(_command(name, argv, port), on_restart)
             return f"127.0.0.1:{port}"
         except StartFailed:
-            if attempt == 2:
+            if not spare:
                 raise
-    raise AssertionError
+            port = spare.pop()
+
+
+def _command(name: str, argv: Sequence[str], port: int) -> Command:
+    return Command(
+        name=name,
+        argv=[*argv, "--host=127.0.0.1", f"--port={port}"],
+        ready=lambda: _answers(port),
+        seconds=_READY_SECONDS,
+    )
 
 
 def _answers(port: int) -> bool:
+    # Not urllib: a proxy of the environment must not be asked about this machine.
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=2) as reply:
-            return bool(reply.read().strip() == b"Ok")
-    except OSError:
+        connection.request("GET", "/")
+        return connection.getresponse().read().strip() == b"Ok"
+    except (OSError, http.client.HTTPException):
         return False
+    finally:
+        connection.close()

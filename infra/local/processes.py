@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import signal
 import socket
 import subprocess
@@ -16,8 +17,21 @@ from pathlib import Path
 OnLine = Callable[[str, str], None]
 """Takes a process's name and a line that it wrote."""
 
+RESTART_SECONDS = (0.2, 1.0, 3.0, 10.0)
+"""How long to wait before the first restart, the second…; the last one counts for all that follow."""
+
+LONG_ENOUGH_SECONDS = 30.0
+"""A process that ran this long has no failures to its name."""
+
 _WATCHDOG = Path(__file__).with_name("watchdog.py")
-_RESTART_SECONDS = (0.2, 1.0, 3.0, 10.0)
+_POLL_SECONDS = 0.03
+_LAST_LINES = 20
+
+# Below the ports that Linux and macOS take for outgoing connections: a client that knocks on the port of a
+# server that is just restarting could otherwise be given that very port, and keep the server off it.
+_PORTS = range(20_000, 32_000)
+_given_ports: set[int] = set()
+_ports_lock = threading.Lock()
 
 
 class StartFailed(Exception):
@@ -25,10 +39,25 @@ class StartFailed(Exception):
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on now."""
+    """A port of the loopback interface that nobody listens on, and that was not given to us before."""
+    # Not the seeded generator: two test runs with one seed would race for the same ports.
+    chance = random.SystemRandom()
+    with _ports_lock:
+        while len(_given_ports) < len(_PORTS):
+            port = chance.choice(_PORTS)
+            if port not in _given_ports and _can_bind(port):
+                _given_ports.add(port)
+                return port
+    raise StartFailed("no port is free")
+
+
+def _can_bind(port: int) -> bool:
     with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+        try:
+            s.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def is_listening(port: int) -> bool:
@@ -39,7 +68,10 @@ def is_listening(port: int) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """What to run. `ready` says whether it serves yet; `seconds` is how long that may take."""
+    """What to run. `ready` says whether it serves yet; `seconds` is how long that may take.
+
+    `uid` is who runs it, -1 being ourselves. `holds` are file descriptors (locks, say) that it keeps open.
+    """
 
     name: str
     argv: Sequence[str]
@@ -48,26 +80,20 @@ class Command:
     stop_signal: int = signal.SIGTERM
     grace: float = 10.0
     uid: int = -1
+    holds: Sequence[int] = ()
     ready: Callable[[], bool] = field(default=lambda: True)
     seconds: float = 60.0
 
 
 class Process:
-    """One run of a command. It ends with this process, even if that is killed."""
+    """One run of a command. It ends with us, even if we are killed. Safe to use from many threads."""
 
     def __init__(self, command: Command, on_line: OnLine) -> None:
         self.command = command
         self.last_lines: list[str] = []
-        head = [sys.executable, "-S", "-E", str(_WATCHDOG), str(int(command.stop_signal)), str(command.grace)]
-        self._popen = subprocess.Popen(
-            [*head, str(command.uid), command.cwd, *command.argv],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=dict(command.env) if command.env is not None else None,
-            start_new_session=True,
-        )
         self._on_line = on_line
+        self._stopping = threading.Lock()
+        self._popen = _under_watchdog(command)
         self._reader = threading.Thread(target=self._read, name=f"log-{command.name}", daemon=True)
         self._reader.start()
 
@@ -80,8 +106,13 @@ class Process:
         assert self._popen.stdout is not None
         for raw in self._popen.stdout:
             line = raw.decode(errors="replace").rstrip()
-            self.last_lines = [*self.last_lines[-19:], line]
-            self._on_line(self.command.name, line)
+            self.last_lines = [*self.last_lines[1 - _LAST_LINES :], line]
+            # Come what may, read on: else the pipe fills up and the command blocks.
+            with contextlib.suppress(Exception):
+                self._on_line(self.command.name, line)
+
+    def _failure(self) -> str:
+        return "\n".join([f"{self.command.name} did not come up:", *self.last_lines])
 
     def is_running(self) -> bool:
         return self._popen.poll() is None
@@ -92,88 +123,150 @@ class Process:
     def wait_until_ready(self) -> None:
         """Raises StartFailed if it ends or takes too long."""
         deadline = time.monotonic() + self.command.seconds
-        while not self.command.ready():
-            if not self.is_running() or time.monotonic() > deadline:
-                self.stop()
-                said = "\n".join(self.last_lines)
-                raise StartFailed(f"{self.command.name} did not come up:\n{said}")
-            time.sleep(0.03)
+        try:
+            while not self.command.ready():
+                if not self.is_running() or time.monotonic() > deadline:
+                    self.stop()  # first: its last lines say why
+                    raise StartFailed(self._failure())
+                time.sleep(_POLL_SECONDS)
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
+        """Returns when the command and all of its process group are gone. Safe to repeat."""
         assert self._popen.stdin is not None
-        with contextlib.suppress(OSError):
-            self._popen.stdin.close()
-        try:
-            self._popen.wait(self.command.grace + 5)
-        except subprocess.TimeoutExpired:
-            self._popen.kill()
-            self._popen.wait()
-        self._reader.join(2)
         assert self._popen.stdout is not None
-        if not self._reader.is_alive():
-            self._popen.stdout.close()
+        with self._stopping:
+            with contextlib.suppress(OSError):
+                self._popen.stdin.close()
+            try:
+                self._popen.wait(self.command.grace + 5)
+            except subprocess.TimeoutExpired:
+                self._popen.kill()
+                self._popen.wait()
+            if self._reader is not threading.current_thread():
+                self._reader.join(2)
+            if not self._reader.is_alive():
+                self._popen.stdout.close()
+
+
+def _under_watchdog(command: Command) -> subprocess.Popen[bytes]:
+    options = [str(int(command.stop_signal)), str(command.grace), str(command.uid), command.cwd]
+    return subprocess.Popen(
+        # -S -E: no site-packages and no PYTHON* variables, so that it starts fast and always.
+        [sys.executable, "-S", "-E", str(_WATCHDOG), *options, *command.argv],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=dict(command.env) if command.env is not None else None,
+        pass_fds=tuple(command.holds),
+        # Ctrl-C in the terminal is for us: we stop the children in order.
+        start_new_session=True,
+    )
+
+
+def _delay(failures: int) -> float:
+    return RESTART_SECONDS[min(failures, len(RESTART_SECONDS) - 1)]
 
 
 class Supervisor:
-    """Keeps commands running until it is closed. Safe to call from many threads."""
+    """Keeps commands running until it is closed. Safe to use from many threads.
 
-    def __init__(self, on_line: OnLine) -> None:
+    `clock` counts seconds. `pause` waits that many, and returns True early when the supervisor is closed.
+    """
+
+    def __init__(
+        self,
+        on_line: OnLine,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], bool] | None = None,
+    ) -> None:
         self._on_line = on_line
-        self._processes: dict[str, Process] = {}
-        self._threads: list[threading.Thread] = []
         self._closed = threading.Event()
+        self._clock = clock
+        self._pause = pause or self._closed.wait
+        self._processes: dict[str, Process] = {}
+        self._keepers: list[threading.Thread] = []
         self._lock = threading.Lock()
 
     def start(self, command: Command, on_restart: Callable[[], None] = lambda: None) -> None:
-        """Starts it and returns once it serves; restarts it whenever it ends. Raises StartFailed."""
-        process = Process(command, self._on_line)
+        """Starts it and returns once it serves; restarts it whenever it ends. Raises StartFailed.
+
+        `on_restart` runs once the new process serves, and again for as long as it raises.
+        """
+        try:
+            self._run(command)
+        except BaseException:
+            with self._lock:
+                self._processes.pop(command.name, None)
+            raise
+        name = f"keep-{command.name}"
+        keeper = threading.Thread(target=self._keep, args=(command, on_restart), name=name, daemon=True)
         with self._lock:
-            self._processes[command.name] = process
-        process.wait_until_ready()
-        keeper = threading.Thread(
-            target=self._keep, args=(command, on_restart), name=f"keep-{command.name}", daemon=True
-        )
-        with self._lock:
-            self._threads.append(keeper)
-        keeper.start()
+            self._keepers.append(keeper)
+            # Under the lock: `close` joins only what was started.
+            keeper.start()
 
     def pid(self, name: str) -> int:
+        """Of the watchdog of the command as it runs now. Raises KeyError."""
         with self._lock:
             return self._processes[name].pid
+
+    def _run(self, command: Command) -> None:
+        with self._lock:
+            if self._closed.is_set():
+                raise StartFailed(f"{command.name} was not started: all is being stopped")
+            process = self._processes[command.name] = Process(command, self._on_line)
+        process.wait_until_ready()
 
     def _keep(self, command: Command, on_restart: Callable[[], None]) -> None:
         failures = 0
         while True:
             with self._lock:
                 process = self._processes[command.name]
-            started = time.monotonic()
+            started = self._clock()
             process.wait()
             process.stop()  # lets go of its pipes
             if self._closed.is_set():
                 return
-            failures = 0 if time.monotonic() - started > 30 else failures + 1
+            if self._clock() - started >= LONG_ENOUGH_SECONDS:
+                failures = 0
             self._on_line(command.name, "ended; starting it again")
-            if self._closed.wait(_RESTART_SECONDS[min(failures, len(_RESTART_SECONDS) - 1)]):
+            if self._pause(_delay(failures)):
                 return
-            self._restart(command, on_restart)
+            failures += 1
+            try:
+                self._run(command)
+            except Exception as error:
+                if not self._closed.is_set():
+                    self._on_line(command.name, f"not ready: {error}")
+            else:
+                self._tell(command.name, on_restart)
 
-    def _restart(self, command: Command, on_restart: Callable[[], None]) -> None:
+    def _tell(self, name: str, on_restart: Callable[[], None]) -> None:
+        """Until it succeeds, or the process has ended again. The process itself is well: it is left alone."""
+        failures = 0
         with self._lock:
-            if self._closed.is_set():
+            process = self._processes[name]
+        while process.is_running() and not self._closed.is_set():
+            try:
+                on_restart()
                 return
-            process = self._processes[command.name] = Process(command, self._on_line)
-        try:
-            process.wait_until_ready()
-            on_restart()
-        except Exception as error:
-            self._on_line(command.name, f"not ready: {error}")
+            except Exception as error:
+                self._on_line(name, f"restarted, but what follows failed: {error}")
+            if self._pause(_delay(failures)):
+                return
+            failures += 1
 
     def close(self) -> None:
-        """Stops all, the last started first, and waits for them."""
+        """Stops all, the last started first, and waits for them. Safe to repeat."""
         self._closed.set()
         with self._lock:
-            processes = list(self._processes.values())
+            processes, keepers = list(self._processes.values()), list(self._keepers)
         for process in reversed(processes):
             process.stop()
-        for thread in self._threads:
-            thread.join(5)
+        for keeper in keepers:
+            if keeper is not threading.current_thread():
+                keeper.join(5)
