@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from infra.local.database import MIGRATIONS
 from infra.local.emulators import Emulators, Missing, find_emulators
 from infra.local.postgres import Postgres
 from shared.adapters.postgres.migrations import migrate
+from tests.fake_vertex import FakeVertex
 from tests.world import World
 
 
@@ -73,3 +75,12 @@ def emulators() -> Emulators:
 @pytest.fixture
 def sample() -> Path:
     return Path(__file__).resolve().parents[1] / "infra" / "local" / "sample.md"
+
+
+@pytest.fixture
+def vertex() -> Iterator[FakeVertex]:
+    server = FakeVertex()
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()

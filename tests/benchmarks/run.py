@@ -28,6 +28,7 @@ from shared.adapters.local_embedder import LocalEmbedder
 from shared.domain.chapters import split_chapters
 from shared.domain.chunks import split_chunks
 from shared.domain.model import EmbeddingTask
+from shared.log import configure_logging
 from tests.world import manuscript
 
 FUNCTIONS = Path(__file__).resolve().parents[2] / "functions"
@@ -229,6 +230,7 @@ def main() -> None:
     parser.add_argument("--backend", action="append", choices=["embedded", "emulators"])
     parser.add_argument("--file", action="append", type=Path, default=[], help="a novel as text; for `novels`")
     chosen = parser.parse_args()
+    configure_logging("error")
     backends = chosen.backend or ["embedded", "emulators"]
     for what in chosen.what:
         if what == "overhead":
