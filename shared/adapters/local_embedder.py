@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ class LocalEmbedder:
     def __init__(self, threads: int | None = None) -> None:
         self._threads = threads or len(os.sched_getaffinity(0))
         self._loading = threading.Lock()
-        self._inference = threading.Lock()
+        # One thread for all: the memory that inference takes from the system stays with the thread that took it.
+        self._inference = ThreadPoolExecutor(1, thread_name_prefix="embedding")
         self._parts: tuple[Any, Any] | None = None
 
     @property
@@ -67,8 +69,8 @@ class LocalEmbedder:
             mask[row, : len(x)] = 1
         inputs = {"input_ids": tokens, "attention_mask": mask, "token_type_ids": np.zeros_like(tokens)}
         wanted = {i.name for i in session.get_inputs()}
-        with self._inference:
-            (hidden, *_) = session.run(None, {k: v for k, v in inputs.items() if k in wanted})
+        inputs = {k: v for k, v in inputs.items() if k in wanted}
+        (hidden, *_) = self._inference.submit(session.run, None, inputs).result()
         weights = mask[:, :, None].astype(np.float32)
         means = (hidden * weights).sum(1) / weights.sum(1)
         return [[float(x) for x in v] for v in means / np.linalg.norm(means, axis=1, keepdims=True)]
