@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from flask import Request, Response
 
@@ -28,9 +28,13 @@ from shared.ports import (
 
 if TYPE_CHECKING:
     from shared.http.push import PushEndpoints
+    from shared.pipeline.control_book import ControlBook
+    from shared.pipeline.heartbeat import Heartbeat
     from shared.pipeline.outbox import Outbox
     from shared.pipeline.projector import Projector
     from shared.pipeline.reconcile import Reconcile
+    from shared.pipeline.redrive import RedriveLetters
+    from shared.pipeline.replay import Replay
 
 
 def _now() -> datetime:
@@ -47,6 +51,10 @@ class App:
     @cached_property
     def clock(self) -> Any:
         return self.parts.get("clock", _now)
+
+    @cached_property
+    def new_id(self) -> Callable[[], UUID]:
+        return self.parts.get("new_id", uuid4)  # type: ignore[no-any-return]
 
     @cached_property
     def database(self) -> Database:
@@ -156,7 +164,46 @@ class App:
         return Projector(projections=self.projections, statuses=self.statuses, clock=self.clock)
 
     @cached_property
+    def redrive(self) -> RedriveLetters:
+        from shared.adapters.postgres.redrives import PostgresDeadLetters
+        from shared.pipeline.redrive import RedriveLetters
+
+        return RedriveLetters(
+            letters=PostgresDeadLetters(self.database, self.config.failed_chapters_tolerated),
+            outbox=self.outbox,
+            projector=self.projector,
+            clock=self.clock,
+            new_id=self.new_id,
+        )
+
+    @cached_property
+    def control(self) -> ControlBook:
+        from shared.adapters.postgres.control import PostgresControl
+        from shared.pipeline.control_book import ControlBook
+
+        return ControlBook(
+            control=PostgresControl(self.database, self.config.failed_chapters_tolerated),
+            outbox=self.outbox,
+            projector=self.projector,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def replay(self) -> Replay:
+        from shared.adapters.postgres.replays import PostgresReplays
+        from shared.pipeline.replay import Replay
+
+        return Replay(
+            replays=PostgresReplays(self.database),
+            rewinder=self.rewinder,
+            outbox=self.outbox,
+            clock=self.clock,
+            new_id=self.new_id,
+        )
+
+    @cached_property
     def reconcile(self) -> Reconcile:
+        from shared.adapters.postgres.retention import PostgresRetention
         from shared.pipeline.reconcile import Reconcile
 
         return Reconcile(
@@ -164,8 +211,22 @@ class App:
             projections=self.projections,
             outbox=self.outbox,
             projector=self.projector,
+            redrive=self.redrive,
+            retention=PostgresRetention(self.database),
             clock=self.clock,
         )
+
+    @cached_property
+    def heartbeat(self) -> Heartbeat:
+        from shared.pipeline.heartbeat import Heartbeat
+
+        return Heartbeat(store=self.store, clock=self.clock)
+
+    @cached_property
+    def slots(self) -> Any:
+        from shared.adapters.postgres.slots import PostgresSlots
+
+        return PostgresSlots(self.database)
 
     @cached_property
     def push(self) -> PushEndpoints:
@@ -176,14 +237,22 @@ class App:
         ports = {"store": self.store, "outbox": self.outbox, "projector": self.projector, "clock": self.clock}
         return PushEndpoints(
             verifier=self.push_verifier,
-            runner=Runner(**ports, stages=self._stages(), random=self.parts.get("random", random.random)),
+            runner=Runner(
+                **ports,
+                slots=self.slots,
+                heartbeat=self.heartbeat,
+                stages=self._stages(),
+                random=self.parts.get("random", random.random),
+            ),
             dead_letters=RecordDeadLetter(**ports),
             store=self.store,
             clock=self.clock,
         )
 
     def _stages(self) -> Any:
-        from shared.adapters.postgres.library import PostgresLibrary, PostgresVectorCache
+        from shared.adapters.postgres.caches import PostgresAnswerCache, PostgresVectorCache
+        from shared.adapters.postgres.library import PostgresLibrary
+        from shared.pipeline.answers import AskOnce
         from shared.pipeline.complete_book import complete_book
         from shared.pipeline.embed_chapters import EmbedChapters
         from shared.pipeline.extract_context import ExtractContext
@@ -192,11 +261,14 @@ class App:
 
         library, cache = PostgresLibrary(self.database), PostgresVectorCache(self.database)
         embedder, extractor = self.embedder, self.extractor
+        ask = AskOnce(library=library, cache=PostgresAnswerCache(self.database), clock=self.clock)
         return {
             JobType.BOOK_PROCESSING: ProcessBook(library=library, embedder=embedder, extractor=extractor),
-            JobType.CONTEXT_EXTRACTION: ExtractContext(library=library, extractor=extractor),
-            JobType.CHAPTER_PROCESSING: ProcessChapter(library=library, extractor=extractor),
-            JobType.EMBEDDING_GENERATION: EmbedChapters(library=library, cache=cache, embedder=embedder),
+            JobType.CONTEXT_EXTRACTION: ExtractContext(library=library, extractor=extractor, ask=ask),
+            JobType.CHAPTER_PROCESSING: ProcessChapter(library=library, extractor=extractor, ask=ask),
+            JobType.EMBEDDING_GENERATION: EmbedChapters(
+                library=library, cache=cache, embedder=embedder, clock=self.clock
+            ),
             JobType.BOOK_COMPLETION: complete_book,
         }
 
@@ -210,11 +282,11 @@ class App:
 
         catalogue = PostgresCatalogue(self.database)
         import_book = ImportBook(
-            imports=PostgresImports(self.database),
+            imports=PostgresImports(self.database, self.config.max_books_under_way),
             outbox=self.outbox,
             projector=self.projector,
             clock=self.clock,
-            new_id=self.parts.get("new_id", uuid4),
+            new_id=self.new_id,
         )
         search = Search(index=catalogue, embedder=self.embedder, text_weight=self.config.search_text_weight)
         return create_api(
@@ -228,6 +300,8 @@ class App:
         )
 
     def close(self) -> None:
+        if "slots" in self.__dict__:
+            self.slots.close()
         if "database" in self.__dict__:
             self.database.close()
 

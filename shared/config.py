@@ -38,6 +38,9 @@ class Config(BaseSettings):
     context_model: str = Field("gemini-3.1-flash-lite", description="Vertex AI's generating model")
     firestore_database: str = Field("(default)", description="Firestore database of the live documents")
     max_body_bytes: int = Field(20_000_000, ge=1_000, description="Largest request body; more is answered with 413")
+    max_books_under_way: int = Field(
+        50, ge=1, description="Books of one user that may be under way at once; more is answered with 429"
+    )
     failed_chapters_tolerated: float = Field(
         0.1, ge=0, le=1, description="Share of chapters that may fail before the book does"
     )

@@ -7,12 +7,14 @@ call from many threads.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
+from shared.domain.dead_letters import Letters, Redrive, RedriveRequest
 from shared.domain.failures import Failure
 from shared.domain.identity import Caller
 from shared.domain.imports import Imported, ImportRequest
@@ -20,6 +22,9 @@ from shared.domain.jobs import Job
 from shared.domain.model import BookContext, ChapterMetadata, EmbeddingModel, EmbeddingTask, Vector
 from shared.domain.ranking import Candidate
 from shared.domain.results import Result
+from shared.domain.stages import JobType, Stage
+
+Answer = TypeVar("Answer")
 
 Clock = Callable[[], datetime]
 """The current time, with its zone."""
@@ -93,6 +98,14 @@ class Document:
     fields: Mapping[str, Any]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Tombstone:
+    """Says that there must be no document of that path older than `revision`."""
+
+    path: str
+    revision: int
+
+
 class StatusStore(Protocol):
     """Live documents, by path (`books/ID`, `books/ID/chapters/0001`). They only move forward."""
 
@@ -100,7 +113,9 @@ class StatusStore(Protocol):
         """Writes those that are newer than what is there, and leaves the rest."""
         ...
 
-    def delete(self, paths: Sequence[str]) -> None: ...
+    def delete(self, tombstones: Sequence[Tombstone]) -> None:
+        """Deletes those that are older than their tombstone, and leaves the rest."""
+        ...
 
 
 class ClaimState(StrEnum):
@@ -112,14 +127,22 @@ class ClaimState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """`job`, `attempt` (from 1) and `lease` are there if it is claimed; `exhausted` if no attempt is left,
-    because earlier ones died without a word."""
+    """`job`, `attempt` (from 1) and `lease` are there if it is claimed; `exhausted` if its process has died
+    too often."""
 
     state: ClaimState
     job: Job | None = None
     attempt: int = 0
     lease: UUID | None = None
     exhausted: bool = False
+
+
+class Slots(Protocol):
+    """Places for attempts of stages with a strict cap, shared by all processes."""
+
+    def take(self, stage: Stage) -> AbstractContextManager[bool]:
+        """Holds a place until the end of the block; False if none is free."""
+        ...
 
 
 class LeaseLost(Exception):
@@ -156,18 +179,20 @@ class JobStore(Protocol):
         """Ends the job for good, with a dead letter. Returns jobs that became due. Raises LeaseLost."""
         ...
 
-    def bury(self, job_id: str, failure: Failure, message_id: str, now: datetime) -> Buried | None:
+    def bury(self, job_id: str, failure: Failure, now: datetime) -> Buried | None:
         """Ends a job that the broker gave up on. None if there is no such job, or it ended already."""
         ...
 
-    def record_unreadable(
-        self, topic: str, payload: Mapping[str, Any], failure: Failure, message_id: str, now: datetime
-    ) -> None:
-        """Keeps a message that names no job."""
+    def record_unreadable(self, topic: str, payload: Mapping[str, Any], failure: Failure, now: datetime) -> None:
+        """Keeps a message that names no job: one dead letter for each payload, however often it comes."""
         ...
 
     def children(self, job_id: str) -> list[Job]:
         """Jobs that this one made and that nobody has begun."""
+        ...
+
+    def renew(self, leases: Sequence[UUID], now: datetime) -> None:
+        """Prolongs the leases that are still held."""
         ...
 
     def mark_published(self, job_ids: Sequence[str], now: datetime) -> None: ...
@@ -208,10 +233,16 @@ class Library(Protocol):
         """In the order of the book."""
         ...
 
-    def is_forced(self, book_id: UUID, version: int) -> bool: ...
+    def fresh_since(self, book_id: UUID, version: int) -> datetime | None:
+        """For a forced import, when it was made: what models gave before that is not to be used. Else None."""
+        ...
 
     def metadata(self, book_id: UUID, version: int) -> list[ChapterMetadata]:
         """Of the chapters that have it, in the order of the book."""
+        ...
+
+    def missing(self, book_id: UUID, version: int) -> list[int]:
+        """Numbers of the chapters that have no metadata."""
         ...
 
     def reusable(
@@ -224,16 +255,32 @@ class Library(Protocol):
 class VectorCache(Protocol):
     """Vectors by hash of text, model and task."""
 
-    def find(self, hashes: Sequence[bytes], model: EmbeddingModel, task: EmbeddingTask) -> dict[bytes, Vector]: ...
+    def find(
+        self, hashes: Sequence[bytes], model: EmbeddingModel, task: EmbeddingTask, fresh_since: datetime | None
+    ) -> dict[bytes, Vector]:
+        """Those that are known; with `fresh_since`, those kept since then."""
+        ...
 
-    def keep(self, vectors: Mapping[bytes, Vector], model: EmbeddingModel, task: EmbeddingTask) -> None: ...
+    def keep(
+        self, vectors: Mapping[bytes, Vector], model: EmbeddingModel, task: EmbeddingTask, now: datetime
+    ) -> None: ...
+
+
+class AnswerCache(Protocol):
+    """What generating models answered, by book, SHA-256 of the question, and model."""
+
+    def find(
+        self, book_id: UUID, question: bytes, model: str, kind: type[Answer], fresh_since: datetime | None
+    ) -> Answer | None: ...
+
+    def keep(self, book_id: UUID, question: bytes, model: str, answer: object, now: datetime) -> None: ...
 
 
 class Projections(Protocol):
     """The live documents as PostgreSQL says they should be."""
 
-    def of_job(self, job: Job) -> list[Document]:
-        """The documents of the job itself and of its chapters."""
+    def of_jobs(self, jobs: Sequence[Job]) -> list[Document]:
+        """The documents of the jobs themselves and of their chapters."""
         ...
 
     def of_book(self, book_id: UUID, *, chapters: bool = False) -> list[Document]:
@@ -249,12 +296,23 @@ class Projections(Protocol):
         """Notes that the live document has reached this revision; `complete` if its chapters' have too."""
         ...
 
-    def unsettle(self, book_id: UUID) -> None:
-        """Notes that documents are missing: the book lags until a complete projection."""
+    def unsettle(self, book_id: UUID | None) -> int:
+        """Notes that documents are missing: the book (None: every book) lags until a complete projection.
+
+        Returns how many books that is.
+        """
+        ...
+
+    def obsolete(self, book_id: UUID) -> list[Tombstone]:
+        """The book's documents that must not be there: of a deleted book, or of chapters that are no more."""
+        ...
+
+    def all_obsolete(self, limit: int) -> list[Tombstone]:
+        """Those of all books, the oldest first."""
         ...
 
     def lagging(self, now: datetime, limit: int) -> list[UUID]:
-        """Books whose live document is behind for longer than a moment."""
+        """Books whose live document is behind for longer than a moment, those that are missing some first."""
         ...
 
 
@@ -263,8 +321,87 @@ class Imports(Protocol):
         """Writes the book, the version and its first job in one transaction, or finds what an equal request wrote.
 
         `book_id` is for a new book. Raises UnknownBook if the request names a book that the owner does not have,
-        KeyReused if its key came with another request.
+        KeyReused if its key came with another request, TooManyBooks if the owner has too many under way.
         """
+        ...
+
+
+class Control(Protocol):
+    """What owners do with books under way. `owner_uid` None stands for an administrator.
+
+    All raise UnknownBook.
+    """
+
+    def cancel(self, owner_uid: str | None, book_id: UUID, now: datetime) -> list[Job]:
+        """Ends all work on the book and returns the jobs that it ended. Raises NotNow if there is none."""
+        ...
+
+    def resume(self, owner_uid: str | None, book_id: UUID, now: datetime) -> list[Job]:
+        """Makes what was cancelled pending, and returns those jobs. Raises NotNow if the book is not cancelled."""
+        ...
+
+    def delete(self, owner_uid: str | None, book_id: UUID, now: datetime) -> None:
+        """Deletes all rows of the book, and notes which live documents must go."""
+        ...
+
+
+class DeadLetters(Protocol):
+    def page(self, letters: Letters, after: int | None, limit: int) -> Sequence[Mapping[str, Any]]:
+        """The newest first; `after` is the last id of the page before."""
+        ...
+
+    def groups(self, letters: Letters, limit: int) -> Sequence[Mapping[str, Any]]:
+        """By fingerprint, the largest group first."""
+        ...
+
+    def actions(self, dead_letter_id: int) -> Sequence[Mapping[str, Any]]:
+        """What was done about a letter: who, when, and what came of it."""
+        ...
+
+    def redrive(self, request: RedriveRequest, batch_id: UUID, now: datetime) -> Redrive:
+        """Notes the redrives of the open letters among those chosen; `release` sends them in their turn."""
+        ...
+
+    def release(self, now: datetime, limit: int) -> list[Job]:
+        """Makes the jobs pending whose turn has come, and returns them with what else became due."""
+        ...
+
+    def discard(self, letters: Letters, requested_by: str, reason: str, batch_id: UUID, now: datetime) -> int:
+        """Ends the open letters among those chosen, and returns how many."""
+        ...
+
+
+class Retention(Protocol):
+    def drop(self, now: datetime, limit: int) -> Mapping[str, int]:
+        """Drops at most `limit` rows of each kind that nobody will need, and says how many."""
+        ...
+
+
+class Replays(Protocol):
+    """Receipts of replays."""
+
+    def count(self, topic: JobType, since: datetime | None, book_id: UUID | None) -> int:
+        """How many ended jobs were published since then, or belong to the book."""
+        ...
+
+    def jobs(self, topic: JobType, book_id: UUID) -> list[Job]:
+        """The book's jobs of that type, of its latest version."""
+        ...
+
+    def begin(
+        self,
+        replay_id: UUID,
+        topic: JobType,
+        source: Mapping[str, Any],
+        requested_by: str,
+        book_id: UUID | None,
+        now: datetime,
+    ) -> None:
+        """Remembers what had ended by now, so that the receipt can tell what a replay did to it."""
+        ...
+
+    def receipt(self, replay_id: UUID) -> Mapping[str, Any] | None:
+        """What came of it so far."""
         ...
 
 

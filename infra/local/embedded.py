@@ -25,7 +25,7 @@ from shared import bootstrap
 from shared.adapters.memory_broker import MemoryBroker, Subscription
 from shared.adapters.memory_statuses import MemoryStatusStore
 from shared.config import Config
-from shared.domain.stages import MAX_DELIVERIES, STAGES, JobType, Stage
+from shared.domain.stages import MAX_DELIVERIES, REDELIVERY_SECONDS, STAGES, JobType, Stage
 from shared.ports import Document
 
 FUNCTIONS = Path(__file__).resolve().parents[2] / "functions"
@@ -88,7 +88,7 @@ def _subscription(stage: Stage) -> Subscription:
         topic=stage.type,
         endpoint=_endpoint(stage),
         concurrency=stage.concurrency,
-        min_backoff=stage.first_backoff_seconds,
+        min_backoff=REDELIVERY_SECONDS,
         max_deliveries=MAX_DELIVERIES,
         dead_letter_topic=None if buried else JobType.DEAD_LETTER,
     )

@@ -43,7 +43,7 @@ class Relay:
 
     def _pull(self, stage: Stage) -> Any:
         path = self._client.subscription_path(self._project, stage.subscription)
-        flow = FlowControl(max_messages=stage.concurrency, max_lease_duration=stage.lease_seconds + 60)
+        flow = FlowControl(max_messages=stage.concurrency, max_lease_duration=stage.timeout_seconds + 60)
         scheduler = ThreadScheduler(ThreadPoolExecutor(stage.concurrency, thread_name_prefix=stage.subscription))
         return self._client.subscribe(
             path, lambda message: self._deliver(stage, message), flow_control=flow, scheduler=scheduler
@@ -61,7 +61,7 @@ class Relay:
             "deliveryAttempt": message.delivery_attempt,
         }
         try:
-            reply = self._session().post(self._urls[stage.subscription], json=envelope, timeout=stage.lease_seconds)
+            reply = self._session().post(self._urls[stage.subscription], json=envelope, timeout=stage.timeout_seconds)
             acknowledged = reply.status_code in _ACKNOWLEDGES
         except requests.RequestException as error:
             log.warning("relay.failed", subscription=stage.subscription, error=type(error).__name__)

@@ -8,7 +8,7 @@ from google.api_core.exceptions import AlreadyExists
 from google.cloud import pubsub_v1
 from google.protobuf.duration_pb2 import Duration
 
-from shared.domain.stages import MAX_BACKOFF_SECONDS, MAX_DELIVERIES, STAGES, JobType, Stage
+from shared.domain.stages import MAX_BACKOFF_SECONDS, MAX_DELIVERIES, REDELIVERY_SECONDS, STAGES, JobType, Stage
 
 _ACK_SECONDS = (10, 600)
 
@@ -29,10 +29,10 @@ def _subscription(project: str, stage: Stage) -> dict[str, object]:
     request: dict[str, object] = {
         "name": f"projects/{project}/subscriptions/{stage.subscription}",
         "topic": f"projects/{project}/topics/{stage.type}",
-        "ack_deadline_seconds": int(min(high, max(low, stage.lease_seconds))),
+        "ack_deadline_seconds": int(min(high, max(low, stage.timeout_seconds))),
         "retain_acked_messages": True,
         "retry_policy": {
-            "minimum_backoff": Duration(seconds=int(stage.first_backoff_seconds)),
+            "minimum_backoff": Duration(seconds=int(REDELIVERY_SECONDS)),
             "maximum_backoff": Duration(seconds=int(MAX_BACKOFF_SECONDS)),
         },
     }

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from shared.domain.errors import Unavailable
-from shared.ports import Document
+from shared.ports import Document, Tombstone
 
 if TYPE_CHECKING:
     from google.cloud import firestore
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _TRIES = 10
 _BATCH = 400  # Firestore takes 500 writes a batch
 _SECONDS = 10.0
+
+Change = Document | Tombstone
 
 
 class FirestoreStatusStore:
@@ -33,52 +35,49 @@ class FirestoreStatusStore:
         self._client: firestore.Client | None = None
 
     def put(self, documents: Sequence[Document]) -> None:
-        newest = {d.path: d for d in sorted(documents, key=lambda d: d.revision)}
-        for batch in _batches(list(newest.values())):
-            self._put(batch)
+        self._apply(documents)
 
-    def _put(self, documents: Sequence[Document]) -> None:
+    def delete(self, tombstones: Sequence[Tombstone]) -> None:
+        self._apply(tombstones)
+
+    def _apply(self, changes: Sequence[Change]) -> None:
+        newest = {c.path: c for c in sorted(changes, key=lambda c: c.revision)}
+        for batch in _batches(list(newest.values())):
+            self._try(batch)
+
+    def _try(self, changes: Sequence[Change]) -> None:
         from google.api_core import exceptions
 
         lost_a_race = (exceptions.FailedPrecondition, exceptions.AlreadyExists, exceptions.Aborted, exceptions.NotFound)
         try:
             for attempt in range(_TRIES):
                 try:
-                    return self._write_newer(documents)
+                    return self._write_newer(changes)
                 except lost_a_race:
                     time.sleep(random.random() * 0.05 * 2 ** min(attempt, 5))
         except exceptions.GoogleAPICallError as error:
             raise Unavailable(f"Firestore: {type(error).__name__}: {error}") from error
         raise Unavailable("Firestore: the documents are written to too often")
 
-    def _write_newer(self, documents: Sequence[Document]) -> None:
+    def _write_newer(self, changes: Sequence[Change]) -> None:
         client = self._firestore()
-        by_path = {d.path: d for d in documents}
+        by_path = {c.path: c for c in changes}
         references = [client.document(path) for path in by_path]
         batch = client.batch()
         for known in client.get_all(references, field_paths=["revision"], timeout=_SECONDS):
-            document = by_path["/".join(known.reference._path)]
-            fields: dict[str, Any] = {**document.fields, "revision": document.revision}
+            change = by_path["/".join(known.reference._path)]
+            fields = {**change.fields, "revision": change.revision} if isinstance(change, Document) else None
             if not known.exists:
-                batch.create(known.reference, fields)
-            elif (known.get("revision") or 0) < document.revision:
+                if fields:
+                    batch.create(known.reference, fields)
+            elif (known.get("revision") or 0) < change.revision:
                 unchanged = client.write_option(last_update_time=known.update_time)
-                batch.update(known.reference, fields, option=unchanged)
+                if fields:
+                    batch.update(known.reference, fields, option=unchanged)
+                else:
+                    batch.delete(known.reference, option=unchanged)
         if len(batch):
             batch.commit(timeout=_SECONDS)
-
-    def delete(self, paths: Sequence[str]) -> None:
-        from google.api_core import exceptions
-
-        client = self._firestore()
-        try:
-            for some in _batches(paths):
-                batch = client.batch()
-                for path in some:
-                    batch.delete(client.document(path))
-                batch.commit(timeout=_SECONDS)
-        except exceptions.GoogleAPICallError as error:
-            raise Unavailable(f"Firestore: {type(error).__name__}: {error}") from error
 
     def _firestore(self) -> firestore.Client:
         from google.cloud import firestore

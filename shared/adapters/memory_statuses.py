@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
-from shared.ports import Document
+from shared.ports import Document, Tombstone
 
 OnChange = Callable[[Document], None]
 
@@ -27,10 +27,12 @@ class MemoryStatusStore:
                     self._documents[document.path] = document
                     self._tell(document)
 
-    def delete(self, paths: Sequence[str]) -> None:
+    def delete(self, tombstones: Sequence[Tombstone]) -> None:
         with self._lock:
-            for path in paths:
-                self._documents.pop(path, None)
+            for tombstone in tombstones:
+                known = self._documents.get(tombstone.path)
+                if known and known.revision < tombstone.revision:
+                    del self._documents[tombstone.path]
 
     def get(self, path: str) -> Document | None:
         with self._lock:

@@ -18,7 +18,8 @@ _SETTLED = (JobState.COMPLETED, JobState.FAILED)
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
     """Counts of one version. `pending_*` leaves out what failed for good; `steps` has the states of the
-    book's own jobs: `split`, `quick`, `full` and `completion`, those that exist."""
+    book's own jobs: `split`, `quick`, `full` and `completion`, those that exist. `running` and `cancelled` are
+    jobs."""
 
     book_id: UUID
     version: int
@@ -30,6 +31,7 @@ class Snapshot:
     pending_vectors: int = 0
     steps: Mapping[str, JobState] = field(default_factory=dict)
     running: int = 0
+    cancelled: int = 0
     attempt: int = 0
     next_attempt_at: datetime | None = None
 
@@ -54,7 +56,7 @@ def due_jobs(snapshot: Snapshot, tolerated: float) -> list[Job]:
     Asking again is harmless: the ids are fixed, so that a job that exists is not made twice.
     """
     steps = snapshot.steps
-    if steps.get("split") != JobState.COMPLETED or too_many_failed(snapshot, tolerated):
+    if snapshot.cancelled or steps.get("split") != JobState.COMPLETED or too_many_failed(snapshot, tolerated):
         return []
     if snapshot.pending_metadata:
         return []
@@ -74,6 +76,8 @@ def _status(snapshot: Snapshot, tolerated: float) -> JobState:
     steps = snapshot.steps
     if steps.get("completion") == JobState.COMPLETED:
         return JobState.COMPLETED
+    if snapshot.cancelled:
+        return JobState.CANCELLED
     if any(steps.get(s) == JobState.FAILED for s in ("split", "full", "completion")):
         return JobState.FAILED
     if too_many_failed(snapshot, tolerated):

@@ -45,9 +45,12 @@ class BookSplit:
 
 @dataclass(frozen=True, kw_only=True)
 class ContextExtracted:
+    """`missing_chapters`: numbers of those that the context knows nothing of, since they failed."""
+
     mode: str
     model: str
     context: BookContext
+    missing_chapters: Sequence[int] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,11 @@ class JobType(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One row of the table. `function` is the file, the entry point and (in kebab case) the service."""
+    """One row of the table. `function` is the file, the entry point and (in kebab case) the service.
+
+    `timeout_seconds` is the longest that one attempt may take. `strict`: never more than `concurrency` at once,
+    over all instances; elsewhere the platform's scaling bounds it, roughly.
+    """
 
     type: JobType
     function: str
@@ -31,7 +35,8 @@ class Stage:
     completed_kept: int
     failed_kept: int
     concurrency: int
-    lease_seconds: float
+    timeout_seconds: float
+    strict: bool
 
     @property
     def subscription(self) -> str:
@@ -41,6 +46,17 @@ class Stage:
 # The broker's own limit only catches what the code could not: the job row counts the real attempts.
 MAX_DELIVERIES = 100
 MAX_BACKOFF_SECONDS = 600.0
+
+# The least wait between two deliveries of one message. It bounds how soon a dead function's work goes on; how long
+# a failed attempt waits stands in its job's row.
+REDELIVERY_SECONDS = 1.0
+
+# A lease is renewed while its attempt goes on, so that it may be short: a dead process's work is free soon.
+LEASE_SECONDS = 6.0
+HEARTBEAT_SECONDS = 2.0
+
+# A job whose process died so often takes others down with it, and is given up.
+MAX_ABANDONED = 10
 
 
 def _load() -> Mapping[JobType, Stage]:
@@ -52,9 +68,10 @@ STAGES: Mapping[JobType, Stage] = _load()
 
 
 def backoff_seconds(stage: Stage, attempt: int, jitter: float, retry_after: float | None = None) -> float:
-    """Seconds to wait after failed attempt number `attempt` (from 1): exponential, with full jitter in its upper half.
+    """Seconds to wait after failed attempt number `attempt` (from 1): exponential, with full jitter.
 
-    `jitter` is a random number in [0, 1). What a service asked for is the least we wait.
+    `jitter` is a random number in [0, 1). What a service asked for is the least we wait. See
+    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/ for why the jitter is full.
     """
     ceiling = min(MAX_BACKOFF_SECONDS, float(stage.first_backoff_seconds * 2 ** (attempt - 1)))
-    return max(ceiling * (0.5 + jitter / 2), retry_after or 0.0)
+    return max(ceiling * jitter, retry_after or 0.0)

@@ -63,7 +63,7 @@ class PushEndpoints:
             job_id = envelope.data.get("job_id")
             if not isinstance(job_id, str) or "\0" in job_id:
                 raise Rejected("the message names no job")
-            if self.runner.run(job_id) is Outcome.REDELIVER:
+            if self.runner.run(job_id, job_type) is Outcome.REDELIVER:
                 return problem(429, "not now: deliver it again later")
             return Response(status=204)
 
@@ -73,7 +73,7 @@ class PushEndpoints:
         """Records what the broker gave up on."""
 
         def record(envelope: Envelope) -> Response:
-            self.dead_letters(envelope.data, envelope.attributes, envelope.message_id)
+            self.dead_letters(envelope.data, envelope.attributes)
             return Response(status=204)
 
         return self._serve(request, JobType.DEAD_LETTER, record)
@@ -97,10 +97,5 @@ class PushEndpoints:
 
     def _record(self, job_type: JobType, body: Any, error: Rejected) -> None:
         log.error("push.unreadable", topic=job_type, error=str(error))
-        message = body.get("message") if isinstance(body, dict) else None
-        message_id = message.get("messageId") if isinstance(message, dict) else None
         known = json.dumps(body, default=str).replace("\\u0000", "")[:10_000]
-        key = f"{job_type}/{message_id}" if message_id else f"{job_type}/{describe(error).fingerprint}/{hash(known)}"
-        self.store.record_unreadable(
-            job_type, {"body": known}, describe(error), key.replace("\0", "")[:500], self.clock()
-        )
+        self.store.record_unreadable(job_type, {"body": known}, describe(error), self.clock())

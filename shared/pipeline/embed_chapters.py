@@ -6,6 +6,7 @@ import math
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from shared.domain.chunks import Chunk, split_chunks
@@ -14,7 +15,7 @@ from shared.domain.jobs import Job
 from shared.domain.model import EmbeddingTask, Vector
 from shared.domain.packing import pack
 from shared.domain.results import ChaptersEmbedded, EmbeddedChapter, content_hash
-from shared.ports import ChapterText, Embedder, Library, VectorCache
+from shared.ports import ChapterText, Clock, Embedder, Library, VectorCache
 
 DOCUMENT = EmbeddingTask.DOCUMENT
 
@@ -24,33 +25,34 @@ class EmbedChapters:
     library: Library
     cache: VectorCache
     embedder: Embedder
+    clock: Clock
 
     def __call__(self, job: Job) -> ChaptersEmbedded:
         chapters = self.library.chapters(job.chapter_ids)
-        forced = self.library.is_forced(job.book_id, job.version)
+        fresh_since = self.library.fresh_since(job.book_id, job.version)
         try:
-            embedded = self._embed(chapters, forced)
+            embedded = self._embed(chapters, fresh_since)
         except Rejected as error:
             if len(chapters) == 1:
                 raise error
-            return self._one_by_one(chapters, forced)
+            return self._one_by_one(chapters, fresh_since)
         return ChaptersEmbedded(model=self.embedder.model, chapters=embedded)
 
-    def _one_by_one(self, chapters: Sequence[ChapterText], forced: bool) -> ChaptersEmbedded:
+    def _one_by_one(self, chapters: Sequence[ChapterText], fresh_since: datetime | None) -> ChaptersEmbedded:
         """So that one bad chapter fails alone."""
         embedded: list[EmbeddedChapter] = []
         rejected: dict[UUID, Rejected] = {}
         for chapter in chapters:
             try:
-                embedded += self._embed([chapter], forced)
+                embedded += self._embed([chapter], fresh_since)
             except Rejected as error:
                 rejected[chapter.chapter_id] = error
         return ChaptersEmbedded(model=self.embedder.model, chapters=embedded, rejected=rejected)
 
-    def _embed(self, chapters: Sequence[ChapterText], forced: bool) -> list[EmbeddedChapter]:
+    def _embed(self, chapters: Sequence[ChapterText], fresh_since: datetime | None) -> list[EmbeddedChapter]:
         chunks = {c.chapter_id: split_chunks(c.content) for c in chapters}
         texts = {content_hash(k.text): k for group in chunks.values() for k in group}
-        known = {} if forced else self.cache.find(list(texts), self.embedder.model, DOCUMENT)
+        known = self.cache.find(list(texts), self.embedder.model, DOCUMENT, fresh_since)
         vectors = known | self._compute({h: k for h, k in texts.items() if h not in known})
         return [_embedded(c, chunks[c.chapter_id], vectors) for c in chapters]
 
@@ -63,7 +65,7 @@ class EmbedChapters:
             fresh = self.embedder.embed([missing[h].text for h in group], DOCUMENT)
             # As the cache gives them back: a repeated run must come to the same chapter vectors.
             batch = {h: array("f", v).tolist() for h, v in zip(group, fresh, strict=True)}
-            self.cache.keep(batch, model, DOCUMENT)
+            self.cache.keep(batch, model, DOCUMENT, self.clock())
             vectors |= batch
         return vectors
 

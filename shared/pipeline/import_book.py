@@ -8,7 +8,6 @@ from uuid import UUID
 
 import structlog
 
-from shared.domain.errors import Unavailable
 from shared.domain.imports import Imported, ImportRequest
 from shared.domain.jobs import book_id_for
 from shared.pipeline.outbox import Outbox
@@ -36,12 +35,7 @@ class ImportBook:
             return imported, True
         log.info("book.imported", book_id=str(imported.book_id), version=imported.version)
         self.projector.project(imported.job)
-        try:
-            self.outbox.publish([imported.job])
-        except Unavailable as error:
-            log.warning("publish.unavailable", job_id=imported.job.job_id, error=str(error))
-            return imported, False
-        return imported, True
+        return imported, self.outbox.publish_soon([imported.job])
 
     def _book_id(self, request: ImportRequest) -> UUID:
         if request.google_doc_id:

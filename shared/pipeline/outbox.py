@@ -26,8 +26,21 @@ class Outbox:
         """Raises Unavailable if the broker can't be reached; the rows stay, for `reconcile`."""
         if not due:
             return
-        self.publisher.publish([Message(topic=job.type, data=job.message) for job in due])
+        self.send(due)
         self.store.mark_published([job.job_id for job in due], self.clock())
+
+    def send(self, due: Sequence[Job]) -> None:
+        """Sends the messages and notes nothing. Raises Unavailable."""
+        self.publisher.publish([Message(topic=job.type, data=job.message) for job in due])
+
+    def publish_soon(self, due: Sequence[Job]) -> bool:
+        """Publishes now, or leaves it to `reconcile`: whether it was now."""
+        try:
+            self.publish(due)
+        except Unavailable as error:
+            log.warning("publish.unavailable", jobs=len(due), error=str(error))
+            return False
+        return True
 
     def announce_failure(self, job: Job, failure: Failure) -> None:
         """Tells the dead-letter topic of a failure that is on record already: losing this loses nothing."""

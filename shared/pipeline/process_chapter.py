@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shared.domain.jobs import Job
+from shared.domain.model import ChapterMetadata
 from shared.domain.results import ChapterProcessed
+from shared.pipeline.answers import AskOnce
 from shared.ports import ContextExtractor, Library
 
 
@@ -13,11 +15,15 @@ from shared.ports import ContextExtractor, Library
 class ProcessChapter:
     library: Library
     extractor: ContextExtractor
+    ask: AskOnce
 
     def __call__(self, job: Job) -> ChapterProcessed:
         (chapter,) = self.library.chapters(job.chapter_ids)
-        return ChapterProcessed(
-            chapter_id=chapter.chapter_id,
-            model=self.extractor.model,
-            metadata=self.extractor.chapter(chapter.title, chapter.content),
+        metadata = self.ask(
+            job,
+            ChapterMetadata,
+            self.extractor.model,
+            ("chapter", chapter.title, chapter.content),
+            lambda: self.extractor.chapter(chapter.title, chapter.content),
         )
+        return ChapterProcessed(chapter_id=chapter.chapter_id, model=self.extractor.model, metadata=metadata)

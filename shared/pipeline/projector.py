@@ -6,7 +6,7 @@ timer, and `reconcile` finds what a dead process left behind.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -46,29 +46,54 @@ class Projector:
         try:
             if job.type is JobType.BOOK_PROCESSING:
                 self.project_book(job.book_id)
-                self.statuses.put(self.projections.of_job(job))
+                self._write(job.book_id, self.projections.of_jobs([job]))
             elif self.projections.claim_book(job.book_id, self.clock(), MIN_SECONDS):
-                self._put(job.book_id, self.projections.of_job(job))
+                self._put(job.book_id, self.projections.of_jobs([job]))
             else:
                 self._later(job.book_id)
-                self.statuses.put(self.projections.of_job(job))
+                self._write(job.book_id, self.projections.of_jobs([job]))
         except Unavailable as error:
             log.warning("project.unavailable", job_id=job.job_id, error=str(error))
             self._leave_to_reconcile(job.book_id)
 
+    def project_changes(self, changed: Sequence[Job]) -> None:
+        """Shows at once what happened to many jobs, and their books, outside their own stages."""
+        for book_id in dict.fromkeys(job.book_id for job in changed):
+            try:
+                self._write(book_id, self.projections.of_jobs([j for j in changed if j.book_id == book_id]))
+                self.project_book(book_id)
+            except Unavailable as error:
+                log.warning("project.unavailable", book_id=str(book_id), error=str(error))
+                self._leave_to_reconcile(book_id)
+
     def project_book(self, book_id: UUID) -> None:
         """Writes the book's document and those of all its chapters, now. Raises Unavailable."""
         documents = self.projections.of_book(book_id, chapters=True)
-        self.statuses.put(documents)
+        self._write(book_id, documents)
         if documents:
             self.projections.settled(book_id, documents[0].revision, complete=True)
 
     def _put(self, book_id: UUID, others: list[Document]) -> None:
         """Writes the book's document, after the others."""
         documents = self.projections.of_book(book_id)
-        self.statuses.put(others + documents)
+        self._write(book_id, others + documents)
         if documents:
             self.projections.settled(book_id, documents[0].revision, complete=False)
+
+    def _write(self, book_id: UUID, documents: list[Document]) -> None:
+        """Writes, and takes back what became obsolete between reading and writing."""
+        self.statuses.put(documents)
+        self.bury(book_id)
+
+    def bury(self, book_id: UUID) -> None:
+        """Deletes the book's documents that must not be there. Raises Unavailable."""
+        if obsolete := self.projections.obsolete(book_id):
+            self.statuses.delete(obsolete)
+
+    def bury_all(self, limit: int) -> None:
+        """Deletes such documents of all books, at most `limit`. Raises Unavailable."""
+        if obsolete := self.projections.all_obsolete(limit):
+            self.statuses.delete(obsolete)
 
     def _leave_to_reconcile(self, book_id: UUID) -> None:
         try:

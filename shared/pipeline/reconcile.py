@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import structlog
 
+from shared.domain.errors import Unavailable
 from shared.pipeline.outbox import Outbox
 from shared.pipeline.projector import Projector
-from shared.ports import Clock, JobStore, Projections
+from shared.pipeline.redrive import RedriveLetters
+from shared.ports import Clock, JobStore, Projections, Retention
 
 log = structlog.get_logger()
 
 # A run is bounded: what is left over is found by the next one, a minute later.
 MAX_JOBS = 500
 MAX_BOOKS = 100
+MAX_TOMBSTONES = 1000
+MAX_DROPPED = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reconciled:
     published: int
+    redriven: int
     projected: int
+    dropped: Mapping[str, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,14 +36,37 @@ class Reconcile:
     projections: Projections
     outbox: Outbox
     projector: Projector
+    redrive: RedriveLetters
+    retention: Retention
     clock: Clock
 
     def __call__(self) -> Reconciled:
-        """Safe to run twice at once. Raises Unavailable."""
+        """Safe to run twice at once. What one service's failure prevents does not keep the rest from being done.
+
+        Raises Unavailable in the end if something could not be done.
+        """
         stalled = self.store.stalled(self.clock(), MAX_JOBS)
-        self.outbox.publish(stalled)
-        lagging = self.projections.lagging(self.clock(), MAX_BOOKS)
-        for book_id in lagging:
-            self.projector.project_book(book_id)
-        log.info("reconcile.done", published=len(stalled), projected=len(lagging))
-        return Reconciled(published=len(stalled), projected=len(lagging))
+        failures: list[Unavailable] = []
+        try:
+            self.outbox.publish(stalled)
+        except Unavailable as error:
+            failures.append(error)
+        redriven = self.redrive.release(MAX_JOBS)
+        projected = self.project(failures)
+        dropped = self.retention.drop(self.clock(), MAX_DROPPED)
+        log.info("reconcile.done", published=len(stalled), redriven=redriven, projected=projected, **dropped)
+        if failures:
+            raise failures[0]
+        return Reconciled(published=len(stalled), redriven=redriven, projected=projected, dropped=dropped)
+
+    def project(self, failures: list[Unavailable]) -> int:
+        """Brings live documents up to date, and buries again those that may have been written late."""
+        projected = 0
+        try:
+            for book_id in self.projections.lagging(self.clock(), MAX_BOOKS):
+                self.projector.project_book(book_id)
+                projected += 1
+            self.projector.bury_all(MAX_TOMBSTONES)
+        except Unavailable as error:
+            failures.append(error)
+        return projected

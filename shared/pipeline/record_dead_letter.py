@@ -27,7 +27,7 @@ class RecordDeadLetter:
     projector: Projector
     clock: Clock
 
-    def __call__(self, data: Mapping[str, Any], attributes: Mapping[str, str], message_id: str) -> None:
+    def __call__(self, data: Mapping[str, Any], attributes: Mapping[str, str]) -> None:
         """Ends the job that the message names. Raises Unavailable."""
         if attributes.get("recorded") == "true":
             return
@@ -36,10 +36,10 @@ class RecordDeadLetter:
         failure = describe(DeliveriesExhausted(f"{source}: no answer after {deliveries} deliveries"))
         job_id = data.get("job_id")
         if not isinstance(job_id, str):
-            self.store.record_unreadable(source, data, failure, message_id, self.clock())
+            self.store.record_unreadable(source, data, failure, self.clock())
             return
         log.error("dead_letter.recorded", job_id=job_id, source=source)
-        buried = self.store.bury(job_id, failure, message_id, self.clock())
+        buried = self.store.bury(job_id, failure, self.clock())
         if buried:
             self.projector.project(buried.job)
             self.outbox.publish(buried.due)

@@ -16,10 +16,11 @@ from shared.domain.errors import Rejected, Unavailable
 from shared.domain.failures import Failure, describe
 from shared.domain.jobs import Job
 from shared.domain.results import Result
-from shared.domain.stages import JobType, backoff_seconds
+from shared.domain.stages import MAX_ABANDONED, STAGES, JobType, backoff_seconds
+from shared.pipeline.heartbeat import Heartbeat
 from shared.pipeline.outbox import Outbox
 from shared.pipeline.projector import Projector
-from shared.ports import Claim, ClaimState, Clock, JobStore, LeaseLost
+from shared.ports import Claim, ClaimState, Clock, JobStore, LeaseLost, Slots
 
 log = structlog.get_logger()
 
@@ -34,22 +35,32 @@ class Outcome(Enum):
 
 
 class Abandoned(Exception):
-    """The attempts before this one ended without a word: the process died, or its lease ran out."""
+    """The process died, or its lease ran out, so often that the job is to blame."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Runner:
-    """Runs stages. `random` gives numbers in [0, 1)."""
+    """Runs stages. `random` gives numbers in [0, 1); `slots` has the places of stages with a strict cap."""
 
     store: JobStore
     outbox: Outbox
     projector: Projector
+    slots: Slots
+    heartbeat: Heartbeat
     stages: Mapping[JobType, StageFunction]
     clock: Clock
     random: Callable[[], float]
 
-    def run(self, job_id: str) -> Outcome:
+    def run(self, job_id: str, job_type: JobType) -> Outcome:
         """Takes a delivery of this job's message. Raises only if even the claim could not be made."""
+        stage = STAGES[job_type]
+        if not stage.strict:
+            return self._run(job_id)
+        with self.slots.take(stage) as is_free:
+            # Waiting for a place is no attempt: the job is not even claimed.
+            return self._run(job_id) if is_free else Outcome.REDELIVER
+
+    def _run(self, job_id: str) -> Outcome:
         claim = self.store.claim(job_id, self.clock())
         with structlog.contextvars.bound_contextvars(job_id=job_id, attempt=claim.attempt):
             log.info("stage.claim", state=claim.state)
@@ -64,13 +75,15 @@ class Runner:
                     return self._attempt(claim)
 
     def _attempt(self, claim: Claim) -> Outcome:
-        job = claim.job
+        job, lease = claim.job, claim.lease
         assert job is not None
+        assert lease is not None
         if claim.exhausted:
-            return self._fail(claim, job, Abandoned(f"all {job.stage.attempts} attempts were abandoned"))
+            return self._fail(claim, job, Abandoned(f"its process died {MAX_ABANDONED} times"))
         self.projector.project(job)
         try:
-            result = self.stages[job.type](job)
+            with self.heartbeat.hold(lease, job.stage):
+                result = self.stages[job.type](job)
             due = self.store.commit(claim, result, self.clock())
         except LeaseLost:
             log.warning("stage.lease_lost")

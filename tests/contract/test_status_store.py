@@ -15,7 +15,7 @@ import pytest
 from infra.local.emulators import Emulators, start_firestore
 from infra.local.processes import Supervisor
 from shared.adapters.memory_statuses import MemoryStatusStore
-from shared.ports import Document, StatusStore
+from shared.ports import Document, StatusStore, Tombstone
 
 Read = Callable[[str], dict[str, Any] | None]
 Store = tuple[StatusStore, Read]
@@ -97,10 +97,18 @@ def test_many_documents_go_in_one_call_and_can_be_deleted(store: Store) -> None:
     both, read = store
     paths = [f"books/b1/chapters/{n:04d}" for n in range(1, 901)]
     both.put([Document(path=p, revision=1, fields={"n": i}) for i, p in enumerate(paths)])
-    both.delete(paths[:450])
+    both.delete([Tombstone(path=p, revision=2) for p in paths[:450]])
 
     assert read(paths[0]) is None
     assert read(paths[899]) == {"n": 899}
+
+
+def test_a_tombstone_leaves_a_document_that_is_newer_and_one_that_is_not_there(store: Store) -> None:
+    store[0].put([book(5, progress=50)])
+    store[0].delete([Tombstone(path="books/b1", revision=4), Tombstone(path="books/none", revision=4)])
+    assert store[1]("books/b1") == {"progress": 50}
+    store[0].delete([Tombstone(path="books/b1", revision=6)])
+    assert store[1]("books/b1") is None
 
 
 def test_a_listener_hears_what_is_there_and_what_changes(store: Store) -> None:

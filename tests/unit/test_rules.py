@@ -33,10 +33,10 @@ def test_the_stage_table_has_the_contracts_numbers() -> None:
 
 
 @given(st.sampled_from(list(STAGES.values())), st.integers(1, 40), st.floats(0, 1, exclude_max=True))
-def test_backoff_doubles_with_jitter_up_to_a_cap(stage, attempt: int, jitter: float) -> None:  # type: ignore[no-untyped-def]
+def test_backoff_doubles_with_full_jitter_up_to_a_cap(stage, attempt: int, jitter: float) -> None:  # type: ignore[no-untyped-def]
     seconds = backoff_seconds(stage, attempt, jitter)
     ceiling = min(MAX_BACKOFF_SECONDS, stage.first_backoff_seconds * 2 ** (attempt - 1))
-    assert ceiling / 2 <= seconds <= ceiling
+    assert seconds == ceiling * jitter
 
 
 def test_backoff_is_never_less_than_a_service_asked_for() -> None:

@@ -42,6 +42,19 @@ class Database:
             # Also deadlocks, a full disk and a server that is shutting down: all may pass.
             raise Unavailable(f"PostgreSQL: {type(error).__name__}: {error}") from error
 
+    def connect(self) -> Connection:
+        """A connection of its own outside the pool, each statement its own transaction. Raises Unavailable."""
+        try:
+            connection: Connection = self._class().connect(
+                self._dsn, autocommit=True, row_factory=dict_row, connect_timeout=_CONNECT_SECONDS
+            )
+            return connection
+        except psycopg.OperationalError as error:
+            raise Unavailable(f"PostgreSQL: {type(error).__name__}: {error}") from error
+
+    def _class(self) -> Any:
+        return self._connection_class() if self._connection_class else psycopg.Connection
+
     def close(self) -> None:
         with self._lock:
             if self._open is not None:
@@ -51,10 +64,9 @@ class Database:
     def _pool(self) -> ConnectionPool[Connection]:
         with self._lock:
             if self._open is None:
-                kind: Any = self._connection_class() if self._connection_class else psycopg.Connection
                 self._open = ConnectionPool(
                     self._dsn,
-                    connection_class=kind,
+                    connection_class=self._class(),
                     kwargs={"row_factory": dict_row, "connect_timeout": _CONNECT_SECONDS},
                     min_size=0,
                     max_size=self._size,

@@ -8,6 +8,7 @@ from uuid import UUID
 from shared.adapters.postgres.database import Connection, Database
 from shared.adapters.postgres.jobs import add_jobs
 from shared.domain import jobs
+from shared.domain.control import TooManyBooks
 from shared.domain.imports import (
     Imported,
     ImportRequest,
@@ -42,6 +43,14 @@ _NEW_VERSION = """
 """
 _LATEST = "UPDATE books SET latest_version = %s, updated_at = %s WHERE book_id = %s"
 
+# Imports of one user take turns, so that two at once don't both find the last place free.
+_LOCK_OWNER = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))"
+_UNDER_WAY = """
+    SELECT count(*) AS books FROM books b
+    JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id
+    WHERE b.owner_uid = %s AND b.book_id <> %s AND s.status IN ('pending', 'processing', 'retrying')
+"""
+
 _NEW_STATUS = """
     INSERT INTO processing_status (entity_type, entity_id, book_id, version, phase, created_at, updated_at)
     VALUES ('book', %(book_id)s, %(book_id)s, %(version)s, 'splitting', %(now)s, %(now)s)
@@ -56,14 +65,17 @@ _STATUS = """
 
 
 class PostgresImports:
-    def __init__(self, database: Database) -> None:
+    """`max_under_way` books of one user may be under way at once."""
+
+    def __init__(self, database: Database, max_under_way: int) -> None:
         self._database = database
+        self._max_under_way = max_under_way
 
     def add(self, request: ImportRequest, book_id: UUID, now: datetime) -> Imported:
         """Writes the book, the version and its first job in one transaction.
 
         `book_id` is for a book that is not known by the request's own ids. Raises UnknownBook if the request
-        names a book that the owner does not have, KeyReused if its key came with another request.
+        names a book that the owner does not have, KeyReused if its key came with another request, TooManyBooks.
         """
         with self._database.transaction() as connection:
             if request.idempotency_key:
@@ -104,7 +116,14 @@ class PostgresImports:
         same = (book["book_id"], latest, content_hash(request.content), request.title)
         if not request.force and connection.execute(_SAME_AS_LATEST, same).fetchone():
             return _existing(connection, book["book_id"], latest)
+        self._check_limit(connection, request.owner_uid, book["book_id"])
         return _add_version(connection, request, book["book_id"], latest + 1, now)
+
+    def _check_limit(self, connection: Connection, owner_uid: str, book_id: UUID) -> None:
+        connection.execute(_LOCK_OWNER, (owner_uid,))
+        row = connection.execute(_UNDER_WAY, (owner_uid, book_id)).fetchone()
+        if row and row["books"] >= self._max_under_way:
+            raise TooManyBooks(f"{row['books']} of your books are under way, as many as may be")
 
 
 def _add_version(

@@ -1,4 +1,7 @@
-"""The job rows: claims with a lease, ends in one transaction with their results, dead letters."""
+"""The job rows: claims with a lease, and ends in one transaction with their results.
+
+Every writer takes its locks in one order: the rows of results, the book's status row, the job's row.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +12,31 @@ from uuid import UUID, uuid4
 
 from psycopg.types.json import Jsonb
 
-from shared.adapters.postgres import results, statuses
+from shared.adapters.postgres import dead_letters, results, statuses
 from shared.adapters.postgres.database import Connection, Database
+from shared.domain import jobs
 from shared.domain.failures import Failure, describe
 from shared.domain.jobs import Job, JobState
 from shared.domain.results import BookSplit, ChaptersEmbedded, Result
-from shared.domain.stages import JobType
+from shared.domain.stages import LEASE_SECONDS, MAX_ABANDONED, JobType
 from shared.ports import Buried, Claim, ClaimState, LeaseLost
 
-_LOCK_JOB = """
-    SELECT j.*, b.latest_version FROM jobs j JOIN books b USING (book_id)
-    WHERE job_id = %s FOR UPDATE OF j
+_FIND_JOB = "SELECT j.*, b.latest_version FROM jobs j JOIN books b USING (book_id) WHERE job_id = %s"
+_LOCK_JOB = f"{_FIND_JOB} FOR UPDATE OF j"
+
+_DELIVERED = "INSERT INTO deliveries (job_id, type, at, state) VALUES (%s, %s, %s, %s)"
+
+# Taking over from a process that died is the same attempt again: it counts apart.
+_BEGIN = """
+    UPDATE jobs SET state = 'processing', lease = %(lease)s, lease_until = %(until)s,
+        attempts = CASE WHEN state = 'processing' THEN attempts ELSE attempts + 1 END,
+        abandoned = CASE WHEN state = 'processing' THEN abandoned + 1 ELSE abandoned END,
+        failures = CASE WHEN state = 'processing' THEN failures || %(abandonment)s ELSE failures END,
+        next_attempt_at = NULL, processed_on = %(now)s, revision = nextval('revisions')
+    WHERE job_id = %(job_id)s RETURNING attempts, abandoned
 """
 
-_BEGIN = """
-    UPDATE jobs SET state = 'processing', attempts = attempts + 1, lease = %(lease)s, lease_until = %(until)s,
-        next_attempt_at = NULL, processed_on = %(now)s, revision = nextval('revisions')
-    WHERE job_id = %(job_id)s
-"""
+_RENEW = "UPDATE jobs SET lease_until = %s WHERE lease = ANY(%s) AND state = 'processing'"
 
 _CANCEL = """
     UPDATE jobs SET state = 'cancelled', lease = NULL, lease_until = NULL, next_attempt_at = NULL,
@@ -34,17 +44,20 @@ _CANCEL = """
     WHERE job_id = %(job_id)s AND state NOT IN ('completed', 'failed', 'cancelled')
 """
 
+_IS_HELD = "SELECT 1 FROM jobs WHERE job_id = %s AND lease = %s"
+
 # The lease is a fence: an attempt that was overtaken writes nothing.
 _END = """
     UPDATE jobs SET state = %(state)s, lease = NULL, lease_until = NULL, finished_on = %(finished_on)s,
         next_attempt_at = %(next_attempt_at)s, error = %(error)s, result = %(result)s,
-        revision = nextval('revisions')
+        failures = failures || %(failures)s, revision = nextval('revisions')
     WHERE job_id = %(job_id)s AND lease = %(lease)s
 """
 
 _BURY = """
     UPDATE jobs SET state = 'failed', lease = NULL, lease_until = NULL, next_attempt_at = NULL,
-        finished_on = %(now)s, error = %(error)s, revision = nextval('revisions')
+        finished_on = %(now)s, error = %(error)s, revision = nextval('revisions'),
+        failures = failures || jsonb_build_object('attempt', attempts, 'at', %(now)s::timestamptz) || %(error)s
     WHERE job_id = %(job_id)s AND state IN ('pending', 'processing', 'retrying')
     RETURNING *
 """
@@ -54,26 +67,28 @@ _ADD = """
     VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (job_id) DO NOTHING
 """
 
-_DEAD_LETTER = """
-    INSERT INTO dead_letters (job_id, type, book_id, payload, attempts, error_class, message, traceback,
-                              fingerprint, message_id, created_at)
-    VALUES (%(job_id)s, %(type)s, %(book_id)s, %(payload)s, %(attempts)s, %(error_class)s, %(message)s,
-            %(traceback)s, %(fingerprint)s, %(message_id)s, %(now)s)
-    ON CONFLICT (message_id) DO NOTHING
-"""
-
 _CHILDREN = "SELECT * FROM jobs WHERE created_by = %s AND state = 'pending' ORDER BY created_at, job_id"
 _PUBLISHED = "UPDATE jobs SET published_at = %s WHERE job_id = ANY(%s)"
 
-# Work that nobody will do unless its message is sent again.
+# Work that nobody will do unless its message is sent again: never published, its lease over, its retry overdue,
+# or queued while no job of its type was taken up or is being worked on. A long queue that moves is left alone,
+# for ten minutes.
 _STALLED = """
-    SELECT * FROM jobs
-    WHERE state = 'pending' AND coalesce(published_at, created_at) < %(queued_before)s
-       OR state = 'processing' AND lease_until < %(now)s AND published_at < %(queued_before)s
-       OR state = 'retrying' AND next_attempt_at < %(queued_before)s AND published_at < %(queued_before)s
-    ORDER BY created_at LIMIT %(limit)s
+    SELECT * FROM jobs j
+    WHERE state = 'pending' AND published_at IS NULL AND created_at < %(moment)s
+       OR state = 'pending' AND published_at < %(silent)s
+          AND (published_at < %(long_ago)s
+               OR NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.type = j.type AND d.at > %(silent)s
+                              AND d.state = 'claimed')
+                  AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.type = j.type AND o.state = 'processing'
+                                  AND o.lease_until > %(now)s))
+       OR state = 'processing' AND lease_until < %(silent)s AND coalesce(published_at, created_at) < %(silent)s
+       OR state = 'retrying' AND next_attempt_at < %(silent)s AND coalesce(published_at, created_at) < %(silent)s
+    ORDER BY created_at, job_id LIMIT %(limit)s
 """
-_QUEUED_TOO_LONG = timedelta(seconds=60)
+_MOMENT, _SILENCE, _LONG = timedelta(seconds=5), timedelta(seconds=25), timedelta(minutes=10)
+
+_DIED = {"error_class": "Abandoned", "message": "its process died, or did not answer for as long as its lease"}
 
 
 def to_job(row: Mapping[str, Any]) -> Job:
@@ -105,42 +120,58 @@ class PostgresJobStore:
 
     def claim(self, job_id: str, now: datetime) -> Claim:
         with self._database.transaction() as connection:
-            row = connection.execute(_LOCK_JOB, (job_id,)).fetchone()
+            row = connection.execute(_FIND_JOB, (job_id,)).fetchone()
             if row is None:
                 return Claim(state=ClaimState.STALE)
             job = to_job(row)
-            state = _claimable(row, now)
-            if state is ClaimState.STALE:
-                connection.execute(_CANCEL, {"job_id": job_id, "now": now})
-            if state is not ClaimState.CLAIMED:
-                return Claim(state=state, job=job)
-            return self._begin(connection, job, row["attempts"], now)
+            if _claimable(row, now) in (ClaimState.CLAIMED, ClaimState.STALE):
+                # These write: decided again, now that nobody else can.
+                statuses.lock_book(connection, job)
+                row = connection.execute(_LOCK_JOB, (job_id,)).fetchone()
+            claim = self._take(connection, job, row, now)
+            connection.execute(_DELIVERED, (job_id, job.type, now, claim.state))
+            return claim
 
-    def _begin(self, connection: Connection, job: Job, attempts: int, now: datetime) -> Claim:
+    def _take(self, connection: Connection, job: Job, row: Mapping[str, Any] | None, now: datetime) -> Claim:
+        state = _claimable(row, now) if row else ClaimState.STALE
+        if state is ClaimState.STALE:
+            connection.execute(_CANCEL, {"job_id": job.job_id, "now": now})
+        if state is not ClaimState.CLAIMED:
+            return Claim(state=state, job=job)
+        return self._begin(connection, job, now)
+
+    def _begin(self, connection: Connection, job: Job, now: datetime) -> Claim:
         lease = uuid4()
-        until = now + timedelta(seconds=job.stage.lease_seconds)
-        connection.execute(_BEGIN, {"job_id": job.job_id, "lease": lease, "until": until, "now": now})
-        attempt = attempts + 1
-        statuses.refresh_chapters(connection, job.chapter_ids, now, attempt=attempt)
-        if statuses.lock_book(connection, job):
-            statuses.refresh_book(connection, job, now, self._tolerated)
+        begun = {"job_id": job.job_id, "lease": lease, "until": _lease_until(now), "now": now}
+        begun["abandonment"] = Jsonb([{"at": now.isoformat(), **_DIED}])
+        counts = connection.execute(_BEGIN, begun).fetchone()
+        assert counts is not None
+        statuses.refresh_chapters(connection, job.chapter_ids, now, attempt=counts["attempts"])
+        statuses.refresh_book(connection, job, now, self._tolerated)
         return Claim(
             state=ClaimState.CLAIMED,
             job=job,
-            attempt=attempt,
+            attempt=counts["attempts"],
             lease=lease,
-            exhausted=attempt > job.stage.attempts,
+            exhausted=counts["abandoned"] >= MAX_ABANDONED,
         )
+
+    def renew(self, leases: Sequence[UUID], now: datetime) -> None:
+        with self._database.transaction() as connection:
+            connection.execute(_RENEW, (_lease_until(now), list(leases)))
 
     def commit(self, claim: Claim, result: Result, now: datetime) -> list[Job]:
         job = _claimed(claim)
         with self._database.transaction() as connection:
+            if not connection.execute(_IS_HELD, (job.job_id, claim.lease)).fetchone():
+                raise LeaseLost(job.job_id)
             results.write(result, connection, job, now)
-            _end(connection, claim, JobState.COMPLETED, now, result=_outline(result))
-            if isinstance(result, ChaptersEmbedded):
-                self._record_rejected(connection, claim, result, now)
-            statuses.refresh_chapters(connection, _chapters_of(job, result), now)
             _hold_book(connection, job)
+            _end(connection, claim, JobState.COMPLETED, now, result=_outline(result))
+            dead_letters.resolve(connection, job.job_id, now)
+            if isinstance(result, ChaptersEmbedded):
+                _record_rejected(connection, job, result, now)
+            statuses.refresh_chapters(connection, _chapters_of(job, result), now)
             due = list(result.jobs) if isinstance(result, BookSplit) else []
             due += statuses.refresh_book(connection, job, now, self._tolerated)
             return add_jobs(connection, due, job.job_id, now)
@@ -148,7 +179,8 @@ class PostgresJobStore:
     def postpone(self, claim: Claim, failure: Failure, until: datetime, now: datetime) -> None:
         job = _claimed(claim)
         with self._database.transaction() as connection:
-            _end(connection, claim, JobState.RETRYING, now, error=failure.summary, next_attempt_at=until)
+            _hold_book(connection, job)
+            _end(connection, claim, JobState.RETRYING, now, failure, next_attempt_at=until)
             statuses.refresh_chapters(
                 connection,
                 job.chapter_ids,
@@ -158,30 +190,30 @@ class PostgresJobStore:
                 attempt=claim.attempt,
                 next_attempt_at=until,
             )
-            _hold_book(connection, job)
             statuses.refresh_book(connection, job, now, self._tolerated, failure.summary)
 
     def fail(self, claim: Claim, failure: Failure, now: datetime) -> list[Job]:
         job = _claimed(claim)
         with self._database.transaction() as connection:
-            _end(connection, claim, JobState.FAILED, now, error=failure.summary)
-            return self._after_failure(connection, job, failure, claim.attempt, None, now)
+            _hold_book(connection, job)
+            _end(connection, claim, JobState.FAILED, now, failure)
+            return self._after_failure(connection, job, failure, now)
 
-    def bury(self, job_id: str, failure: Failure, message_id: str, now: datetime) -> Buried | None:
+    def bury(self, job_id: str, failure: Failure, now: datetime) -> Buried | None:
         with self._database.transaction() as connection:
-            row = connection.execute(_BURY, {"job_id": job_id, "now": now, "error": Jsonb(failure.summary)}).fetchone()
-            if row is None:
+            known = connection.execute(_FIND_JOB, (job_id,)).fetchone()
+            if known is None:
                 return None
-            job = to_job(row)
-            due = self._after_failure(connection, job, failure, row["attempts"], message_id, now)
-            return Buried(job=job, due=due)
+            job = to_job(known)
+            statuses.lock_book(connection, job)
+            row = {"job_id": job_id, "now": now, "error": Jsonb(failure.summary)}
+            if not connection.execute(_BURY, row).rowcount:
+                return None
+            return Buried(job=job, due=self._after_failure(connection, job, failure, now))
 
-    def record_unreadable(
-        self, topic: str, payload: Mapping[str, Any], failure: Failure, message_id: str, now: datetime
-    ) -> None:
-        row = {"job_id": None, "type": topic, "book_id": None, "payload": Jsonb(dict(payload)), "attempts": 0}
+    def record_unreadable(self, topic: str, payload: Mapping[str, Any], failure: Failure, now: datetime) -> None:
         with self._database.transaction() as connection:
-            connection.execute(_DEAD_LETTER, row | vars(failure) | {"message_id": message_id, "now": now})
+            dead_letters.add_unreadable(connection, topic, payload, failure, now)
 
     def children(self, job_id: str) -> list[Job]:
         with self._database.transaction() as connection:
@@ -192,32 +224,30 @@ class PostgresJobStore:
             connection.execute(_PUBLISHED, (now, list(job_ids)))
 
     def stalled(self, now: datetime, limit: int) -> list[Job]:
-        where = {"now": now, "queued_before": now - _QUEUED_TOO_LONG, "limit": limit}
+        where: dict[str, Any] = {"now": now, "moment": now - _MOMENT, "silent": now - _SILENCE, "limit": limit}
+        where |= {"long_ago": now - _LONG}
         with self._database.transaction() as connection:
             return [to_job(r) for r in connection.execute(_STALLED, where)]
 
-    def _after_failure(
-        self,
-        connection: Connection,
-        job: Job,
-        failure: Failure,
-        attempts: int,
-        message_id: str | None,
-        now: datetime,
-    ) -> list[Job]:
+    def _after_failure(self, connection: Connection, job: Job, failure: Failure, now: datetime) -> list[Job]:
         """The dead letter, the statuses, and the jobs that are due now that this one will never end well."""
-        _add_dead_letter(connection, job, failure, attempts, message_id, now)
+        dead_letters.add(connection, job, failure, now)
         statuses.refresh_chapters(connection, job.chapter_ids, now, JobState.FAILED, error=failure.summary)
-        _hold_book(connection, job)
         due = statuses.refresh_book(connection, job, now, self._tolerated, failure.summary)
         return add_jobs(connection, due, job.job_id, now)
 
-    def _record_rejected(self, connection: Connection, claim: Claim, result: ChaptersEmbedded, now: datetime) -> None:
-        job = _claimed(claim)
-        for chapter_id, error in result.rejected.items():
-            failure = describe(error)
-            _add_dead_letter(connection, job, failure, claim.attempt, None, now)
-            statuses.refresh_chapters(connection, [chapter_id], now, JobState.FAILED, error=failure.summary)
+
+def _lease_until(now: datetime) -> datetime:
+    return now + timedelta(seconds=LEASE_SECONDS)
+
+
+def _record_rejected(connection: Connection, job: Job, result: ChaptersEmbedded, now: datetime) -> None:
+    """A chapter that failed alone has a letter of its own, which asks for that chapter alone."""
+    for chapter_id, error in result.rejected.items():
+        failure = describe(error)
+        alone = jobs.embed_chapters(job.book_id, job.version, [chapter_id])
+        dead_letters.add(connection, alone, failure, now)
+        statuses.refresh_chapters(connection, [chapter_id], now, JobState.FAILED, error=failure.summary)
 
 
 def _claimable(row: Mapping[str, Any], now: datetime) -> ClaimState:
@@ -244,19 +274,21 @@ def _end(
     claim: Claim,
     state: JobState,
     now: datetime,
+    failure: Failure | None = None,
     *,
-    error: dict[str, Any] | None = None,
     result: dict[str, Any] | None = None,
     next_attempt_at: datetime | None = None,
 ) -> None:
     job = _claimed(claim)
+    failures = [{"attempt": claim.attempt, "at": now.isoformat(), **failure.summary}] if failure else []
     row = {
         "job_id": job.job_id,
         "lease": claim.lease,
         "state": state,
         "finished_on": None if state is JobState.RETRYING else now,
         "next_attempt_at": next_attempt_at,
-        "error": Jsonb(error) if error else None,
+        "error": Jsonb(failure.summary) if failure else None,
+        "failures": Jsonb(failures),
         "result": Jsonb(result) if result else None,
     }
     if not connection.execute(_END, row).rowcount:
@@ -284,11 +316,3 @@ def _outline(result: Result) -> dict[str, Any]:
         chunks = sum(len(c.chunks) for c in result.chapters)
         return {"chapters": len(result.chapters), "chunks": chunks, "rejected": len(result.rejected)}
     return {"ok": True}
-
-
-def _add_dead_letter(
-    connection: Connection, job: Job, failure: Failure, attempts: int, message_id: str | None, now: datetime
-) -> None:
-    row = {"job_id": job.job_id, "type": job.type, "book_id": job.book_id, "payload": Jsonb(job.message)}
-    row |= {"attempts": attempts, "message_id": message_id, "now": now}
-    connection.execute(_DEAD_LETTER, row | vars(failure))

@@ -1,16 +1,15 @@
-"""The books, as the stages read them, and the vectors that were paid for."""
+"""The books, as the stages read them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from pgvector import Vector as PgVector
-
-from shared.adapters.postgres.database import Database, from_column, to_column
+from shared.adapters.postgres.database import Database
 from shared.domain.errors import Rejected
-from shared.domain.model import ChapterMetadata, EmbeddingModel, EmbeddingTask, Mention, Vector
+from shared.domain.model import ChapterMetadata, EmbeddingModel, Mention
 from shared.ports import ChapterText, Source
 
 _VERSION = "SELECT {} FROM book_versions WHERE book_id = %s AND version = %s"
@@ -31,6 +30,11 @@ _METADATA = """
     WHERE book_id = %s AND version = %s AND metadata IS NOT NULL ORDER BY chapter_number
 """
 
+_MISSING = """
+    SELECT chapter_number FROM recent_chapters
+    WHERE book_id = %s AND version = %s AND metadata IS NULL ORDER BY chapter_number
+"""
+
 _REUSABLE = """
     SELECT DISTINCT ON (content_hash) content_hash, chapter_id FROM recent_chapters
     WHERE book_id = %s AND version < %s AND metadata_model = %s
@@ -49,8 +53,9 @@ class PostgresLibrary:
     def title(self, book_id: UUID, version: int) -> str:
         return str(self._version("title", book_id, version)["title"])
 
-    def is_forced(self, book_id: UUID, version: int) -> bool:
-        return bool(self._version("force", book_id, version)["force"])
+    def fresh_since(self, book_id: UUID, version: int) -> datetime | None:
+        row = self._version("force, created_at", book_id, version)
+        return row["created_at"] if row["force"] else None
 
     def _version(self, columns: str, book_id: UUID, version: int) -> dict[str, Any]:
         with self._database.transaction() as connection:
@@ -76,6 +81,10 @@ class PostgresLibrary:
         with self._database.transaction() as connection:
             return [_metadata(r["metadata"]) for r in connection.execute(_METADATA, (book_id, version))]
 
+    def missing(self, book_id: UUID, version: int) -> list[int]:
+        with self._database.transaction() as connection:
+            return [r["chapter_number"] for r in connection.execute(_MISSING, (book_id, version))]
+
     def reusable(
         self, book_id: UUID, version: int, metadata_model: str, embedding_model: EmbeddingModel
     ) -> dict[bytes, UUID]:
@@ -92,34 +101,3 @@ def _metadata(stored: Mapping[str, Any]) -> ChapterMetadata:
         themes=tuple(stored["themes"]),
         evidence=stored["evidence"],
     )
-
-
-_FIND = """
-    SELECT content_hash, embedding FROM embedding_cache
-    WHERE content_hash = ANY(%s) AND embedding_model = %s AND embedding_version = %s AND task = %s
-"""
-
-# Sorted, so that two writers of the same hashes wait for each other instead of deadlocking.
-_KEEP = """
-    INSERT INTO embedding_cache (content_hash, embedding, embedding_model, embedding_version, task)
-    SELECT content_hash, embedding, %s, %s, %s FROM unnest(%b::bytea[], %b::vector[]) AS v (content_hash, embedding)
-    ORDER BY content_hash
-    ON CONFLICT (content_hash, embedding_model, embedding_version, task) DO UPDATE SET embedding = excluded.embedding
-"""
-
-
-class PostgresVectorCache:
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def find(self, hashes: Sequence[bytes], model: EmbeddingModel, task: EmbeddingTask) -> dict[bytes, Vector]:
-        where = (list(hashes), model.name, model.version, task)
-        with self._database.transaction() as connection:
-            rows = connection.execute(_FIND, where, binary=True).fetchall()
-        return {r["content_hash"]: from_column(r["embedding"], model.dimensions) for r in rows}
-
-    def keep(self, vectors: Mapping[bytes, Vector], model: EmbeddingModel, task: EmbeddingTask) -> None:
-        columns: list[PgVector] = [to_column(v) for v in vectors.values()]
-        row = (model.name, model.version, task, list(vectors), columns)
-        with self._database.transaction() as connection:
-            connection.execute(_KEEP, row)

@@ -8,9 +8,10 @@ from typing import Any
 from uuid import UUID
 
 from shared.adapters.postgres.database import Database
+from shared.adapters.postgres.documents import book_path, chapter_path, job_path
 from shared.domain.jobs import Job
 from shared.domain.progress import eta_seconds
-from shared.ports import Document
+from shared.ports import Document, Tombstone
 
 _BOOK = """
     SELECT b.owner_uid, v.title, s.*,
@@ -31,6 +32,7 @@ _BOOK = """
     WHERE b.book_id = %s
 """
 
+# Of the newest version that has been split: until then, its predecessor's chapters are what there is.
 _CHAPTERS = """
     SELECT r.book_id, r.chapter_number, r.title, r.word_count, b.owner_uid,
            (SELECT count(*) FROM chapter_chunks k WHERE k.chapter_id = r.chapter_id) AS chunks,
@@ -38,11 +40,12 @@ _CHAPTERS = """
     FROM recent_chapters r
     JOIN processing_status s ON s.entity_type = 'chapter' AND s.entity_id = r.chapter_id
     JOIN books b ON b.book_id = r.book_id
-    WHERE {} ORDER BY r.chapter_number
+    WHERE {} AND r.version = (SELECT max(version) FROM recent_chapters WHERE book_id = r.book_id)
+    ORDER BY r.chapter_number
 """
 
-_JOB = """
-    SELECT j.*, b.owner_uid FROM jobs j JOIN books b USING (book_id) WHERE job_id = %s
+_JOBS = """
+    SELECT j.*, b.owner_uid FROM jobs j JOIN books b USING (book_id) WHERE job_id = ANY(%s)
 """
 
 _CLAIM = """
@@ -57,13 +60,18 @@ _SETTLED = """
     UPDATE processing_status SET projected_revision = greatest(projected_revision, %s)
     WHERE entity_type = 'book' AND entity_id = %s AND (projected_revision >= 0 OR %s)
 """
-_UNSETTLE = "UPDATE processing_status SET projected_revision = -1 WHERE entity_type = 'book' AND entity_id = %s"
+_UNSETTLE = """
+    UPDATE processing_status SET projected_revision = -1
+    WHERE entity_type = 'book' AND (%(book_id)s::uuid IS NULL OR entity_id = %(book_id)s)
+"""
 
 _LAGGING = """
     SELECT entity_id FROM processing_status
-    WHERE entity_type = 'book' AND projected_revision < revision AND updated_at < %s
-    ORDER BY updated_at LIMIT %s
+    WHERE entity_type = 'book' AND projected_revision < revision
+      AND (updated_at < %(before)s OR projected_revision < 0)
+    ORDER BY projected_revision, updated_at LIMIT %(limit)s
 """
+_OBSOLETE = "SELECT path, revision FROM obsolete_documents {} ORDER BY since, path LIMIT %s"
 _A_MOMENT = timedelta(seconds=5)
 _JOB_DOCUMENT_KEPT = timedelta(days=30)
 
@@ -73,24 +81,24 @@ class PostgresProjections:
         self._database = database
         self._clock = clock
 
-    def of_job(self, job: Job) -> list[Document]:
+    def of_jobs(self, jobs: Sequence[Job]) -> list[Document]:
+        chapter_ids = list({c for job in jobs for c in job.chapter_ids})
         with self._database.transaction() as connection:
-            row = connection.execute(_JOB, (job.job_id,)).fetchone()
+            rows = connection.execute(_JOBS, ([job.job_id for job in jobs],)).fetchall()
             chapters = (
-                connection.execute(_CHAPTERS.format("r.chapter_id = ANY(%s)"), (list(job.chapter_ids),)).fetchall()
-                if job.chapter_ids
+                connection.execute(_CHAPTERS.format("r.chapter_id = ANY(%s)"), (chapter_ids,)).fetchall()
+                if chapter_ids
                 else []
             )
-        return ([_job_document(row)] if row else []) + [_chapter_document(c) for c in chapters]
+        return [*map(_job_document, rows), *map(_chapter_document, chapters)]
 
     def of_book(self, book_id: UUID, *, chapters: bool = False) -> list[Document]:
         with self._database.transaction() as connection:
             book = connection.execute(_BOOK, (book_id,)).fetchone()
             if book is None:
                 return []
-            where = "r.book_id = %s AND r.version = %s"
             rows: Sequence[Mapping[str, Any]] = (
-                connection.execute(_CHAPTERS.format(where), (book_id, book["version"])).fetchall() if chapters else []
+                connection.execute(_CHAPTERS.format("r.book_id = %s"), (book_id,)).fetchall() if chapters else []
             )
         return [_book_document(book, self._clock()), *map(_chapter_document, rows)]
 
@@ -103,13 +111,23 @@ class PostgresProjections:
         with self._database.transaction() as connection:
             connection.execute(_SETTLED, (revision, book_id, complete))
 
-    def unsettle(self, book_id: UUID) -> None:
+    def unsettle(self, book_id: UUID | None) -> int:
         with self._database.transaction() as connection:
-            connection.execute(_UNSETTLE, (book_id,))
+            return connection.execute(_UNSETTLE, {"book_id": book_id}).rowcount
+
+    def obsolete(self, book_id: UUID) -> list[Tombstone]:
+        with self._database.transaction() as connection:
+            rows = connection.execute(_OBSOLETE.format("WHERE book_id = %s"), (book_id, None))
+            return [Tombstone(**r) for r in rows]
+
+    def all_obsolete(self, limit: int) -> list[Tombstone]:
+        with self._database.transaction() as connection:
+            return [Tombstone(**r) for r in connection.execute(_OBSOLETE.format(""), (limit,))]
 
     def lagging(self, now: datetime, limit: int) -> list[UUID]:
         with self._database.transaction() as connection:
-            return [r["entity_id"] for r in connection.execute(_LAGGING, (now - _A_MOMENT, limit))]
+            rows = connection.execute(_LAGGING, {"before": now - _A_MOMENT, "limit": limit})
+            return [r["entity_id"] for r in rows]
 
 
 def _book_document(row: Mapping[str, Any], now: datetime) -> Document:
@@ -121,14 +139,14 @@ def _book_document(row: Mapping[str, Any], now: datetime) -> Document:
     fields["max_attempts"] = row["max_attempts"]
     fields["eta_seconds"] = eta_seconds(row["progress"], row["started_at"], now)
     fields["error"] = row["error"]
-    return Document(path=f"books/{row['entity_id']}", revision=row["revision"], fields=fields)
+    return Document(path=book_path(row["entity_id"]), revision=row["revision"], fields=fields)
 
 
 def _chapter_document(row: Mapping[str, Any]) -> Document:
     same = ("owner_uid", "title", "status", "phase", "progress", "word_count", "chunks", "error")
     fields = {name: row[name] for name in (*same, "attempt", "next_attempt_at")}
     fields["number"] = row["chapter_number"]
-    path = f"books/{row['book_id']}/chapters/{row['chapter_number']:04d}"
+    path = chapter_path(row["book_id"], row["chapter_number"])
     return Document(path=path, revision=row["revision"], fields=fields)
 
 
@@ -138,4 +156,4 @@ def _job_document(row: Mapping[str, Any]) -> Document:
     fields["progress"] = 100 if row["state"] == "completed" else 0
     fields["book_id"] = str(row["book_id"])
     fields["expire_at"] = row["finished_on"] and row["finished_on"] + _JOB_DOCUMENT_KEPT
-    return Document(path=f"jobs/{row['job_id']}", revision=row["revision"], fields=fields)
+    return Document(path=job_path(row["job_id"]), revision=row["revision"], fields=fields)

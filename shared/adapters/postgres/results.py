@@ -11,6 +11,7 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from shared.adapters.postgres.database import Connection, to_column
+from shared.adapters.postgres.documents import bury_chapters_beyond
 from shared.domain.jobs import Job
 from shared.domain.model import EmbeddingTask
 from shared.domain.results import (
@@ -105,6 +106,7 @@ def _(result: BookSplit, connection: Connection, job: Job, now: datetime) -> Non
     with connection.cursor().copy(_CHAPTER_COLUMNS) as copy:
         for c in result.chapters:
             copy.write_row(_chapter_row(job, c))
+    bury_chapters_beyond(connection, job.book_id, len(result.chapters), now)
     connection.execute(_CHAPTER_STATUSES, {"book_id": job.book_id, "version": job.version, "now": now})
     reused: dict[UUID, UUID] = {c.chapter_id: c.same_as for c in result.chapters if c.same_as is not None}
     if reused:
@@ -120,7 +122,7 @@ def _chapter_row(job: Job, c: NewChapter) -> tuple[Any, ...]:
 
 @write.register
 def _(result: ContextExtracted, connection: Connection, job: Job, now: datetime) -> None:
-    context = Jsonb(asdict(result.context))
+    context = Jsonb({**asdict(result.context), "missing_chapters": list(result.missing_chapters)})
     connection.execute(_KEEP_CONTEXT, (job.book_id, job.version, result.mode, result.model, context))
 
 

@@ -42,9 +42,14 @@ _STEPS = """
 
 _ATTEMPTS = """
     SELECT count(*) FILTER (WHERE state = 'processing') AS running,
+           count(*) FILTER (WHERE state = 'cancelled') AS cancelled,
            coalesce(max(attempts) FILTER (WHERE state = 'retrying'), 0) AS attempt,
            min(next_attempt_at) FILTER (WHERE state = 'retrying') AS next_attempt_at
     FROM jobs WHERE book_id = %(book_id)s AND version = %(version)s
+"""
+
+_IS_CANCELLED = """
+    SELECT 1 FROM jobs WHERE book_id = %(book_id)s AND version = %(version)s AND state = 'cancelled' LIMIT 1
 """
 
 _UPDATE_BOOK = """
@@ -52,7 +57,8 @@ _UPDATE_BOOK = """
         status = %(status)s, phase = %(phase)s, progress = greatest(progress, %(percent)s),
         attempt = %(attempt)s, next_attempt_at = %(next_attempt_at)s, error = %(error)s,
         started_at = coalesce(started_at, %(now)s),
-        completed_at = CASE WHEN %(status)s IN ('completed', 'failed') THEN coalesce(completed_at, %(now)s) END,
+        completed_at = CASE WHEN %(status)s IN ('completed', 'failed', 'cancelled')
+                       THEN coalesce(completed_at, %(now)s) END,
         updated_at = %(now)s, revision = nextval('revisions')
     WHERE entity_type = 'book' AND entity_id = %(book_id)s
 """
@@ -76,6 +82,36 @@ _UPDATE_CHAPTERS = """
     WHERE s.entity_type = 'chapter' AND s.entity_id = c.chapter_id AND s.entity_id = ANY(%(chapter_ids)s)
       AND s.status <> 'failed'
 """
+
+_SET_CHAPTERS = """
+    UPDATE processing_status SET status = %(status)s, error = NULL, attempt = 0, next_attempt_at = NULL,
+        completed_at = NULL, updated_at = %(now)s, revision = nextval('revisions')
+    WHERE entity_type = 'chapter' AND book_id = %(book_id)s AND version = %(version)s AND status = ANY(%(those)s)
+      AND (%(chapter_ids)s::uuid[] IS NULL OR entity_id = ANY(%(chapter_ids)s))
+"""
+
+
+def set_chapters(
+    connection: Connection,
+    job: Job,
+    status: JobState,
+    now: datetime,
+    *,
+    those: Sequence[JobState],
+    chapter_ids: Sequence[UUID] | None = None,
+) -> None:
+    """Gives the chapters of the job's version that are in one of the states `those` another one."""
+    connection.execute(
+        _SET_CHAPTERS,
+        {
+            "book_id": job.book_id,
+            "version": job.version,
+            "status": status,
+            "those": list(those),
+            "chapter_ids": None if chapter_ids is None else list(chapter_ids),
+            "now": now,
+        },
+    )
 
 
 def refresh_chapters(
@@ -107,6 +143,11 @@ def lock_book(connection: Connection, job: Job) -> bool:
     """Waits for the book's status row; False if the job's version is no longer the one it tells of."""
     row = connection.execute(_LOCK_BOOK, {"book_id": job.book_id}).fetchone()
     return row is not None and row["version"] == job.version
+
+
+def is_cancelled(connection: Connection, job: Job) -> bool:
+    """Whether work on the job's version was called off."""
+    return connection.execute(_IS_CANCELLED, {"book_id": job.book_id, "version": job.version}).rowcount > 0
 
 
 def refresh_book(

@@ -1,0 +1,97 @@
+"""Cancelling, resuming and deleting books."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from shared.adapters.postgres import statuses
+from shared.adapters.postgres.database import Connection, Database
+from shared.adapters.postgres.documents import bury_book
+from shared.adapters.postgres.jobs import add_jobs, to_job
+from shared.domain import jobs
+from shared.domain.control import NotNow
+from shared.domain.imports import UnknownBook
+from shared.domain.jobs import Job, JobState
+
+_BOOK = """
+    SELECT b.book_id, b.latest_version AS version, s.status FROM books b
+    JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id
+    WHERE b.book_id = %s AND (%s::text IS NULL OR b.owner_uid = %s) FOR UPDATE OF s
+"""
+
+# Without its lease, an attempt that is under way can write nothing any more.
+_CANCEL = """
+    UPDATE jobs SET state = 'cancelled', lease = NULL, lease_until = NULL, next_attempt_at = NULL,
+        finished_on = %(now)s, revision = nextval('revisions')
+    WHERE book_id = %(book_id)s AND version = %(version)s AND state IN ('pending', 'processing', 'retrying')
+    RETURNING *
+"""
+_RESUME = """
+    UPDATE jobs SET state = 'pending', attempts = 0, abandoned = 0, error = NULL, finished_on = NULL,
+        published_at = NULL, created_at = %(now)s, revision = nextval('revisions')
+    WHERE book_id = %(book_id)s AND version = %(version)s AND state = 'cancelled'
+    RETURNING *
+"""
+
+# The cache holds no text, but what was made of this book's.
+_FORGET_VECTORS = """
+    DELETE FROM embedding_cache WHERE content_hash IN (
+        SELECT sha256(convert_to(k.chunk_text, 'UTF8')) FROM chapter_chunks k
+        JOIN recent_chapters r USING (chapter_id) WHERE r.book_id = %s)
+"""
+_DELETE = "DELETE FROM books WHERE book_id = %s"
+_DELETE_DELIVERIES = "DELETE FROM deliveries WHERE job_id IN (SELECT job_id FROM jobs WHERE book_id = %s)"
+
+_UNDER_WAY = (JobState.PENDING, JobState.PROCESSING, JobState.RETRYING)
+
+
+class PostgresControl:
+    """`tolerated` is the share of chapters (0 to 1) that may fail before the book does."""
+
+    def __init__(self, database: Database, tolerated: float) -> None:
+        self._database = database
+        self._tolerated = tolerated
+
+    def cancel(self, owner_uid: str | None, book_id: UUID, now: datetime) -> list[Job]:
+        with self._database.transaction() as connection:
+            book = _lock(connection, owner_uid, book_id)
+            if book["status"] == JobState.CANCELLED:
+                return []
+            if book["status"] not in _UNDER_WAY:
+                raise NotNow(f"the book is {book['status']}: there is nothing to cancel")
+            ended = [to_job(r) for r in connection.execute(_CANCEL, book | {"now": now})]
+            job = jobs.process_book(book_id, book["version"])
+            statuses.set_chapters(connection, job, JobState.CANCELLED, now, those=_UNDER_WAY)
+            statuses.refresh_book(connection, job, now, self._tolerated)
+            return ended
+
+    def resume(self, owner_uid: str | None, book_id: UUID, now: datetime) -> list[Job]:
+        with self._database.transaction() as connection:
+            book = _lock(connection, owner_uid, book_id)
+            if book["status"] != JobState.CANCELLED:
+                raise NotNow(f"the book is {book['status']}, not cancelled: there is nothing to resume")
+            begun = [to_job(r) for r in connection.execute(_RESUME, book | {"now": now})]
+            job = jobs.process_book(book_id, book["version"])
+            statuses.set_chapters(connection, job, JobState.PENDING, now, those=[JobState.CANCELLED])
+            due = statuses.refresh_book(connection, job, now, self._tolerated)
+            return begun + add_jobs(connection, due, job.job_id, now)
+
+    def delete(self, owner_uid: str | None, book_id: UUID, now: datetime) -> None:
+        with self._database.transaction() as connection:
+            book = _lock(connection, owner_uid, book_id)
+            # First, so that attempts under way let go of the rows below.
+            connection.execute(_CANCEL, book | {"now": now})
+            bury_book(connection, book_id, now)
+            connection.execute(_FORGET_VECTORS, (book_id,))
+            connection.execute(_DELETE_DELIVERIES, (book_id,))
+            connection.execute(_DELETE, (book_id,))
+
+
+def _lock(connection: Connection, owner_uid: str | None, book_id: UUID) -> dict[str, Any]:
+    row: Mapping[str, Any] | None = connection.execute(_BOOK, (book_id, owner_uid, owner_uid)).fetchone()
+    if row is None:
+        raise UnknownBook
+    return dict(row)

@@ -1,0 +1,212 @@
+"""What people do about dead letters: look at them, redrive them, discard them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from shared.adapters.postgres import statuses
+from shared.adapters.postgres.database import Connection, Database
+from shared.adapters.postgres.jobs import add_jobs, to_job
+from shared.domain.dead_letters import MAX_REDRIVES, Letters, Redrive, RedriveRequest, Refusal
+from shared.domain.jobs import Job, JobState
+
+Row = Mapping[str, Any]
+
+_CHOSEN = """
+    FROM dead_letters d LEFT JOIN books b USING (book_id)
+    WHERE (%(owner_uid)s::text IS NULL OR b.owner_uid = %(owner_uid)s)
+      AND (%(ids)s::bigint[] IS NULL OR d.dead_letter_id = ANY(%(ids)s))
+      AND (%(stage)s::text IS NULL OR d.type = %(stage)s)
+      AND (%(book_id)s::uuid IS NULL OR d.book_id = %(book_id)s)
+      AND (%(fingerprint)s::text IS NULL OR d.fingerprint = %(fingerprint)s)
+      AND (%(state)s::text IS NULL OR d.state = %(state)s)
+      AND (%(since)s::timestamptz IS NULL OR d.last_seen >= %(since)s)
+      AND (%(until)s::timestamptz IS NULL OR d.last_seen <= %(until)s)
+"""
+_PAGE = f"""
+    SELECT d.* {_CHOSEN} AND (%(after)s::bigint IS NULL OR d.dead_letter_id < %(after)s)
+    ORDER BY d.dead_letter_id DESC LIMIT %(limit)s
+"""
+_GROUPS = f"""
+    SELECT d.fingerprint, d.type, d.error_class, min(d.message) AS message, count(*) AS letters,
+           count(DISTINCT d.book_id) AS books, min(d.first_seen) AS first_seen, max(d.last_seen) AS last_seen
+    {_CHOSEN} GROUP BY d.fingerprint, d.type, d.error_class ORDER BY letters DESC, last_seen DESC LIMIT %(limit)s
+"""
+_ACTIONS = """
+    SELECT batch_id, action, requested_by, requested_at, reason, is_canary, outcome, finished_at
+    FROM dead_letter_actions WHERE dead_letter_id = %s ORDER BY action_id
+"""
+
+_TO_REDRIVE = f"""
+    SELECT d.dead_letter_id, d.job_id, d.version < b.latest_version AS is_old,
+           (SELECT count(*) FROM dead_letter_actions a WHERE a.dead_letter_id = d.dead_letter_id
+            AND a.action = 'redrive' AND a.outcome IN ('sent', 'succeeded', 'failed')) AS redrives,
+           EXISTS (SELECT 1 FROM dead_letter_actions a WHERE a.dead_letter_id = d.dead_letter_id
+                   AND a.outcome IN ('held', 'waiting')) AS is_waiting
+    {_CHOSEN} AND d.state = 'open' ORDER BY d.dead_letter_id LIMIT %(limit)s
+"""
+_ADD_ACTION = """
+    INSERT INTO dead_letter_actions (dead_letter_id, batch_id, action, requested_by, requested_at, reason, per_minute,
+                                     is_canary, not_before, outcome, finished_at)
+    VALUES (%(dead_letter_id)s, %(batch_id)s, %(action)s, %(requested_by)s, %(now)s, %(reason)s, %(per_minute)s,
+            %(is_canary)s, %(not_before)s, %(outcome)s, %(finished_at)s)
+"""
+_DISCARD = f"""
+    UPDATE dead_letters SET state = 'discarded' WHERE dead_letter_id IN
+        (SELECT d.dead_letter_id {_CHOSEN} AND d.state = 'open' LIMIT %(limit)s)
+    RETURNING dead_letter_id
+"""
+_MAX_LETTERS = 10_000
+
+_DUE = """
+    SELECT a.action_id, d.dead_letter_id, d.type, d.book_id, d.version, d.job_id,
+           d.payload - 'job_id' - 'book_id' - 'version' AS data
+    FROM dead_letter_actions a JOIN dead_letters d USING (dead_letter_id)
+    WHERE a.outcome = 'waiting' AND a.not_before <= %s ORDER BY a.not_before, a.action_id LIMIT %s
+"""
+_SENT = "UPDATE dead_letter_actions SET outcome = 'sent' WHERE action_id = %s AND outcome = 'waiting'"
+_NOT_SENT = """
+    UPDATE dead_letter_actions SET outcome = 'dropped', reason = %s, finished_at = %s WHERE action_id = %s
+"""
+_REDRIVEN = "UPDATE dead_letters SET state = 'redriven' WHERE dead_letter_id = %s"
+
+# The row may be gone by retention, or be that of the group in which one chapter failed.
+_BEGIN_AGAIN = """
+    INSERT INTO jobs (job_id, type, book_id, version, data, max_attempts, created_at)
+    VALUES (%(job_id)s, %(type)s, %(book_id)s, %(version)s, %(data)s, %(attempts)s, %(now)s)
+    ON CONFLICT (job_id) DO UPDATE SET
+        state = 'pending', data = excluded.data, attempts = 0, abandoned = 0, failures = '[]', error = NULL,
+        result = NULL, finished_on = NULL, published_at = NULL, created_at = excluded.created_at,
+        revision = nextval('revisions')
+    WHERE jobs.state IN ('completed', 'failed')
+"""
+# Another letter holds a chapter back until it is redriven too.
+_HELD_CHAPTERS = """
+    SELECT DISTINCT c.value AS chapter_id
+    FROM dead_letters d, jsonb_array_elements_text(d.payload->'chapter_ids') AS c (value)
+    WHERE d.book_id = %s AND d.version = %s AND d.job_id <> %s AND d.state IN ('open', 'discarded')
+"""
+# What was reduced from the chapters is made anew when they are all in: fan-in makes these jobs again.
+_UNDO_FAN_IN = """
+    DELETE FROM jobs WHERE book_id = %s AND version = %s
+      AND (type = 'book-completion' OR type = 'book-context-extraction' AND data->>'mode' = 'full')
+"""
+
+
+class PostgresDeadLetters:
+    """`tolerated` is the share of chapters (0 to 1) that may fail before the book does."""
+
+    def __init__(self, database: Database, tolerated: float) -> None:
+        self._database = database
+        self._tolerated = tolerated
+
+    def page(self, letters: Letters, after: int | None, limit: int) -> Sequence[Row]:
+        with self._database.transaction() as connection:
+            return connection.execute(_PAGE, _where(letters, limit) | {"after": after}).fetchall()
+
+    def groups(self, letters: Letters, limit: int) -> Sequence[Row]:
+        with self._database.transaction() as connection:
+            return connection.execute(_GROUPS, _where(letters, limit)).fetchall()
+
+    def actions(self, dead_letter_id: int) -> Sequence[Row]:
+        with self._database.transaction() as connection:
+            return connection.execute(_ACTIONS, (dead_letter_id,)).fetchall()
+
+    def redrive(self, request: RedriveRequest, batch_id: UUID, now: datetime) -> Redrive:
+        accepted: list[int] = []
+        refused: list[Refusal] = []
+        with self._database.transaction() as connection:
+            for row in connection.execute(_TO_REDRIVE, _where(request.letters, _MAX_LETTERS)).fetchall():
+                reason = _refusal(row)
+                if reason:
+                    refused.append(Refusal(dead_letter_id=row["dead_letter_id"], reason=reason))
+                else:
+                    accepted.append(row["dead_letter_id"])
+            for position, dead_letter_id in enumerate(accepted):
+                action = {"dead_letter_id": dead_letter_id, "batch_id": batch_id, "action": "redrive", "now": now}
+                connection.execute(_ADD_ACTION, action | _turn(request, position, now))
+        return Redrive(batch_id=batch_id, accepted=accepted, refused=refused)
+
+    def discard(self, letters: Letters, requested_by: str, reason: str, batch_id: UUID, now: datetime) -> int:
+        done = {"batch_id": batch_id, "action": "discard", "requested_by": requested_by, "reason": reason, "now": now}
+        done |= {"per_minute": None, "is_canary": False, "not_before": None, "outcome": "done", "finished_at": now}
+        with self._database.transaction() as connection:
+            rows = connection.execute(_DISCARD, _where(letters, _MAX_LETTERS)).fetchall()
+            for row in rows:
+                connection.execute(_ADD_ACTION, done | row)
+        return len(rows)
+
+    def release(self, now: datetime, limit: int) -> list[Job]:
+        with self._database.transaction() as connection:
+            due = connection.execute(_DUE, (now, limit)).fetchall()
+        return [job for row in due for job in self._send(row, now)]
+
+    def _send(self, row: Row, now: datetime) -> list[Job]:
+        """Makes the job pending again, and the book whole again up to where it waits for that job."""
+        job = to_job(row)
+        with self._database.transaction() as connection:
+            is_latest = statuses.lock_book(connection, job)
+            if not connection.execute(_SENT, (row["action_id"],)).rowcount:
+                return []
+            problem = self._begin_again(connection, job, now) if is_latest else "a newer version took over"
+            if problem:
+                connection.execute(_NOT_SENT, (problem, now, row["action_id"]))
+                return []
+            connection.execute(_REDRIVEN, (row["dead_letter_id"],))
+            if job.chapter_ids:
+                connection.execute(_UNDO_FAN_IN, (job.book_id, job.version))
+            self._free_chapters(connection, job, now)
+            due = statuses.refresh_book(connection, job, now, self._tolerated)
+            return [job, *add_jobs(connection, due, job.job_id, now)]
+
+    def _begin_again(self, connection: Connection, job: Job, now: datetime) -> str | None:
+        if statuses.is_cancelled(connection, job):
+            return "the book is cancelled"
+        row = {"job_id": job.job_id, "type": job.type, "book_id": job.book_id, "version": job.version, "now": now}
+        row |= {"data": Jsonb(dict(job.data)), "attempts": job.stage.attempts}
+        return None if connection.execute(_BEGIN_AGAIN, row).rowcount else "it is being worked on already"
+
+    def _free_chapters(self, connection: Connection, job: Job, now: datetime) -> None:
+        held = {
+            UUID(r["chapter_id"]) for r in connection.execute(_HELD_CHAPTERS, (job.book_id, job.version, job.job_id))
+        }
+        free = [c for c in job.chapter_ids if c not in held]
+        statuses.set_chapters(connection, job, JobState.PENDING, now, those=[JobState.FAILED], chapter_ids=free)
+
+
+def _where(letters: Letters, limit: int) -> dict[str, Any]:
+    where = asdict(letters) | {"limit": limit}
+    where["ids"] = None if letters.ids is None else list(letters.ids)
+    return where
+
+
+def _refusal(row: Row) -> str | None:
+    if row["job_id"] is None:
+        return "the message could not be read, so there is nothing to do again"
+    if row["is_waiting"]:
+        return "it is waiting for its turn already"
+    if row["is_old"]:
+        return "a newer version of the book took over"
+    if row["redrives"] >= MAX_REDRIVES:
+        return f"it was redriven {MAX_REDRIVES} times; mend the cause and import again, or discard it"
+    return None
+
+
+def _turn(request: RedriveRequest, position: int, now: datetime) -> dict[str, Any]:
+    """When the letter at this position of its batch may be sent."""
+    held = request.canary and position > 0
+    return {
+        "requested_by": request.requested_by,
+        "reason": None,
+        "per_minute": request.per_minute,
+        "is_canary": request.canary and position == 0,
+        "not_before": None if held else now + timedelta(minutes=position // request.per_minute),
+        "outcome": "held" if held else "waiting",
+        "finished_at": None,
+    }

@@ -1,0 +1,93 @@
+"""Receipts of replays: what was delivered again, and what that changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from shared.adapters.postgres.database import Database
+from shared.adapters.postgres.jobs import to_job
+from shared.domain.jobs import Job
+from shared.domain.stages import JobType
+
+# Jobs that had ended: nothing that is delivered of them may have an effect.
+_ENDED = """
+    FROM jobs j JOIN books b USING (book_id)
+    WHERE j.type = %(topic)s AND j.state IN ('completed', 'failed') AND j.version = b.latest_version
+      AND (%(since)s::timestamptz IS NULL OR j.published_at >= %(since)s)
+      AND (%(book_id)s::uuid IS NULL OR j.book_id = %(book_id)s)
+"""
+_BEGIN = """
+    INSERT INTO replays (replay_id, topic, source, requested_by, at, first_transaction, jobs)
+    SELECT %(replay_id)s, %(topic)s, %(source)s, %(requested_by)s, %(now)s, pg_current_xact_id()::xid,
+           coalesce(array_agg(j.job_id), '{}')
+"""
+
+# A row's xmin is the transaction that wrote it: younger than the replay's own means that it changed since.
+_RECEIPT = """
+    WITH replay AS (SELECT * FROM replays WHERE replay_id = %s),
+    ended AS (SELECT unnest(jobs) AS job_id FROM replay),
+    again AS (SELECT d.state FROM deliveries d, replay p
+              WHERE d.type = p.topic AND d.at >= p.at AND d.job_id IN (SELECT job_id FROM ended)),
+    touched AS (SELECT DISTINCT j.book_id FROM jobs j JOIN processing_status s
+                    ON s.entity_type = 'book' AND s.entity_id = j.book_id, replay p
+                WHERE j.job_id IN (SELECT job_id FROM ended) AND s.completed_at < p.at),
+    changed AS (
+        SELECT j.xmin FROM jobs j WHERE j.job_id IN (SELECT job_id FROM ended)
+        UNION ALL SELECT r.xmin FROM recent_chapters r WHERE r.book_id IN (SELECT book_id FROM touched)
+        UNION ALL SELECT k.xmin FROM chapter_chunks k JOIN recent_chapters r USING (chapter_id)
+                  WHERE r.book_id IN (SELECT book_id FROM touched)
+        UNION ALL SELECT c.xmin FROM book_contexts c WHERE c.book_id IN (SELECT book_id FROM touched)
+        UNION ALL SELECT v.xmin FROM book_versions v WHERE v.book_id IN (SELECT book_id FROM touched))
+    SELECT p.replay_id, p.topic AS stage, p.source, p.requested_by, p.at, cardinality(p.jobs) AS ended_jobs,
+           (SELECT count(*) FROM again) AS messages_redelivered,
+           (SELECT count(*) FROM again WHERE state = 'claimed') AS stages_repeated,
+           (SELECT count(*) FROM answers a WHERE a.created_at >= p.at
+                AND a.book_id IN (SELECT book_id FROM touched))
+           + (SELECT count(*) FROM embedding_cache e WHERE e.created_at >= p.at AND e.content_hash IN (
+                  SELECT sha256(convert_to(k.chunk_text, 'UTF8')) FROM chapter_chunks k
+                  JOIN recent_chapters r USING (chapter_id)
+                  WHERE r.book_id IN (SELECT book_id FROM touched))) AS model_calls,
+           (SELECT count(*) FROM changed WHERE age(changed.xmin) < age(p.first_transaction)) AS rows_changed
+    FROM replay p
+"""
+
+
+class PostgresReplays:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def count(self, topic: JobType, since: datetime | None, book_id: UUID | None) -> int:
+        with self._database.transaction() as connection:
+            row = connection.execute(f"SELECT count(*) AS n {_ENDED}", _where(topic, since, book_id)).fetchone()
+        return int(row["n"]) if row else 0
+
+    def jobs(self, topic: JobType, book_id: UUID) -> list[Job]:
+        with self._database.transaction() as connection:
+            rows = connection.execute(f"SELECT j.* {_ENDED} ORDER BY j.job_id", _where(topic, None, book_id))
+            return [to_job(r) for r in rows]
+
+    def begin(
+        self,
+        replay_id: UUID,
+        topic: JobType,
+        source: Mapping[str, Any],
+        requested_by: str,
+        book_id: UUID | None,
+        now: datetime,
+    ) -> None:
+        row = {"replay_id": replay_id, "source": Jsonb(dict(source)), "requested_by": requested_by, "now": now}
+        with self._database.transaction() as connection:
+            connection.execute(_BEGIN + _ENDED, row | _where(topic, None, book_id))
+
+    def receipt(self, replay_id: UUID) -> Mapping[str, Any] | None:
+        with self._database.transaction() as connection:
+            return connection.execute(_RECEIPT, (replay_id,)).fetchone()
+
+
+def _where(topic: JobType, since: datetime | None, book_id: UUID | None) -> dict[str, Any]:
+    return {"topic": topic, "since": since, "book_id": book_id}

@@ -1,0 +1,94 @@
+"""Drops what nobody will need: in slices, skipping what another run is dropping."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from shared.adapters.postgres.database import Database
+from shared.domain.stages import STAGES
+
+# The newest of each type stay, as many as the table of stages says, for thirty days at most; so do the steps of a
+# book's latest version, which tell how far it is, and whatever is not ended with its book.
+_JOBS = """
+    WITH ended AS (
+        SELECT j.job_id, j.book_id,
+               row_number() OVER (PARTITION BY j.type, j.state ORDER BY j.finished_on DESC, j.job_id) AS position,
+               j.type, j.state, j.finished_on, j.version < b.latest_version AS is_old,
+               s.status IN ('completed', 'failed') AS is_settled,
+               j.type IN ('chapter-processing', 'embedding-generation') AS is_chapters
+        FROM jobs j JOIN books b USING (book_id)
+        JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id
+        WHERE j.state IN ('completed', 'failed', 'cancelled')
+    ), dropped AS (
+        DELETE FROM jobs WHERE job_id IN (
+            SELECT job_id FROM ended JOIN unnest(%(types)s::text[], %(states)s::text[], %(counts)s::int[])
+                AS kept (type, state, count) USING (type, state)
+            WHERE (position > count OR finished_on < %(month)s) AND (is_old OR is_settled AND is_chapters)
+            ORDER BY finished_on LIMIT %(limit)s)
+        RETURNING job_id, book_id
+    )
+    INSERT INTO obsolete_documents (path, book_id, revision, since)
+    SELECT 'jobs/' || job_id, book_id, nextval('revisions'), %(now)s FROM dropped
+    ON CONFLICT (path) DO UPDATE SET revision = excluded.revision, since = excluded.since
+"""
+
+# Readers' version and the latest stay.
+_VERSIONS = """
+    DELETE FROM book_versions WHERE (book_id, version) IN (
+        SELECT v.book_id, v.version FROM book_versions v JOIN books b USING (book_id)
+        WHERE v.version < b.latest_version AND v.version < b.current_version AND v.created_at < %(week)s
+        ORDER BY v.created_at LIMIT %(limit)s FOR UPDATE OF v SKIP LOCKED)
+"""
+_OLD_VERSION_STATUSES = """
+    DELETE FROM processing_status WHERE (entity_type, entity_id) IN (
+        SELECT s.entity_type, s.entity_id FROM processing_status s
+        LEFT JOIN recent_chapters r ON r.chapter_id = s.entity_id
+        WHERE s.entity_type = 'chapter' AND r.chapter_id IS NULL LIMIT %(limit)s)
+"""
+_SIMPLE = {
+    "dead_letters": "state IN ('resolved', 'discarded') AND last_seen < %(month)s",
+    "idempotency_keys": "created_at < %(week)s",
+    "deliveries": "at < %(week)s",
+    "replays": "at < %(month)s",
+    "obsolete_documents": "since < %(quarter)s",
+}
+_DROP = "DELETE FROM {table} WHERE ctid IN (SELECT ctid FROM {table} WHERE {condition} LIMIT %(limit)s)"
+
+
+class PostgresRetention:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def drop(self, now: datetime, limit: int) -> Mapping[str, int]:
+        """Drops at most `limit` of each kind, and says how many."""
+        where = _where(now, limit)
+        dropped = {"jobs": self._execute(_JOBS, where), "versions": self._execute(_VERSIONS, where)}
+        self._execute(_OLD_VERSION_STATUSES, where)
+        for table, condition in _SIMPLE.items():
+            dropped[table] = self._execute(_DROP.format(table=table, condition=condition), where)
+        return dropped
+
+    def _execute(self, statement: str, where: Mapping[str, Any]) -> int:
+        with self._database.transaction() as connection:
+            return connection.execute(statement, where).rowcount
+
+
+def _where(now: datetime, limit: int) -> dict[str, Any]:
+    kept = [(s.type, state, count) for s in STAGES.values() for state, count in _counts(s).items()]
+    types, states, counts = zip(*kept, strict=True)
+    return {
+        "types": list(types),
+        "states": list(states),
+        "counts": list(counts),
+        "now": now,
+        "quarter": now - timedelta(minutes=15),
+        "week": now - timedelta(days=7),
+        "month": now - timedelta(days=30),
+        "limit": limit,
+    }
+
+
+def _counts(stage: Any) -> dict[str, int]:
+    return {"completed": stage.completed_kept, "failed": stage.failed_kept, "cancelled": stage.failed_kept}

@@ -1,0 +1,78 @@
+"""Places for attempts of stages with a strict cap, by PostgreSQL's advisory locks: one lock for each place."""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from shared.adapters.postgres.database import Connection, Database
+from shared.domain.errors import Unavailable
+from shared.domain.stages import Stage
+
+_TAKE = "SELECT pg_try_advisory_lock(%s, %s) AS taken"
+_FREE = "SELECT pg_advisory_unlock(%s, %s)"
+
+
+class PostgresSlots:
+    """All places of this process are held by one session of its own, outside the pool: they are free as soon as
+    the process is gone. If the session is lost, those that are held are taken again before any other."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+        self._held: set[tuple[int, int]] = set()
+
+    @contextmanager
+    def take(self, stage: Stage) -> Iterator[bool]:
+        place = self._take(stage)
+        try:
+            yield place is not None
+        finally:
+            if place:
+                self._free(place)
+
+    def _take(self, stage: Stage) -> tuple[int, int] | None:
+        kind = zlib.crc32(stage.type.encode()) - 2**31
+        with self._lock:
+            for number in range(stage.concurrency):
+                place = (kind, number)
+                # The session's own locks don't keep itself out.
+                if place not in self._held and self._ask(place):
+                    self._held.add(place)
+                    return place
+        return None
+
+    def _ask(self, place: tuple[int, int]) -> bool:
+        try:
+            row = self._session().execute(_TAKE, place).fetchone()
+        except psycopg.OperationalError as error:
+            self._connection = None
+            raise Unavailable(f"PostgreSQL: {type(error).__name__}: {error}") from error
+        return bool(row and row["taken"])
+
+    def _session(self) -> Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = self._database.connect()
+            for place in self._held:
+                self._connection.execute(_TAKE, place)
+        return self._connection
+
+    def _free(self, place: tuple[int, int]) -> None:
+        with self._lock:
+            self._held.discard(place)
+            try:
+                if self._connection is not None:
+                    self._connection.execute(_FREE, place)
+            except psycopg.OperationalError:
+                self._connection = None
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None

@@ -1,0 +1,63 @@
+"""Dead letters: jobs that failed for good, and messages that nobody could read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+# A message that failed so often after having been redriven will not get better by itself.
+MAX_REDRIVES = 5
+
+
+class LetterState(StrEnum):
+    OPEN = "open"
+    REDRIVEN = "redriven"
+    RESOLVED = "resolved"
+    DISCARDED = "discarded"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Letters:
+    """A choice of dead letters; what is None does not narrow it. `owner_uid`: those of this user's books alone.
+
+    `since` and `until` bound when they were last seen.
+    """
+
+    owner_uid: str | None = None
+    ids: Sequence[int] | None = None
+    stage: str | None = None
+    book_id: UUID | None = None
+    fingerprint: str | None = None
+    state: LetterState | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RedriveRequest:
+    """`canary`: one first, the others only if it succeeds. `per_minute` bounds how fast they are sent."""
+
+    letters: Letters
+    requested_by: str
+    canary: bool = False
+    per_minute: int = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """Why a dead letter is not redriven."""
+
+    dead_letter_id: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Redrive:
+    """`accepted` are sent now or later, in their turn."""
+
+    batch_id: UUID
+    accepted: Sequence[int]
+    refused: Sequence[Refusal]
