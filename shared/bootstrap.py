@@ -340,16 +340,22 @@ def serve_push(request: Request, job_type: JobType) -> Response:
     return app().push.stage(request, job_type)
 
 
-def serve_reconcile(request: Request) -> dict[str, int] | Response:
+def serve_reconcile(request: Request) -> Response:
     """Answers Cloud Scheduler."""
+    from flask import jsonify
+
     from shared.domain.errors import Unavailable
     from shared.domain.identity import Unauthenticated
+    from shared.http.bodies import drop_body
+    from shared.http.headers import secured
     from shared.http.problems import problem
 
+    drop_body(request)
     try:
         app().push_verifier.verify(request.headers.get("Authorization"))
-        return asdict(app().reconcile())
+        response = jsonify(asdict(app().reconcile()))
     except Unauthenticated as error:
-        return problem(401, str(error), {"WWW-Authenticate": "Bearer"})
+        response = problem(401, str(error), {"WWW-Authenticate": "Bearer"})
     except Unavailable:
-        return problem(503, "a service that this needs is down; the next run tries again")
+        response = problem(503, "a service that this needs is down; the next run tries again")
+    return secured(response)

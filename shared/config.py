@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import os
+from ipaddress import ip_address
 from typing import Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+# Where Google runs a container it sets one of these, and strangers can reach it.
+_SET_IN_THE_CLOUD = (
+    "K_SERVICE",
+    "K_REVISION",
+    "K_CONFIGURATION",
+    "CLOUD_RUN_JOB",
+    "CLOUD_RUN_WORKER_POOL",
+    "GAE_ENV",
+    "GAE_SERVICE",
+    "FUNCTION_NAME",
+)
 
 
 class ConfigError(Exception):
@@ -61,12 +74,46 @@ class Config(BaseSettings):
             if needed
         ]
         problems = [f"BINDERY_{name} is not set" for name in missing]
-        # Cloud Run sets K_SERVICE: one forgotten variable must not open the door there.
-        if self.auth == "local" and os.environ.get("K_SERVICE"):
-            problems.append("BINDERY_AUTH=local is refused in the cloud")
+        if self.auth == "local":
+            problems += self._reasons_against_local()
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _reasons_against_local(self) -> list[str]:
+        """The open door is for one machine. Two independent signs, so that one that is missing does not open it."""
+        reasons = []
+        if found := [name for name in _SET_IN_THE_CLOUD if name in os.environ]:
+            reasons.append(f"BINDERY_AUTH=local is refused in the cloud, and {found[0]} is set")
+        # Any platform, not only Google's: whose database is elsewhere is not one machine.
+        if self.cloud_sql_instance or (self.database_url and not _is_on_this_machine(self.database_url)):
+            reasons.append("BINDERY_AUTH=local is refused unless the database is on this machine")
+        return reasons
+
+
+def _is_on_this_machine(dsn: str) -> bool:
+    """Whether libpq would connect to a loopback address or a socket that is not Cloud SQL's."""
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        named = conninfo_to_dict(dsn)
+    except ProgrammingError:
+        return False
+    if "service" in named or "PGSERVICE" in os.environ:
+        return False
+    by_address = named.get("hostaddr") or os.environ.get("PGHOSTADDR")
+    hosts = str(by_address or named.get("host") or os.environ.get("PGHOST") or "/")
+    return all(_is_local(host.strip()) for host in hosts.split(","))
+
+
+def _is_local(host: str) -> bool:
+    if host.startswith("/"):
+        return not host.startswith("/cloudsql")
+    try:
+        return host in ("", "localhost") or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def read_config() -> Config:

@@ -183,8 +183,10 @@ class JobStore(Protocol):
         """Ends a job that the broker gave up on. None if there is no such job, or it ended already."""
         ...
 
-    def record_unreadable(self, topic: str, payload: Mapping[str, Any], failure: Failure, now: datetime) -> None:
-        """Keeps a message that names no job: one dead letter for each payload, however often it comes."""
+    def record_unreadable(
+        self, topic: str, payload: Mapping[str, Any], failure: Failure, key: str, now: datetime
+    ) -> None:
+        """Keeps a message that names no job: one dead letter for each key, however often it comes."""
         ...
 
     def children(self, job_id: str) -> list[Job]:

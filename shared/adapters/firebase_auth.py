@@ -23,7 +23,7 @@ class FirebaseAuthenticator:
 
         claims: dict[str, Any] = verified(id_token.verify_firebase_token, token, self._request, self._project)
         uid = claims.get("sub")
-        if not isinstance(uid, str) or not 0 < len(uid) <= _MAX_UID:
+        if not isinstance(uid, str) or not 0 < len(uid) <= _MAX_UID or "\0" in uid:
             raise Unauthenticated("the token names no user")
         # google-auth leaves the issuer to its callers.
         if claims.get("iss") != f"https://securetoken.google.com/{self._project}":

@@ -20,6 +20,8 @@ from shared.domain.imports import ImportRequest, KeyReused, UnknownBook
 from shared.domain.jobs import JobState
 from shared.domain.ranking import Hit
 from shared.http import schemas as s
+from shared.http.bodies import drop_body, refuse_large_body
+from shared.http.headers import secured
 from shared.http.problems import Problem, invalid, problem
 from shared.pipeline.import_book import ImportBook
 from shared.pipeline.search import Search
@@ -50,7 +52,6 @@ def create_api(parts: ApiParts) -> OpenAPI:
         validation_error_callback=invalid,
         doc_ui=False,
     )
-    app.config["MAX_CONTENT_LENGTH"] = parts.max_body_bytes
     _guard(app, parts)
     _errors(app, parts)
     _add_imports(app, parts)
@@ -67,15 +68,12 @@ def _guard(app: OpenAPI, parts: ApiParts) -> None:
 
     @app.before_request
     def refuse_large_bodies() -> Response | None:
-        if request.content_length is not None and request.content_length > parts.max_body_bytes:
-            return problem(413, f"the body is larger than {parts.max_body_bytes} bytes; split the manuscript")
-        return None
+        return refuse_large_body(request, parts.max_body_bytes)
 
     @app.after_request
     def secure(response: Response) -> Response:
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Cache-Control"] = "no-store"
-        return response
+        drop_body(request)
+        return secured(response)
 
 
 def _errors(app: OpenAPI, parts: ApiParts) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 
@@ -27,17 +26,13 @@ class RecordDeadLetter:
     projector: Projector
     clock: Clock
 
-    def __call__(self, data: Mapping[str, Any], attributes: Mapping[str, str]) -> None:
-        """Ends the job that the message names. Raises Unavailable."""
+    def __call__(self, job_id: str, attributes: Mapping[str, str]) -> None:
+        """Ends the job that a message named. Raises Unavailable."""
         if attributes.get("recorded") == "true":
             return
         source = attributes.get("CloudPubSubDeadLetterSourceSubscription", "unknown subscription")
         deliveries = attributes.get("CloudPubSubDeadLetterSourceDeliveryCount", "?")
         failure = describe(DeliveriesExhausted(f"{source}: no answer after {deliveries} deliveries"))
-        job_id = data.get("job_id")
-        if not isinstance(job_id, str):
-            self.store.record_unreadable(source, data, failure, self.clock())
-            return
         log.error("dead_letter.recorded", job_id=job_id, source=source)
         buried = self.store.bury(job_id, failure, self.clock())
         if buried:

@@ -1,9 +1,7 @@
-"""Google's emulators: found, started once, restarted; and Firestore's rules, asked as a user would."""
+"""Google's emulators: found, started once, restarted."""
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +11,11 @@ import psutil
 import pytest
 import requests
 
-from infra.local.emulators import Emulators, Missing, find_emulators, start_firestore, start_pubsub
+from infra.local.emulators import Emulators, Missing, find_emulators, start_pubsub
 from infra.local.processes import Supervisor
 
 Patch = pytest.MonkeyPatch
 DEADLINE = 60
-OWNER, STRANGER = "harriet", "edmund"
 
 
 @pytest.fixture(scope="module")
@@ -125,101 +122,3 @@ def test_pubsub_answers_and_after_a_crash_answers_again_at_the_same_place(
     assert restarted.get(timeout=DEADLINE)
     assert http.get(topic, timeout=DEADLINE).status_code == 404, "it forgot, so its owner has to be told"
     assert http.put(topic, timeout=DEADLINE).status_code == 200
-
-
-class Firestore:
-    """Its REST interface, as the functions (no uid) or as a user."""
-
-    def __init__(self, place: str, http: requests.Session) -> None:
-        self._root = f"http://{place}/v1/projects/test/databases/(default)/documents"
-        self._http = http
-
-    def read(self, path: str, **claims: object) -> int:
-        return self._http.get(f"{self._root}/{path}", headers=_token(claims), timeout=DEADLINE).status_code
-
-    def write(self, path: str, fields: dict[str, object], **claims: object) -> int:
-        """Changes only the given fields."""
-        mask = [("updateMask.fieldPaths", name) for name in fields]
-        body = {"fields": {name: _value(value) for name, value in fields.items()}}
-        return self._http.patch(
-            f"{self._root}/{path}", params=mask, json=body, headers=_token(claims), timeout=DEADLINE
-        ).status_code
-
-    def query(self, collection: str, uid: str, where: str | None) -> int:
-        query: dict[str, object] = {"from": [{"collectionId": collection}]}
-        if where is not None:
-            owned = {"field": {"fieldPath": "owner_uid"}, "op": "EQUAL", "value": {"stringValue": where}}
-            query["where"] = {"fieldFilter": owned}
-        reply = self._http.post(
-            f"{self._root}:runQuery",
-            json={"structuredQuery": query},
-            headers=_token({"sub": uid}),
-            timeout=DEADLINE,
-        )
-        return reply.status_code
-
-
-def _value(value: object) -> dict[str, object]:
-    return {"booleanValue" if isinstance(value, bool) else "stringValue": value}
-
-
-def _token(claims: dict[str, object]) -> dict[str, str]:
-    """The emulator takes a token without a signature for a user's, and `owner` for the functions'."""
-    if not claims:
-        return {"Authorization": "Bearer owner"}
-    parts = ({"alg": "none"}, {"iat": 0, "user_id": claims["sub"], **claims})
-    encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts]
-    return {"Authorization": f"Bearer {'.'.join(encoded)}."}
-
-
-@pytest.fixture(scope="module")
-def firestore(supervisor: Supervisor, emulators: Emulators, http: requests.Session) -> Firestore:
-    store = Firestore(start_firestore(supervisor, emulators), http)
-    for path in ("books/emma", "books/emma/chapters/0001", "jobs/book-emma-v1"):
-        assert store.write(path, {"owner_uid": OWNER, "status": "processing"}) == 200
-    notification = {"title": "Emma is ready", "read": False}
-    assert store.write(f"users/{OWNER}/notifications/1", notification) == 200
-    assert store.write("ops/overview", {"rate": "fast"}) == 200
-    return store
-
-
-MINE = ("books/emma", "books/emma/chapters/0001", "jobs/book-emma-v1")
-
-
-@pytest.mark.parametrize("path", MINE)
-def test_books_and_jobs_are_read_by_their_owner_and_by_admins(firestore: Firestore, path: str) -> None:
-    assert firestore.read(path, sub=OWNER) == 200
-    assert firestore.read(path, sub=STRANGER, admin=True) == 200
-    assert firestore.read(path, sub=STRANGER) == 403
-    assert firestore.read(path, sub=STRANGER, admin="true") == 403
-
-
-@pytest.mark.parametrize("path", [*MINE, "ops/overview", "books/new", "jobs/new"])
-def test_nobody_but_the_functions_writes(firestore: Firestore, path: str) -> None:
-    assert firestore.write(path, {"owner_uid": OWNER}, sub=OWNER) == 403
-    assert firestore.write(path, {"owner_uid": OWNER}, sub=STRANGER, admin=True) == 403
-
-
-def test_a_query_must_ask_for_the_owners_own(firestore: Firestore) -> None:
-    assert firestore.query("books", OWNER, where=OWNER) == 200
-    assert firestore.query("books", OWNER, where=None) == 403
-    assert firestore.query("books", STRANGER, where=OWNER) == 403
-
-
-def test_the_overview_is_for_admins(firestore: Firestore) -> None:
-    assert firestore.read("ops/overview", sub=OWNER, admin=True) == 200
-    assert firestore.read("ops/overview", sub=OWNER) == 403
-
-
-def test_users_change_of_their_own_notifications_only_whether_they_are_read(
-    firestore: Firestore,
-) -> None:
-    path = f"users/{OWNER}/notifications/1"
-
-    assert firestore.read(path, sub=OWNER) == 200
-    assert firestore.read(path, sub=STRANGER) == 403
-    assert firestore.write(path, {"read": True}, sub=OWNER) == 200
-    assert firestore.write(path, {"read": True}, sub=STRANGER) == 403
-    assert firestore.write(path, {"read": "yes"}, sub=OWNER) == 403
-    assert firestore.write(path, {"read": True, "title": "I wrote this"}, sub=OWNER) == 403
-    assert firestore.write(f"users/{OWNER}/notifications/2", {"read": False}, sub=OWNER) == 403

@@ -1,4 +1,4 @@
-"""The small pure rules: stages, backoff, progress, packing, ranking, failures, configuration."""
+"""The small pure rules: stages, backoff, progress, packing, ranking, failures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.config import ConfigError, read_config
 from shared.domain.failures import describe
 from shared.domain.jobs import JobState
 from shared.domain.packing import pack
@@ -147,20 +146,3 @@ def test_a_fingerprint_ignores_ids_and_numbers_but_not_the_error() -> None:
     assert one.fingerprint != describe(raised("something else")).fingerprint
     assert "ValueError" in one.traceback
     assert "traceback" not in one.summary
-
-
-def test_configuration_says_all_that_is_missing_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError) as missing:
-        read_config()
-    for name in ("BINDERY_PROJECT", "BINDERY_DATABASE_URL", "BINDERY_PUSH_AUDIENCE", "BINDERY_PUSH_SERVICE_ACCOUNT"):
-        assert name in str(missing.value)
-
-
-def test_the_open_door_is_refused_in_the_cloud(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("AUTH", "local"), ("PROJECT", "p"), ("DATABASE_URL", "postgresql://x")):
-        monkeypatch.setenv(f"BINDERY_{name}", value)
-    assert read_config().auth == "local"
-    monkeypatch.setenv("K_SERVICE", "api")
-
-    with pytest.raises(ConfigError, match="refused in the cloud"):
-        read_config()

@@ -2,62 +2,33 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import time
 from collections.abc import Callable
-from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import NameOID
-from google.auth import crypt, jwt
-from google.auth.exceptions import TransportError
 
 from shared.adapters.firebase_auth import FirebaseAuthenticator
 from shared.adapters.google_tokens import CachedRequest
 from shared.adapters.push_auth import OidcPushVerifier
 from shared.domain.errors import Unavailable
 from shared.domain.identity import Unauthenticated
-
-PROJECT, ACCOUNT = "my-project", "pusher@my-project.iam.gserviceaccount.com"
-KEY, OTHER_KEY = (rsa.generate_private_key(public_exponent=65537, key_size=2048) for _ in range(2))
-
-
-def pem(key: rsa.RSAPrivateKey) -> str:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
-    ).decode()
-
-
-def certificate(key: rsa.RSAPrivateKey) -> str:
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = datetime.datetime.now(datetime.UTC)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-    builder = builder.not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(
-        now + datetime.timedelta(days=1)
-    )
-    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+from tests.tokens import (
+    ACCOUNT,
+    OTHER_KEY,
+    PROJECT,
+    Google,
+    changed_after_signing,
+    push_token,
+    segment,
+    signed_with_the_certificate,
+    token,
+    unsigned,
+)
 
 
-class Google:
-    """Serves the certificates, and counts how often it was asked."""
-
-    status = 200
-
-    def __init__(self) -> None:
-        self.asked = 0
-        self.headers = {"cache-control": "public, max-age=3600"}
-        self.data = json.dumps({"k1": certificate(KEY)}).encode()
-        self.down = False
-
-    def __call__(self, url: str, method: str = "GET", **_: Any) -> Google:
-        self.asked += 1
-        if self.down:
-            raise TransportError("no route")  # type: ignore[no-untyped-call]
-        return self
+def soon() -> int:
+    return int(time.time()) + 600
 
 
 @pytest.fixture
@@ -68,25 +39,6 @@ def google() -> Google:
 @pytest.fixture
 def users(google: Google) -> FirebaseAuthenticator:
     return FirebaseAuthenticator(PROJECT, CachedRequest(google))
-
-
-def token(key: rsa.RSAPrivateKey = KEY, **changes: Any) -> str:
-    now = int(time.time())
-    claims: dict[str, Any] = {
-        "iss": f"https://securetoken.google.com/{PROJECT}",
-        "aud": PROJECT,
-        "sub": "ann",
-        "iat": now - 5,
-        "exp": now + 3600,
-    }
-    claims = {k: v for k, v in (claims | changes).items() if v is not None}
-    signer = crypt.RSASigner.from_string(pem(key), "k1")  # type: ignore[no-untyped-call]
-    return f"Bearer {jwt.encode(signer, claims).decode()}"  # type: ignore[no-untyped-call]
-
-
-def unsigned() -> str:
-    _, body, _ = token().removeprefix("Bearer ").split(".")
-    return "Bearer eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0." + body + "."
 
 
 def test_a_valid_token_names_the_user(users: FirebaseAuthenticator) -> None:
@@ -101,13 +53,33 @@ REFUSED: dict[str, Callable[[], str | None]] = {
     "other issuer": lambda: token(iss="https://securetoken.google.com/other"),
     "alg none": unsigned,
     "wrong key": lambda: token(OTHER_KEY),
-    "not yet valid": lambda: token(iat=int(time.time()) + 600),
+    "certificate as secret": signed_with_the_certificate,
+    "changed after signing": lambda: changed_after_signing(sub="eve"),
+    "issued in the future": lambda: token(iat=soon()),
+    "not valid before the future": lambda: token(nbf=soon()),
+    "not valid before a word": lambda: token(nbf="now"),
+    "no expiry": lambda: token(exp=None),
+    "expiry is a word": lambda: token(exp="never"),
+    "no time of issue": lambda: token(iat=None),
+    "no audience": lambda: token(aud=None),
+    "no issuer": lambda: token(iss=None),
     "no sub": lambda: token(sub=None),
     "empty sub": lambda: token(sub=""),
+    "sub is no text": lambda: token(sub=["ann"]),
+    "sub that no database keeps": lambda: token(sub="ann\0"),
     "long sub": lambda: token(sub="x" * 129),
     "no header": lambda: None,
     "no scheme": lambda: token().removeprefix("Bearer "),
+    "other scheme": lambda: token().replace("Bearer", "Basic"),
     "garbage": lambda: "Bearer a.b.c",
+    "one segment": lambda: "Bearer abc",
+    "not ASCII": lambda: "Bearer ä.ö.ü",
+    "half a surrogate": lambda: "Bearer \ud800.\udfff.x",
+    "header is a list": lambda: f"Bearer {segment('[]')}.{segment('{}')}.x",
+    "claims are a number": lambda: f"Bearer {segment('{}')}.{segment('1')}.x",
+    "kid is an object": lambda: f"Bearer {segment(json.dumps({'alg': 'RS256', 'kid': {}}))}.{segment('{}')}.xx",
+    "nested deeply": lambda: f"Bearer {segment('[' * 200_000)}.{segment('{}')}.xx",
+    "not UTF-8": lambda: f"Bearer {segment(bytes([255, 254]))}.{segment('{}')}.xx",
     "empty": lambda: "Bearer ",
 }
 
@@ -140,19 +112,29 @@ def test_certificates_that_cannot_be_fetched_are_no_fault_of_the_users(
         users.authenticate(token())
 
 
-def push(**changes: Any) -> str:
-    claims = {"iss": "https://accounts.google.com", "aud": "https://x", "email": ACCOUNT, "email_verified": True}
-    return token(**(claims | changes))
-
-
 def test_pub_subs_own_account_may_push(google: Google) -> None:
-    OidcPushVerifier("https://x", ACCOUNT, CachedRequest(google)).verify(push())
+    OidcPushVerifier("https://x", ACCOUNT, CachedRequest(google)).verify(push_token())
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [{"email": "eve@x"}, {"email_verified": False}, {"email_verified": None}, {"aud": "y"}, {"iss": "https://eve"}],
-)
-def test_nobody_else_may(google: Google, changes: dict[str, Any]) -> None:
+NO_PUSHER: dict[str, Callable[[], str | None]] = {
+    "no token": lambda: None,
+    "garbage": lambda: "Bearer a.b.c",
+    "other account": lambda: push_token(email="eve@my-project.iam.gserviceaccount.com"),
+    "no account": lambda: push_token(email=None),
+    "account in capitals": lambda: push_token(email=ACCOUNT.upper()),
+    "unverified account": lambda: push_token(email_verified=False),
+    "account verified in words": lambda: push_token(email_verified="true"),
+    "account not said to be verified": lambda: push_token(email_verified=None),
+    "other audience": lambda: push_token(aud="https://y"),
+    "other issuer": lambda: push_token(iss="https://eve"),
+    "a user's token": token,
+    "expired": lambda: push_token(iat=int(time.time()) - 7200, exp=int(time.time()) - 3600),
+    "not yet valid": lambda: push_token(nbf=soon()),
+    "wrong key": lambda: push_token(OTHER_KEY),
+}
+
+
+@pytest.mark.parametrize("case", NO_PUSHER)
+def test_nobody_else_may(google: Google, case: str) -> None:
     with pytest.raises(Unauthenticated):
-        OidcPushVerifier("https://x", ACCOUNT, CachedRequest(google)).verify(push(**changes))
+        OidcPushVerifier("https://x", ACCOUNT, CachedRequest(google)).verify(NO_PUSHER[case]())

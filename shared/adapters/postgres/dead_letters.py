@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -71,12 +69,10 @@ def add(connection: Connection, job: Job, failure: Failure, now: datetime) -> No
 
 
 def add_unreadable(
-    connection: Connection, topic: str, payload: Mapping[str, Any], failure: Failure, now: datetime
+    connection: Connection, topic: str, payload: Mapping[str, Any], failure: Failure, key: str, now: datetime
 ) -> None:
     """Keeps what came instead of a message: once, with a count, however often it comes."""
-    # The broker's message ids are no key: the emulator's begin again at 1.
-    key = hashlib.sha256(f"{topic}\n{json.dumps(payload, sort_keys=True)}".encode()).hexdigest()
-    row = {"type": topic, "payload": Jsonb(dict(payload)), "key": key, "now": now}
+    row = {"type": topic, "payload": Jsonb(dict(payload)), "key": f"{topic}/{key}", "now": now}
     connection.execute(_ADD_UNREADABLE, row | vars(failure))
 
 

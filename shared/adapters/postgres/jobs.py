@@ -211,9 +211,11 @@ class PostgresJobStore:
                 return None
             return Buried(job=job, due=self._after_failure(connection, job, failure, now))
 
-    def record_unreadable(self, topic: str, payload: Mapping[str, Any], failure: Failure, now: datetime) -> None:
+    def record_unreadable(
+        self, topic: str, payload: Mapping[str, Any], failure: Failure, key: str, now: datetime
+    ) -> None:
         with self._database.transaction() as connection:
-            dead_letters.add_unreadable(connection, topic, payload, failure, now)
+            dead_letters.add_unreadable(connection, topic, payload, failure, key, now)
 
     def children(self, job_id: str) -> list[Job]:
         with self._database.transaction() as connection:

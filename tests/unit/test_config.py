@@ -1,0 +1,97 @@
+"""The configuration: complete or refused, and the open door only on one machine."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.config import Config, ConfigError, read_config
+
+HERE = "postgresql://bindery@127.0.0.1:5432/bindery"
+
+
+@pytest.fixture
+def local(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name, value in (("AUTH", "local"), ("PROJECT", "p"), ("DATABASE_URL", HERE)):
+        monkeypatch.setenv(f"BINDERY_{name}", value)
+    return monkeypatch
+
+
+def test_configuration_says_all_that_is_missing_at_once() -> None:
+    with pytest.raises(ConfigError) as missing:
+        read_config()
+    for name in ("BINDERY_PROJECT", "BINDERY_DATABASE_URL", "BINDERY_PUSH_AUDIENCE", "BINDERY_PUSH_SERVICE_ACCOUNT"):
+        assert name in str(missing.value)
+
+
+def test_the_door_is_closed_unless_it_is_opened(local: pytest.MonkeyPatch) -> None:
+    assert read_config().auth == "local"
+    local.delenv("BINDERY_AUTH")
+    with pytest.raises(ConfigError, match="PUSH_AUDIENCE"):
+        read_config()
+    assert Config.model_fields["auth"].default == "firebase"
+
+
+@pytest.mark.parametrize("value", ["x", ""])
+@pytest.mark.parametrize(
+    "name",
+    ["K_SERVICE", "K_REVISION", "K_CONFIGURATION", "CLOUD_RUN_JOB", "CLOUD_RUN_WORKER_POOL"]
+    + ["GAE_ENV", "GAE_SERVICE", "FUNCTION_NAME"],
+)
+def test_the_open_door_is_refused_wherever_google_runs_a_container(
+    local: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    local.setenv(name, value)
+
+    with pytest.raises(ConfigError, match=f"refused in the cloud, and {name} is set"):
+        read_config()
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "postgresql://db.example.com/bindery",
+        "postgresql://10.0.0.7/bindery",
+        "postgresql://127.0.0.1,10.0.0.7/bindery",
+        "postgresql:///bindery?host=/cloudsql/p:r:i",
+        "postgresql:///bindery?host=localhost&hostaddr=10.0.0.7",
+        "postgresql://localhost.example.com/bindery",
+        "service=production",
+        "not a DSN",
+    ],
+)
+def test_the_open_door_is_refused_when_the_database_is_elsewhere(local: pytest.MonkeyPatch, dsn: str) -> None:
+    local.setenv("BINDERY_DATABASE_URL", dsn)
+
+    with pytest.raises(ConfigError, match="unless the database is on this machine"):
+        read_config()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PGHOST", "db.example.com"), ("PGHOSTADDR", "10.0.0.7"), ("PGSERVICE", "production")],
+)
+def test_what_libpq_reads_from_the_environment_counts_too(local: pytest.MonkeyPatch, name: str, value: str) -> None:
+    local.setenv("BINDERY_DATABASE_URL", "dbname=bindery")
+    assert read_config().auth == "local"
+    local.setenv(name, value)
+
+    with pytest.raises(ConfigError, match="unless the database is on this machine"):
+        read_config()
+
+
+def test_the_open_door_is_refused_with_cloud_sql(local: pytest.MonkeyPatch) -> None:
+    local.setenv("BINDERY_CLOUD_SQL_INSTANCE", "p:r:i")
+    local.setenv("BINDERY_DATABASE_USER", "bindery")
+
+    with pytest.raises(ConfigError, match="unless the database is on this machine"):
+        read_config()
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [HERE, "postgresql://[::1]/bindery", "postgresql:///bindery?host=/tmp/socket", "host=localhost dbname=bindery"],
+)
+def test_the_open_door_opens_on_one_machine(local: pytest.MonkeyPatch, dsn: str) -> None:
+    local.setenv("BINDERY_DATABASE_URL", dsn)
+
+    assert read_config().auth == "local"
