@@ -23,10 +23,12 @@ from shared.ports import (
     Embedder,
     Publisher,
     PushVerifier,
+    Rewinder,
     StatusStore,
 )
 
 if TYPE_CHECKING:
+    from shared.http.operations import Operations
     from shared.http.push import PushEndpoints
     from shared.pipeline.control_book import ControlBook
     from shared.pipeline.heartbeat import Heartbeat
@@ -74,6 +76,14 @@ class App:
         from shared.adapters.pubsub import PubSubPublisher
 
         return PubSubPublisher(self.config.project)
+
+    @cached_property
+    def rewinder(self) -> Rewinder:
+        if "rewinder" in self.parts:
+            return self.parts["rewinder"]  # type: ignore[no-any-return]
+        from shared.adapters.pubsub_rewinder import PubSubRewinder
+
+        return PubSubRewinder(self.config.project)
 
     @cached_property
     def statuses(self) -> StatusStore:
@@ -295,8 +305,24 @@ class App:
                 catalogue=catalogue,
                 import_book=import_book,
                 search=search,
+                operations=self._operations(catalogue),
                 max_body_bytes=self.config.max_body_bytes,
             )
+        )
+
+    def _operations(self, catalogue: Any) -> Operations:
+        from shared.http.operations import Operations
+        from shared.pipeline.project_again import ProjectAgain
+        from shared.pipeline.snapshots import Snapshots
+
+        again = ProjectAgain(projections=self.projections, projector=self.projector, clock=self.clock)
+        return Operations(
+            catalogue=catalogue,
+            control=self.control,
+            redrive=self.redrive,
+            replay=self.replay,
+            snapshots=Snapshots(rewinder=self.rewinder),
+            project_again=again,
         )
 
     def close(self) -> None:

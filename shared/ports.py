@@ -90,6 +90,38 @@ class Publisher(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class BrokerSnapshot:
+    topic: str
+    name: str
+    expires_at: datetime | None
+
+
+class Rewinder(Protocol):
+    """The broker's memory: what was delivered can be delivered again. Topics are stages'."""
+
+    def rewind_to_time(self, topic: str, since: datetime) -> None:
+        """Delivers again what was published since then; what is older counts as acknowledged."""
+        ...
+
+    def rewind_to_snapshot(self, topic: str, name: str) -> None:
+        """Delivers again what was not acknowledged when it was made, and all that was published since.
+
+        Raises UnknownSnapshot.
+        """
+        ...
+
+    def create_snapshot(self, topic: str, name: str) -> None:
+        """Raises SnapshotExists."""
+        ...
+
+    def snapshots(self) -> list[BrokerSnapshot]: ...
+
+    def delete_snapshot(self, topic: str, name: str) -> None:
+        """Raises UnknownSnapshot."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
 class Document:
     """A live document. Of two with the same path, the one with the higher `revision` is the newer."""
 
@@ -317,6 +349,8 @@ class Projections(Protocol):
         """Books whose live document is behind for longer than a moment, those that are missing some first."""
         ...
 
+    def count_lagging(self, now: datetime) -> int: ...
+
 
 class Imports(Protocol):
     def add(self, request: ImportRequest, book_id: UUID, now: datetime) -> Imported:
@@ -418,9 +452,11 @@ class SearchIndex(Protocol):
 class Catalogue(Protocol):
     """The books, as their owner may see them. Rows are mappings of columns; None or empty where there is nothing."""
 
-    def status(self, owner_uid: str, book_id: UUID) -> Mapping[str, Any] | None: ...
+    def status(self, owner_uid: str | None, book_id: UUID) -> Mapping[str, Any] | None:
+        """For an administrator, the owner is None."""
+        ...
 
-    def job(self, owner_uid: str, job_id: str) -> Mapping[str, Any] | None: ...
+    def job(self, owner_uid: str | None, job_id: str) -> Mapping[str, Any] | None: ...
 
     def books(self, owner_uid: str, after: UUID | None, limit: int) -> Sequence[Mapping[str, Any]]: ...
 

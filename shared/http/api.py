@@ -11,26 +11,28 @@ import structlog
 from flask import Response, g, jsonify, request
 from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
-from pydantic import BaseModel
 from werkzeug.exceptions import HTTPException
 
-from shared.domain.errors import Unavailable
-from shared.domain.identity import Caller, Unauthenticated
+from shared.domain.control import NotNow, TooManyBooks
+from shared.domain.errors import SnapshotExists, Unavailable, UnknownSnapshot
+from shared.domain.identity import Unauthenticated
 from shared.domain.imports import ImportRequest, KeyReused, UnknownBook
 from shared.domain.jobs import JobState
 from shared.domain.ranking import Hit
 from shared.http import schemas as s
 from shared.http.bodies import drop_body, refuse_large_body
 from shared.http.headers import secured
-from shared.http.problems import Problem, invalid, problem
+from shared.http.operations import Operations, add_operations
+from shared.http.problems import invalid, problem
+from shared.http.replies import Forbidden, caller, described, reply, scope
 from shared.pipeline.import_book import ImportBook
 from shared.pipeline.search import Search
 from shared.ports import Authenticator, Catalogue
 
 log = structlog.get_logger()
 
-_PROBLEM = {"content": {"application/problem+json": {"schema": Problem.model_json_schema()}}}
 _RETRY_SECONDS = "5"
+_BUSY_SECONDS = "30"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +43,7 @@ class ApiParts:
     catalogue: Catalogue
     import_book: ImportBook
     search: Search
+    operations: Operations
     max_body_bytes: int
 
 
@@ -57,6 +60,7 @@ def create_api(parts: ApiParts) -> OpenAPI:
     _add_imports(app, parts)
     _add_books(app, parts)
     _add_search(app, parts)
+    add_operations(app, parts.operations)
     app.add_url_rule("/api/openapi.json", "openapi", lambda: jsonify(app.api_doc))
     return app
 
@@ -90,6 +94,27 @@ def _errors(app: OpenAPI, parts: ApiParts) -> None:
     def unknown(error: UnknownBook) -> Response:
         return problem(404, "there is no such book")
 
+    @app.errorhandler(Forbidden)
+    def forbidden(error: Forbidden) -> Response:
+        return problem(403, "this is for administrators: users with the custom claim `admin`")
+
+    @app.errorhandler(NotNow)
+    def not_now(error: NotNow) -> Response:
+        return problem(409, str(error))
+
+    @app.errorhandler(TooManyBooks)
+    def too_many(error: TooManyBooks) -> Response:
+        detail = f"{error}; try again when one of them is done"
+        return problem(429, detail, {"Retry-After": _BUSY_SECONDS})
+
+    @app.errorhandler(UnknownSnapshot)
+    def unknown_snapshot(error: UnknownSnapshot) -> Response:
+        return problem(404, "there is no such snapshot; `GET /api/snapshots` lists them")
+
+    @app.errorhandler(SnapshotExists)
+    def snapshot_exists(error: SnapshotExists) -> Response:
+        return problem(409, "there is a snapshot of that name; delete it, or take another name")
+
     @app.errorhandler(KeyReused)
     def key_reused(error: KeyReused) -> Response:
         return problem(422, f"{error}; send a new key with a new request")
@@ -107,28 +132,6 @@ def _errors(app: OpenAPI, parts: ApiParts) -> None:
         return problem(500, "something unexpected went wrong; it is in the logs")
 
 
-def _caller() -> Caller:
-    caller: Caller = g.caller
-    return caller
-
-
-def _reply(model: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(model.model_dump_json(), status, headers, mimetype="application/json")
-
-
-def _described(model: type[BaseModel], *problems: int, status: int = 200) -> Any:
-    codes: dict[Any, Any] = {str(status): model}
-    for code in (401, 422, 503, *problems):
-        codes[str(code)] = {"description": problem_title(code), **_PROBLEM}
-    return {"responses": codes, "security": [{"bearer": []}]}
-
-
-def problem_title(status: int) -> str:
-    from http import HTTPStatus
-
-    return HTTPStatus(status).phrase
-
-
 def _add_imports(app: OpenAPI, parts: ApiParts) -> None:
     def check_json() -> Response | None:
         if not request.is_json:
@@ -144,12 +147,12 @@ def _add_imports(app: OpenAPI, parts: ApiParts) -> None:
     @app.post(
         "/api/books/import",
         summary="Import a manuscript",
-        **_described(s.ImportReply, 400, 404, 413, 415, status=202),
+        **described(s.ImportReply, 400, 404, 413, 415, 429, status=202),
     )
     def import_book(header: s.ImportHeaders, body: s.ImportBody) -> Response:
         imported, published = parts.import_book(
             ImportRequest(
-                owner_uid=_caller().uid,
+                owner_uid=caller().uid,
                 title=body.title,
                 content=body.content,
                 google_doc_id=body.google_doc_id,
@@ -166,53 +169,53 @@ def _add_imports(app: OpenAPI, parts: ApiParts) -> None:
             version=imported.version,
             published=published,
         )
-        return _reply(reply, 202, {"Location": f"/api/books/{imported.book_id}/status"})
+        return reply(reply, 202, {"Location": f"/api/books/{imported.book_id}/status"})
 
 
 def _add_books(app: OpenAPI, parts: ApiParts) -> None:
     catalogue = parts.catalogue
 
-    @app.get("/api/books", summary="Your books, the newest first", **_described(s.BooksReply))
+    @app.get("/api/books", summary="Your books, the newest first", **described(s.BooksReply))
     def books(query: s.BooksQuery) -> Response:
-        rows = catalogue.books(_caller().uid, query.after, query.limit + 1)
+        rows = catalogue.books(caller().uid, query.after, query.limit + 1)
         page = [s.BookEntry.model_validate(dict(r)) for r in rows[: query.limit]]
         more = len(rows) > query.limit
-        return _reply(s.BooksReply(books=page, next=page[-1].book_id if more else None))
+        return reply(s.BooksReply(books=page, next=page[-1].book_id if more else None))
 
-    @app.get("/api/books/<book_id>", summary="A book and what is known of it", **_described(s.BookReply, 404))
+    @app.get("/api/books/<book_id>", summary="A book and what is known of it", **described(s.BookReply, 404))
     def book(path: s.BookPath) -> Response:
         status, readable = _book(catalogue, path.book_id)
         context = catalogue.context(path.book_id, readable["version"])
         entry = {**status, "title": readable["title"], "split_method": readable["split_method"]}
         known = {**context["context"], "mode": context["mode"], "model": context["model"]} if context else None
-        return _reply(s.BookReply.model_validate({**entry, "context": known}))
+        return reply(s.BookReply.model_validate({**entry, "context": known}))
 
-    @app.get("/api/books/<book_id>/status", summary="How far a book is", **_described(s.StatusReply, 404))
+    @app.get("/api/books/<book_id>/status", summary="How far a book is", **described(s.StatusReply, 404))
     def book_status(path: s.BookPath) -> Response:
-        row = catalogue.status(_caller().uid, path.book_id)
+        row = catalogue.status(scope(), path.book_id)
         if row is None:
             raise UnknownBook
         counts = {name: row[name] for name in s.ChapterCounts.model_fields}
-        return _reply(s.StatusReply.model_validate({**row, "book_id": path.book_id, "chapters": counts}))
+        return reply(s.StatusReply.model_validate({**row, "book_id": path.book_id, "chapters": counts}))
 
-    @app.get("/api/books/<book_id>/chapters", summary="A book's chapters", **_described(s.ChaptersReply, 404))
+    @app.get("/api/books/<book_id>/chapters", summary="A book's chapters", **described(s.ChaptersReply, 404))
     def chapters(path: s.BookPath) -> Response:
         _, readable = _book(catalogue, path.book_id)
         rows = catalogue.chapters(path.book_id, readable["version"])
         entries = [s.ChapterEntry.model_validate({**r, "number": r["chapter_number"]}) for r in rows]
-        return _reply(s.ChaptersReply(book_id=path.book_id, version=readable["version"], chapters=entries))
+        return reply(s.ChaptersReply(book_id=path.book_id, version=readable["version"], chapters=entries))
 
-    @app.get("/api/jobs/<job_id>", summary="A job", **_described(s.JobReply, 404))
+    @app.get("/api/jobs/<job_id>", summary="A job", **described(s.JobReply, 404))
     def job(path: s.JobPath) -> Response:
-        row = catalogue.job(_caller().uid, path.job_id)
+        row = catalogue.job(scope(), path.job_id)
         if row is None:
             return problem(404, "there is no such job")
         done = 100 if row["state"] == JobState.COMPLETED else 0
-        return _reply(s.JobReply.model_validate({**row, "id": row["job_id"], "progress": done}))
+        return reply(s.JobReply.model_validate({**row, "id": row["job_id"], "progress": done}))
 
 
 def _book(catalogue: Catalogue, book_id: UUID) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    uid = _caller().uid
+    uid = caller().uid
     status, readable = catalogue.status(uid, book_id), catalogue.readable(uid, book_id)
     if status is None or readable is None:
         raise UnknownBook
@@ -220,13 +223,13 @@ def _book(catalogue: Catalogue, book_id: UUID) -> tuple[Mapping[str, Any], Mappi
 
 
 def _add_search(app: OpenAPI, parts: ApiParts) -> None:
-    @app.get("/api/search", summary="Find passages by meaning and words", **_described(s.SearchReply, 404))
+    @app.get("/api/search", summary="Find passages by meaning and words", **described(s.SearchReply, 404))
     def search(query: s.SearchQuery) -> Response:
-        uid = _caller().uid
+        uid = caller().uid
         if query.book_id and parts.catalogue.status(uid, query.book_id) is None:
             raise UnknownBook
         hits = parts.search(uid, query.q, query.book_id, query.k)
-        return _reply(s.SearchReply(query=query.q, results=[_passage(h) for h in hits]))
+        return reply(s.SearchReply(query=query.q, results=[_passage(h) for h in hits]))
 
 
 def _passage(hit: Hit) -> s.Passage:

@@ -57,6 +57,16 @@ class ErrorSummary(BaseModel):
     fingerprint: str
 
 
+class Attempt(BaseModel):
+    """An attempt that failed."""
+
+    attempt: int | None = None
+    at: datetime
+    error_class: str
+    message: str
+    fingerprint: str | None = None
+
+
 class ChapterCounts(BaseModel):
     total: int
     done: int
@@ -72,7 +82,8 @@ class StatusReply(BaseModel):
     phase: str
     progress: int = Field(ge=0, le=100)
     chapters: ChapterCounts
-    attempt: int
+    attempt: int = Field(description="The attempt that failed last, while one waits to be made again")
+    max_attempts: int | None
     next_attempt_at: datetime | None
     started_at: datetime | None
     completed_at: datetime | None
@@ -86,6 +97,10 @@ class JobReply(BaseModel):
     state: JobState
     progress: int
     attempts: int
+    max_attempts: int
+    abandoned: int = Field(description="How often its process died and another took over")
+    next_attempt_at: datetime | None
+    failures: list[Attempt]
     result: dict[str, Any] | None
     error: ErrorSummary | None
     created_at: datetime
@@ -124,6 +139,7 @@ class ContextReply(BaseModel):
     places: list[MentionEntry]
     themes: list[str]
     genre: str | None
+    missing_chapters: list[int] = Field([], description="Numbers of chapters that failed: the context lacks them")
 
 
 class BookReply(BookEntry):

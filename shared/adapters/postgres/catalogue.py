@@ -1,4 +1,7 @@
-"""What the API reads. Every statement filters by owner: a book of someone else's is not there."""
+"""What the API reads. Every statement filters by owner: a book of someone else's is not there.
+
+An owner of None stands for an administrator.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ from shared.domain.ranking import Candidate
 Row = Mapping[str, Any]
 
 _STATUS = """
-    SELECT s.*, b.title, b.owner_uid, b.current_version, b.google_doc_id, b.total_word_count, c.*
+    SELECT s.*, (SELECT max(max_attempts) FROM jobs j WHERE j.book_id = b.book_id AND j.version = s.version
+                 AND j.state = 'retrying') AS max_attempts, b.title, b.owner_uid, b.current_version, b.google_doc_id, b.total_word_count, c.*
     FROM books b
     JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id
     CROSS JOIN LATERAL (
@@ -24,10 +28,13 @@ _STATUS = """
         FROM recent_chapters r
         JOIN processing_status cs ON cs.entity_type = 'chapter' AND cs.entity_id = r.chapter_id
         WHERE r.book_id = b.book_id AND r.version = s.version) c
-    WHERE b.book_id = %s AND b.owner_uid = %s
+    WHERE b.book_id = %(id)s AND (%(owner)s::text IS NULL OR b.owner_uid = %(owner)s)
 """
 
-_JOB = "SELECT j.* FROM jobs j JOIN books b USING (book_id) WHERE j.job_id = %s AND b.owner_uid = %s"
+_JOB = """
+    SELECT j.* FROM jobs j JOIN books b USING (book_id)
+    WHERE j.job_id = %(id)s AND (%(owner)s::text IS NULL OR b.owner_uid = %(owner)s)
+"""
 
 # Pages by key: (created_at, book_id) of the last book of the page before.
 _BOOKS = """
@@ -94,11 +101,11 @@ class PostgresCatalogue:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def status(self, owner_uid: str, book_id: UUID) -> Row | None:
-        return self._one(_STATUS, (book_id, owner_uid))
+    def status(self, owner_uid: str | None, book_id: UUID) -> Row | None:
+        return self._one(_STATUS, {"id": book_id, "owner": owner_uid})
 
-    def job(self, owner_uid: str, job_id: str) -> Row | None:
-        return self._one(_JOB, (job_id, owner_uid))
+    def job(self, owner_uid: str | None, job_id: str) -> Row | None:
+        return self._one(_JOB, {"id": job_id, "owner": owner_uid})
 
     def books(self, owner_uid: str, after: UUID | None, limit: int) -> Sequence[Row]:
         return self._all(_BOOKS, {"owner": owner_uid, "after": after, "limit": limit})

@@ -65,11 +65,10 @@ _UNSETTLE = """
     WHERE entity_type = 'book' AND (%(book_id)s::uuid IS NULL OR entity_id = %(book_id)s)
 """
 
-_LAGGING = """
-    SELECT entity_id FROM processing_status
+_LAGS = """
+    FROM processing_status
     WHERE entity_type = 'book' AND projected_revision < revision
       AND (updated_at < %(before)s OR projected_revision < 0)
-    ORDER BY projected_revision, updated_at LIMIT %(limit)s
 """
 _OBSOLETE = "SELECT path, revision FROM obsolete_documents {} ORDER BY since, path LIMIT %s"
 _A_MOMENT = timedelta(seconds=5)
@@ -126,8 +125,14 @@ class PostgresProjections:
 
     def lagging(self, now: datetime, limit: int) -> list[UUID]:
         with self._database.transaction() as connection:
-            rows = connection.execute(_LAGGING, {"before": now - _A_MOMENT, "limit": limit})
+            statement = f"SELECT entity_id {_LAGS} ORDER BY projected_revision, updated_at LIMIT %(limit)s"
+            rows = connection.execute(statement, {"before": now - _A_MOMENT, "limit": limit})
             return [r["entity_id"] for r in rows]
+
+    def count_lagging(self, now: datetime) -> int:
+        with self._database.transaction() as connection:
+            row = connection.execute(f"SELECT count(*) AS n {_LAGS}", {"before": now - _A_MOMENT}).fetchone()
+        return int(row["n"]) if row else 0
 
 
 def _book_document(row: Mapping[str, Any], now: datetime) -> Document:

@@ -1,0 +1,185 @@
+"""What owners and operators do: cancel, resume, retry, delete; dead letters; replays; projections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from flask import Response
+from flask_openapi3.openapi import OpenAPI
+
+from shared.domain.control import NotNow
+from shared.domain.dead_letters import Letters, LetterState, RedriveRequest
+from shared.domain.imports import UnknownBook
+from shared.http import operation_schemas as s
+from shared.http.problems import problem
+from shared.http.replies import administrator, caller, described, reply, scope
+from shared.http.schemas import BookPath
+from shared.pipeline.control_book import ControlBook
+from shared.pipeline.project_again import ProjectAgain
+from shared.pipeline.redrive import RedriveLetters
+from shared.pipeline.replay import Replay, ReplayRequest
+from shared.pipeline.snapshots import Snapshots
+from shared.ports import Catalogue
+
+MAX_GROUPS = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operations:
+    catalogue: Catalogue
+    control: ControlBook
+    redrive: RedriveLetters
+    replay: Replay
+    snapshots: Snapshots
+    project_again: ProjectAgain
+
+
+def add_operations(app: OpenAPI, parts: Operations) -> None:
+    _add_control(app, parts)
+    _add_letters(app, parts.redrive)
+    _add_redrives(app, parts.redrive)
+    _add_replays(app, parts)
+    _add_projections(app, parts.project_again)
+
+
+def _add_control(app: OpenAPI, parts: Operations) -> None:
+    def status_of(path: BookPath) -> Response:
+        row = parts.catalogue.status(scope(), path.book_id)
+        if row is None:
+            raise UnknownBook
+        return reply(s.ControlReply(book_id=path.book_id, status=row["status"]))
+
+    @app.post("/api/books/<book_id>/cancel", summary="End all work on a book", **described(s.ControlReply, 404, 409))
+    def cancel_book(path: BookPath) -> Response:
+        parts.control.cancel(scope(), path.book_id)
+        return status_of(path)
+
+    @app.post("/api/books/<book_id>/resume", summary="Go on with it", **described(s.ControlReply, 404, 409))
+    def resume_book(path: BookPath) -> Response:
+        parts.control.resume(scope(), path.book_id)
+        return status_of(path)
+
+    @app.post("/api/books/<book_id>/retry", summary="Do again what failed", **described(s.RedriveReply, 404, 409))
+    def retry_book(path: BookPath) -> Response:
+        if parts.catalogue.status(scope(), path.book_id) is None:
+            raise UnknownBook
+        letters = Letters(owner_uid=scope(), book_id=path.book_id)
+        redrive = parts.redrive.redrive(RedriveRequest(letters=letters, requested_by=caller().uid))
+        if not redrive.accepted and not redrive.refused:
+            raise NotNow("nothing of this book has failed: there is nothing to do again")
+        return reply(s.RedriveReply.model_validate(asdict(redrive)))
+
+    @app.delete("/api/books/<book_id>", summary="Delete a book for good", **described(None, 404, status=204))
+    def delete_book(path: BookPath) -> Response:
+        parts.control.delete(scope(), path.book_id)
+        return Response(status=204)
+
+
+def _add_letters(app: OpenAPI, redrive: RedriveLetters) -> None:
+    letters = redrive.letters
+
+    @app.get("/api/dead-letters", summary="Dead letters, the newest first", **described(s.LettersReply))
+    def dead_letters(query: s.LettersQuery) -> Response:
+        rows = letters.page(_chosen(query), query.after, query.limit + 1)
+        page = [_entry(r) for r in rows[: query.limit]]
+        return reply(
+            s.LettersReply(
+                dead_letters=[s.LetterEntry.model_validate(e) for e in page],
+                next=page[-1]["dead_letter_id"] if len(rows) > query.limit else None,
+            )
+        )
+
+    @app.get("/api/dead-letters/groups", summary="Dead letters by their cause", **described(s.GroupsReply))
+    def dead_letter_groups(query: s.LettersQuery) -> Response:
+        rows = letters.groups(_chosen(query), MAX_GROUPS)
+        return reply(s.GroupsReply(groups=[s.GroupEntry.model_validate(_entry(r)) for r in rows]))
+
+    @app.get("/api/dead-letters/<dead_letter_id>", summary="A dead letter", **described(s.LetterReply, 404))
+    def dead_letter(path: s.LetterPath) -> Response:
+        found = letters.page(Letters(owner_uid=scope(), ids=[path.dead_letter_id]), None, 1)
+        if not found:
+            return problem(404, "there is no such dead letter")
+        letter = _entry(found[0]) | {"actions": [dict(a) for a in letters.actions(path.dead_letter_id)]}
+        letter["traceback"] = letter["traceback"] if caller().admin else None
+        return reply(s.LetterReply.model_validate(letter))
+
+
+def _add_redrives(app: OpenAPI, redrive: RedriveLetters) -> None:
+    @app.post("/api/dead-letters/redrive", summary="Give letters another chance", **described(s.RedriveReply))
+    def redrive_dead_letters(body: s.RedriveBody) -> Response:
+        request = RedriveRequest(
+            letters=_chosen(body), requested_by=caller().uid, canary=body.canary, per_minute=body.per_minute
+        )
+        return reply(s.RedriveReply.model_validate(asdict(redrive.redrive(request))))
+
+    @app.post("/api/dead-letters/discard", summary="Give up on letters", **described(s.DiscardReply))
+    def discard_dead_letters(body: s.DiscardBody) -> Response:
+        return reply(s.DiscardReply(discarded=redrive.discard(_chosen(body), caller().uid, body.reason)))
+
+
+def _add_replays(app: OpenAPI, parts: Operations) -> None:
+    replay, snapshots = parts.replay, parts.snapshots
+
+    @app.post("/api/replays", summary="Deliver messages again", **described(s.ReplayReply, 403, 404, status=202))
+    def begin_replay(body: s.ReplayBody) -> Response:
+        request = ReplayRequest(
+            topic=body.stage,
+            requested_by=administrator().uid,
+            since=body.since,
+            snapshot=body.snapshot,
+            book_id=body.book_id,
+        )
+        expected = replay.expected(request)
+        replay_id = None if body.dry_run else replay.begin(request)
+        return reply(s.ReplayReply(replay_id=replay_id, stage=body.stage, expected=expected), 202)
+
+    @app.get("/api/replays/<replay_id>", summary="A replay's receipt", **described(s.ReplayReply, 403, 404))
+    def replay_receipt(path: s.ReplayPath) -> Response:
+        administrator()
+        receipt = replay.replays.receipt(path.replay_id)
+        if receipt is None:
+            return problem(404, "there is no such replay")
+        return reply(s.ReplayReply.model_validate(dict(receipt)))
+
+    @app.get("/api/snapshots", summary="Snapshots of the queues", **described(s.SnapshotsReply, 403))
+    def list_snapshots() -> Response:
+        administrator()
+        entries = [s.SnapshotEntry.model_validate(e) for e in snapshots.list()]
+        return reply(s.SnapshotsReply(snapshots=entries))
+
+    @app.post("/api/snapshots", summary="Keep what is queued", **described(s.SnapshotBody, 403, 409, status=201))
+    def create_snapshot(body: s.SnapshotBody) -> Response:
+        administrator()
+        snapshots.create(body.name)
+        return reply(body, 201)
+
+    @app.delete("/api/snapshots/<name>", summary="Delete a snapshot", **described(None, 403, 404, status=204))
+    def delete_snapshot(path: s.SnapshotPath) -> Response:
+        administrator()
+        snapshots.delete(path.name)
+        return Response(status=204)
+
+
+def _add_projections(app: OpenAPI, project_again: ProjectAgain) -> None:
+    @app.post("/api/projections", summary="Write live documents anew", **described(s.ProjectionReply, 403, status=202))
+    def begin_projection(body: s.ProjectionBody) -> Response:
+        administrator()
+        return reply(s.ProjectionReply(books=project_again.begin(body.book_id)), 202)
+
+    @app.post("/api/projections/next", summary="Write some of them now", **described(s.ProjectedReply, 403))
+    def project_next() -> Response:
+        administrator()
+        projected, left = project_again.next()
+        return reply(s.ProjectedReply(projected=projected, left=left))
+
+
+def _chosen(choice: s.LettersQuery | s.LettersBody) -> Letters:
+    """What was asked for, of what the caller may see."""
+    named = choice.model_dump(include={"ids", "stage", "book_id", "fingerprint", "state", "since", "until"})
+    return Letters(owner_uid=scope(), **{"state": LetterState.OPEN, **named})
+
+
+def _entry(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {**row, "stage": row["type"]}

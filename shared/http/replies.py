@@ -1,0 +1,50 @@
+"""What all operations of the API share: who asks, how an answer is made and how it is described."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from flask import Response, g
+from pydantic import BaseModel
+
+from shared.domain.errors import BinderyError
+from shared.domain.identity import Caller
+from shared.http.problems import Problem
+
+_PROBLEM = {"content": {"application/problem+json": {"schema": Problem.model_json_schema()}}}
+
+
+class Forbidden(BinderyError):
+    """The caller is known, and may not do this."""
+
+
+def caller() -> Caller:
+    """Who sent the request that is being answered."""
+    known: Caller = g.caller
+    return known
+
+
+def scope() -> str | None:
+    """Whose books the caller may manage: their own, or, None, everyone's."""
+    return None if caller().admin else caller().uid
+
+
+def administrator() -> Caller:
+    """The caller, if they are one. Raises Forbidden."""
+    if not caller().admin:
+        raise Forbidden
+    return caller()
+
+
+def reply(model: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(model.model_dump_json(), status, headers, mimetype="application/json")
+
+
+def described(model: type[BaseModel] | None, *problems: int, status: int = 200) -> Any:
+    """What OpenAPI says of an operation; a `model` of None is an answer without a body."""
+    codes: dict[Any, Any] = {str(status): model or {"description": HTTPStatus(status).phrase}}
+    for code in (401, 422, 503, *problems):
+        codes[str(code)] = {"description": HTTPStatus(code).phrase, **_PROBLEM}
+    return {"responses": codes, "security": [{"bearer": []}]}
