@@ -161,7 +161,7 @@ def _add_imports(app: OpenAPI, parts: ApiParts) -> None:
                 idempotency_key=header.idempotency_key,
             )
         )
-        reply = s.ImportReply(
+        answer = s.ImportReply(
             book_id=imported.book_id,
             job_id=imported.job.job_id,
             status=JobState.PROCESSING if imported.status is JobState.PENDING else imported.status,
@@ -169,7 +169,7 @@ def _add_imports(app: OpenAPI, parts: ApiParts) -> None:
             version=imported.version,
             published=published,
         )
-        return reply(reply, 202, {"Location": f"/api/books/{imported.book_id}/status"})
+        return reply(answer, 202, {"Location": f"/api/books/{imported.book_id}/status"})
 
 
 def _add_books(app: OpenAPI, parts: ApiParts) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from typing import Any
 
@@ -38,7 +39,7 @@ def test_the_job_has_the_old_systems_fields(world: World) -> None:
 
     job = world.get(f"/api/jobs/book-{book_id}-v1").json
     old = "id type data state progress attempts result error created_at processed_on finished_on"
-    assert set(job) == set(old.split())
+    assert set(old.split()) <= set(job)
     assert (job["type"], job["state"], job["progress"], job["attempts"]) == ("book-processing", "completed", 100, 1)
 
 
@@ -134,7 +135,7 @@ def test_a_body_that_does_not_fit_says_which_field(world: World, body: dict[str,
 
 
 def test_a_wrong_method_is_a_problem_too(world: World) -> None:
-    assert is_problem(world.http.delete("/api/books/import", headers={"Authorization": "Bearer ann"}), 405)
+    assert is_problem(world.http.put("/api/books", headers={"Authorization": "Bearer ann"}), 405)
 
 
 def test_a_database_that_is_down_is_a_503_with_retry_after() -> None:
@@ -199,15 +200,9 @@ def test_the_openapi_document_describes_every_route(world: World) -> None:
     document = world.get("/api/openapi.json").json
 
     assert document["openapi"].startswith("3.1")
-    assert set(document["paths"]) == {
-        "/api/books/import",
-        "/api/books",
-        "/api/books/{book_id}",
-        "/api/books/{book_id}/status",
-        "/api/books/{book_id}/chapters",
-        "/api/jobs/{job_id}",
-        "/api/search",
-    }
+    routes = {r.rule for r in world.app.api.url_map.iter_rules()} - {"/api/openapi.json", "/static/<path:filename>"}
+    assert set(document["paths"]) == {re.sub(r"<(\w+)>", r"{\1}", rule) for rule in routes}
+    assert "/api/books/{book_id}/cancel" in document["paths"]
     post = document["paths"]["/api/books/import"]["post"]["responses"]
     assert {"202", "400", "401", "413", "415", "422", "503"} <= set(post)
     assert "application/problem+json" in post["422"]["content"]

@@ -17,7 +17,8 @@ Row = Mapping[str, Any]
 
 _STATUS = """
     SELECT s.*, (SELECT max(max_attempts) FROM jobs j WHERE j.book_id = b.book_id AND j.version = s.version
-                 AND j.state = 'retrying') AS max_attempts, b.title, b.owner_uid, b.current_version, b.google_doc_id, b.total_word_count, c.*
+                 AND j.state = 'retrying') AS max_attempts,
+           b.title, b.owner_uid, b.current_version, b.google_doc_id, b.total_word_count, c.*
     FROM books b
     JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id
     CROSS JOIN LATERAL (

@@ -190,7 +190,7 @@ class PostgresJobStore:
                 attempt=claim.attempt,
                 next_attempt_at=until,
             )
-            statuses.refresh_book(connection, job, now, self._tolerated, failure.summary)
+            statuses.refresh_book(connection, job, now, self._tolerated)
 
     def fail(self, claim: Claim, failure: Failure, now: datetime) -> list[Job]:
         job = _claimed(claim)
@@ -235,7 +235,7 @@ class PostgresJobStore:
         """The dead letter, the statuses, and the jobs that are due now that this one will never end well."""
         dead_letters.add(connection, job, failure, now)
         statuses.refresh_chapters(connection, job.chapter_ids, now, JobState.FAILED, error=failure.summary)
-        due = statuses.refresh_book(connection, job, now, self._tolerated, failure.summary)
+        due = statuses.refresh_book(connection, job, now, self._tolerated)
         return add_jobs(connection, due, job.job_id, now)
 
 

@@ -52,6 +52,17 @@ _IS_CANCELLED = """
     SELECT 1 FROM jobs WHERE book_id = %(book_id)s AND version = %(version)s AND state = 'cancelled' LIMIT 1
 """
 
+# The newest error that still matters.
+_ERROR = """
+    SELECT error FROM (
+        SELECT error, revision FROM jobs
+        WHERE book_id = %(book_id)s AND version = %(version)s AND state IN ('retrying', 'failed')
+        UNION ALL
+        SELECT error, revision FROM processing_status
+        WHERE book_id = %(book_id)s AND version = %(version)s AND entity_type = 'chapter' AND status = 'failed') e
+    WHERE error IS NOT NULL ORDER BY revision DESC LIMIT 1
+"""
+
 _UPDATE_BOOK = """
     UPDATE processing_status SET
         status = %(status)s, phase = %(phase)s, progress = greatest(progress, %(percent)s),
@@ -150,12 +161,14 @@ def is_cancelled(connection: Connection, job: Job) -> bool:
     return connection.execute(_IS_CANCELLED, {"book_id": job.book_id, "version": job.version}).rowcount > 0
 
 
-def refresh_book(
-    connection: Connection, job: Job, now: datetime, tolerated: float, error: dict[str, Any] | None = None
-) -> list[Job]:
+def refresh_book(connection: Connection, job: Job, now: datetime, tolerated: float) -> list[Job]:
     """Counts anew (the book's row must be locked), stores what follows, and returns the jobs that are due."""
     snapshot = _snapshot(connection, job)
     measured = progress.measure(snapshot, tolerated)
+    error = None
+    if measured.status in (JobState.RETRYING, JobState.FAILED):
+        row = connection.execute(_ERROR, {"book_id": job.book_id, "version": job.version}).fetchone()
+        error = row and row["error"]
     connection.execute(
         _UPDATE_BOOK,
         {
