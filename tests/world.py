@@ -122,7 +122,11 @@ class World:
         return self.push(JobType(message.topic), {"message": inner, "deliveryAttempt": attempt}).status_code
 
     def push(self, topic: JobType, envelope: Any) -> Any:
-        request = Request(EnvironBuilder(method="POST", json=envelope).get_environ())
+        return self.push_bytes(topic, json.dumps(envelope).encode())
+
+    def push_bytes(self, topic: JobType, body: bytes) -> Any:
+        builder = EnvironBuilder(method="POST", data=body, content_type="application/json")
+        request = Request(builder.get_environ())
         if topic is JobType.DEAD_LETTER:
             return self.app.push.dead_letter(request)
         return self.app.push.stage(request, topic)

@@ -133,9 +133,11 @@ def _add_imports(app: OpenAPI, parts: ApiParts) -> None:
     def check_json() -> Response | None:
         if not request.is_json:
             return problem(415, "send the manuscript as JSON, with Content-Type: application/json")
-        if not isinstance(request.get_json(silent=True), dict):
-            return problem(400, "the body is not a JSON object")
-        return None
+        try:
+            body = request.get_json(silent=True)
+        except RecursionError:
+            return problem(400, "the body is nested too deeply")
+        return None if isinstance(body, dict) else problem(400, "the body is not a JSON object")
 
     @app.before_request
     def check_import() -> Response | None:
