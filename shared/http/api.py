@@ -118,7 +118,7 @@ def _reply(model: BaseModel, status: int = 200, headers: Mapping[str, str] | Non
 
 def _described(model: type[BaseModel], *problems: int, status: int = 200) -> Any:
     codes: dict[Any, Any] = {str(status): model}
-    for code in (401, 422, 503, *problems):
+    for code in (401, 413, 422, 500, 503, *problems):
         codes[str(code)] = {"description": problem_title(code), **_PROBLEM}
     return {"responses": codes, "security": [{"bearer": []}]}
 
@@ -146,7 +146,7 @@ def _add_imports(app: OpenAPI, parts: ApiParts) -> None:
     @app.post(
         "/api/books/import",
         summary="Import a manuscript",
-        **_described(s.ImportReply, 400, 404, 413, 415, status=202),
+        **_described(s.ImportReply, 400, 404, 415, status=202),
     )
     def import_book(header: s.ImportHeaders, body: s.ImportBody) -> Response:
         imported, published = parts.import_book(
