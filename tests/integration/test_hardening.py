@@ -280,6 +280,21 @@ def test_what_is_anothers_looks_exactly_like_what_is_not_there(
         assert mine.status_code == 200, "it is there"
 
 
+@pytest.mark.xfail(
+    strict=True, reason="the page after another's book is not empty: _BOOKS looks for it among all books"
+)
+def test_a_page_after_anothers_book_is_that_after_no_book(deployed: World) -> None:
+    deployed.clock.advance(-60)
+    deployed.post({"title": "Older", "content": "Once."}, user="ben")
+    deployed.clock.advance(60)
+    theirs = deployed.rows("SELECT book_id FROM books WHERE google_doc_id = 'ann''s'")[0]["book_id"]
+
+    assert (
+        deployed.get("/api/books", user="ben", after=theirs).data
+        == deployed.get("/api/books", user="ben", after=uuid.uuid4()).data
+    )
+
+
 def test_every_function_is_served_by_what_hardens() -> None:
     for file in Path(FUNCTIONS).glob("[a-z]*.py"):
         assert "from shared.bootstrap import serve_" in file.read_text(), file.name
