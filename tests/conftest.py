@@ -62,6 +62,15 @@ def world(dsn: str) -> Iterator[World]:
     made.close()
 
 
+@pytest.fixture(scope="module")
+def lasting_world(postgres: Postgres) -> Iterator[World]:
+    """One for a whole file, for many small tests that clean up after themselves."""
+    for dsn in _database(postgres, "template_bindery"):
+        made = World(dsn)
+        yield made
+        made.close()
+
+
 @pytest.fixture(scope="session")
 def emulators() -> Emulators:
     found = find_emulators()

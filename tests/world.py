@@ -16,6 +16,7 @@ from psycopg.rows import dict_row
 from werkzeug.test import EnvironBuilder
 
 from shared.adapters.fake_models import FakeContextExtractor, FakeEmbedder
+from shared.adapters.memory_broker import MemoryBroker
 from shared.adapters.memory_statuses import MemoryStatusStore
 from shared.bootstrap import App
 from shared.config import Config
@@ -87,6 +88,7 @@ class World:
             {
                 "publisher": self.broker,
                 "statuses": self.statuses,
+                "rewinder": MemoryBroker(),
                 "embedder": self.embedder,
                 "extractor": self.extractor,
                 "clock": self.clock,
@@ -126,7 +128,11 @@ class World:
         return self.push(JobType(message.topic), {"message": inner, "deliveryAttempt": attempt}).status_code
 
     def push(self, topic: JobType, envelope: Any) -> Any:
-        request = Request(EnvironBuilder(method="POST", json=envelope).get_environ())
+        return self.push_bytes(topic, json.dumps(envelope).encode())
+
+    def push_bytes(self, topic: JobType, body: bytes) -> Any:
+        builder = EnvironBuilder(method="POST", data=body, content_type="application/json")
+        request = Request(builder.get_environ())
         if topic is JobType.DEAD_LETTER:
             return self.app.push.dead_letter(request)
         return self.app.push.stage(request, topic)

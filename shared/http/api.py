@@ -136,9 +136,11 @@ def _add_imports(app: OpenAPI, parts: ApiParts) -> None:
     def check_json() -> Response | None:
         if not request.is_json:
             return problem(415, "send the manuscript as JSON, with Content-Type: application/json")
-        if not isinstance(request.get_json(silent=True), dict):
-            return problem(400, "the body is not a JSON object")
-        return None
+        try:
+            body = request.get_json(silent=True)
+        except RecursionError:
+            return problem(400, "the body is nested too deeply")
+        return None if isinstance(body, dict) else problem(400, "the body is not a JSON object")
 
     @app.before_request
     def check_import() -> Response | None:
@@ -147,7 +149,7 @@ def _add_imports(app: OpenAPI, parts: ApiParts) -> None:
     @app.post(
         "/api/books/import",
         summary="Import a manuscript",
-        **described(s.ImportReply, 400, 404, 413, 415, 429, status=202),
+        **described(s.ImportReply, 400, 404, 415, 429, status=202),
     )
     def import_book(header: s.ImportHeaders, body: s.ImportBody) -> Response:
         imported, published = parts.import_book(

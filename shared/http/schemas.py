@@ -198,7 +198,7 @@ class BookPath(BaseModel):
 
 
 class JobPath(BaseModel):
-    job_id: str = Field(min_length=1, max_length=200)
+    job_id: Text = Field(min_length=1, max_length=200)
 
 
 class BooksQuery(BaseModel):
@@ -213,4 +213,4 @@ class SearchQuery(BaseModel):
 
 
 class ImportHeaders(BaseModel):
-    idempotency_key: str | None = Field(None, alias="Idempotency-Key", min_length=1, max_length=255)
+    idempotency_key: Text | None = Field(None, alias="Idempotency-Key", min_length=1, max_length=255)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +16,13 @@ import grpc
 import pytest
 import requests
 from google.api_core.exceptions import PermissionDenied
+from google.auth.credentials import AnonymousCredentials
+from google.cloud.firestore import Client, CollectionReference
 from google.cloud.firestore_v1.services.firestore import FirestoreClient
 from google.cloud.firestore_v1.services.firestore.transports import FirestoreGrpcTransport
 from google.cloud.firestore_v1.types import ListenRequest, StructuredQuery, Target, TargetChange
 
+from infra.cli.firestore_listener import chapters_of
 from infra.local.emulators import Emulators, start_firestore
 from infra.local.processes import Supervisor
 
@@ -290,6 +294,21 @@ def test_a_document_that_is_not_there_looks_like_one_of_someone_else(firestore: 
     assert firestore.get(path, "other") == DENIED
     assert firestore.get(path, "nobody") == DENIED
     assert firestore.get(path, "admin") == 404
+
+
+@pytest.mark.parametrize("user", ["owner", "admin"])
+def test_the_command_line_listens_to_chapters_as_the_rules_ask(firestore: Firestore, user: str) -> None:
+    with closing(Client(project="test", credentials=AnonymousCredentials())) as client:  # type: ignore[no-untyped-call]
+        query = chapters_of(client.document("books/emma"), token(USERS[user] or {}))
+    asked = Target.QueryTarget(parent=f"{DATABASE}/documents/books/emma", structured_query=structured(query))
+
+    assert firestore.listen(user, Target(query=asked, target_id=1)) == ALLOWED
+
+
+def structured(query: Any) -> StructuredQuery:
+    whole = query._query() if isinstance(query, CollectionReference) else query
+    found: StructuredQuery = whole._to_protobuf()
+    return found
 
 
 def test_every_condition_of_the_rules_was_seen_true_and_false(

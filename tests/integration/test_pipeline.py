@@ -362,24 +362,6 @@ def test_work_goes_on_while_live_documents_are_down_and_they_catch_up(world: Wor
     assert world.statuses.get(f"books/{book_id}").fields["status"] == "completed"  # type: ignore[union-attr]
 
 
-MALFORMED = [
-    None,
-    [],
-    {},
-    {"message": None},
-    {"message": {"data": "!!", "messageId": "1"}},
-    {"message": {"messageId": "2"}},
-    {"message": {"data": "W10=", "messageId": "3"}},
-    {"message": {"data": "e30=", "messageId": "4"}},
-]
-
-
-@pytest.mark.parametrize("envelope", MALFORMED)
-def test_a_malformed_envelope_is_recorded_and_acknowledged(world: World, envelope: object) -> None:
-    assert world.push(JobType.CHAPTER_PROCESSING, envelope).status_code == 204
-    assert world.rows("SELECT error_class FROM dead_letters") == [{"error_class": "Rejected"}]
-
-
 def _raise(error: Exception | None) -> None:
     if error:
         raise error

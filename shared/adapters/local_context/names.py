@@ -18,7 +18,7 @@ Uses = dict[str, dict[str, int]]
 _HONORIFIC = "Mr|Mrs|Miss|Ms|Lady|Sir|Lord|Dr|Colonel|Captain|Major|Admiral|Professor|Inspector|Count|Aunt|Uncle|Madame|Monsieur|Father|Sister"
 _DOTTED = {"Mr", "Mrs", "Ms", "Dr"}
 _NAME = re.compile(
-    r"(?P<before>(?:[\w']+[,;:\-]*[ \"“]*)|^|[.!?\"“] *)"
+    r"(?P<before>(?:[\w']{1,40}[,;:\-]*[ \"“]*)|^|[.!?\"“] *)"
     rf"(?:(?P<honorific>{_HONORIFIC})\.? )?(?P<name>[A-Z][a-zA-Z'\-]+(?: (?:de |of )?[A-Z][a-zA-Z'\-]+)*)"
     r"(?P<possessive>['’]s)?(?P<after>[,.;:!?\"”]* ?[\w']*)"
 )
