@@ -69,7 +69,7 @@ def is_secured(reply: Any) -> bool:
         (401, "GET", "/api/books", {"headers": {}}),
         (404, "GET", f"/api/books/{uuid.uuid4()}", {}),
         (404, "GET", "/nothing/<script>", {}),
-        (405, "DELETE", "/api/books/import", {}),
+        (405, "PUT", "/api/books", {}),
         (413, "POST", "/api/books/import", {"data": b"x" * (LIMIT + 1), "content_type": "application/json"}),
         (415, "POST", "/api/books/import", {"data": b"{}", "content_type": "text/plain"}),
         (422, "POST", "/api/books/import", {"json": {}}),
@@ -239,6 +239,11 @@ def least(document: dict[str, Any], schema: dict[str, Any]) -> Any:
     return None
 
 
+def told(answer: Any) -> Any:
+    """The body, without the ids of what was asked."""
+    return {k: v for k, v in answer.json.items() if k != "batch_id"}
+
+
 def ask(
     world: World, method: str, path: str, operation: dict[str, Any], ids: dict[str, str], user: dict[str, str] = BEN
 ) -> Any:
@@ -271,18 +276,20 @@ def test_what_is_anothers_looks_exactly_like_what_is_not_there(
     nothing = ask(deployed, method, path, operation, {"book_id": str(unknown), "job_id": f"book-{unknown}-v1"})
     answers = [ask(deployed, method, path, operation, {"book_id": book_id, "job_id": job}) for job in jobs]
 
-    assert nothing.status_code == 404, nothing.text
+    # What names no book in its path may answer with nothing found, or that it is for administrators.
+    assert nothing.status_code == 404 or ("{" not in path and nothing.status_code in (200, 403)), nothing.text
     for answer in answers:
-        assert (answer.status_code, answer.data, answer.headers) == (404, nothing.data, nothing.headers)
+        assert (answer.status_code, told(answer), answer.headers) == (
+            nothing.status_code,
+            told(nothing),
+            nothing.headers,
+        )
     assert deployed.rows("SELECT books::text, jobs::text FROM books JOIN jobs USING (book_id) ORDER BY 1, 2") == before
-    if method == "GET":
+    if method == "GET" and nothing.status_code == 404:
         mine = ask(deployed, method, path, operation, {"book_id": book_id, "job_id": jobs[0]}, ANN)
         assert mine.status_code == 200, "it is there"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the page after another's book is not empty: _BOOKS looks for it among all books"
-)
 def test_a_page_after_anothers_book_is_that_after_no_book(deployed: World) -> None:
     deployed.clock.advance(-60)
     deployed.post({"title": "Older", "content": "Once."}, user="ben")

@@ -43,7 +43,8 @@ _BOOKS = """
     FROM books b JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id
     WHERE b.owner_uid = %(owner)s
       AND (%(after)s::uuid IS NULL
-           OR (b.created_at, b.book_id) < (SELECT created_at, book_id FROM books WHERE book_id = %(after)s))
+           OR (b.created_at, b.book_id) < (SELECT created_at, book_id FROM books
+                                              WHERE book_id = %(after)s AND owner_uid = %(owner)s))
     ORDER BY b.created_at DESC, b.book_id DESC LIMIT %(limit)s
 """
 
