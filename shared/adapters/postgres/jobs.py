@@ -69,8 +69,10 @@ _PUBLISHED = "UPDATE jobs SET published_at = %s WHERE job_id = ANY(%s)"
 _STALLED = """
     SELECT * FROM jobs
     WHERE state = 'pending' AND coalesce(published_at, created_at) < %(queued_before)s
-       OR state = 'processing' AND lease_until < %(now)s AND published_at < %(queued_before)s
-       OR state = 'retrying' AND next_attempt_at < %(queued_before)s AND published_at < %(queued_before)s
+       OR state = 'processing' AND lease_until < %(now)s
+          AND coalesce(published_at, created_at) < %(queued_before)s
+       OR state = 'retrying' AND next_attempt_at < %(queued_before)s
+          AND coalesce(published_at, created_at) < %(queued_before)s
     ORDER BY created_at LIMIT %(limit)s
 """
 _QUEUED_TOO_LONG = timedelta(seconds=60)
