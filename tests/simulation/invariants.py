@@ -10,10 +10,11 @@ from uuid import UUID
 from shared.domain.errors import Unavailable
 from shared.domain.jobs import Job
 from shared.domain.stages import JobType
-from shared.ports import Document
+from shared.ports import Document, LeaseLost
 from tests.simulation import known_bugs
 from tests.simulation.baseline import Rows, fault_free, rows_of
 from tests.simulation.broker import Fate
+from tests.simulation.ledger import Again
 from tests.simulation.tasks import Crash, Task
 
 if TYPE_CHECKING:
@@ -28,12 +29,18 @@ class Broken(AssertionError):
 
 def no_handler_raises_what_nobody_expects(task: Task) -> None:
     """A reconcile run may raise Unavailable. Nothing else gets out of a handler, and no API call answers 500."""
+    if known_bugs.BURYING_AN_OLDER_VERSION_RAISES and _is_buried(task):
+        return
     expected = (Crash, Unavailable) if task.body.__class__.__name__ == "Reconcile" else (Crash,)
     if task.error is not None and not isinstance(task.error, expected):
         raise Broken("no handler raises", f"{task.name}: {task.error!r}") from task.error
     status = getattr(task.outcome, "status_code", task.outcome)
     if isinstance(status, int) and status >= 500 and status != 503:
         raise Broken("no handler raises", f"{task.name} answered {status}")
+
+
+def _is_buried(task: Task) -> bool:
+    return isinstance(task.error, LeaseLost) and task.notes.get("topic") == JobType.DEAD_LETTER
 
 
 def readers_see_only_complete_versions(sim: Simulation) -> None:
@@ -115,10 +122,20 @@ def extracted_text_is_paid_once(sim: Simulation) -> None:
 
 
 def _paid_once(sim: Simulation, model: str) -> None:
+    for again in _paid_again(sim):
+        if again.model == model:
+            what = f"{again.job_id} asked again, but the first {again.why}: {again.key[0]} {again.key[-1][:80]!r}"
+            raise Broken(f"{model} is paid once", what)
+
+
+def paid_twice(sim: Simulation) -> int:
+    """How many answers were paid for again for no reason."""
+    return len(_paid_again(sim))
+
+
+def _paid_again(sim: Simulation) -> list[Again]:
     forced = _forced_jobs(sim)
-    for again in sim.ledger.again:
-        if again.model == model and not (model == "embedder" and again.job_id in forced):
-            raise Broken(f"{model} is paid once", f"{again.job_id} asked again, but the first {again.why}: {again.key}")
+    return [a for a in sim.ledger.again if not (a.model == "embedder" and a.job_id in forced)]
 
 
 def _forced_jobs(sim: Simulation) -> set[str]:
@@ -155,6 +172,8 @@ def live_documents_equal_their_projections(sim: Simulation) -> None:
     for path, document in sorted(wanted.items()):
         live = sim.world.statuses.get(path)
         if known_bugs.JOB_DOCUMENTS_STAY_BEHIND and path.startswith("jobs/"):
+            continue
+        if known_bugs.CHAPTER_DOCUMENTS_STAY_BEHIND and "/chapters/" in path:
             continue
         if live is None or _timeless(live) != _timeless(document):
             raise Broken("live documents are true", f"{path}\n  live:   {live}\n  should: {document}")

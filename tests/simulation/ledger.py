@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 from shared.domain.model import EmbeddingTask
-from shared.domain.stages import STAGES, JobType
 from tests.simulation.tasks import Task
 
 Key = tuple[str, ...]
@@ -105,11 +103,9 @@ class Ledger:
 
     def _overtaken(self, task: Task) -> bool:
         """Whether it lost its lease for a reason: it was too slow, or the book changed under it."""
-        if task.claimed_at is None or task.highest is None:
+        if task.lease_until is None or task.highest is None:
             return False
-        stage = STAGES[JobType(task.notes["topic"])]
-        late = task.highest >= task.claimed_at + timedelta(seconds=stage.lease_seconds)
-        return late or task.notes.get("upheavals") != self.upheavals
+        return task.highest >= task.lease_until or task.notes.get("upheavals") != self.upheavals
 
 
 def _why(answer: Answer, looked: int) -> str | None:

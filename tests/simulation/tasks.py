@@ -57,7 +57,7 @@ _idle: list[Worker] = []
 
 @dataclass(eq=False)
 class Task:
-    """`notes` is what others keep about it. `outcome` is what its body returned, `error` what it raised."""
+    """`notes` is what others keep about it, `outcome` is what its body returned, `error` what it raised."""
 
     name: str
     body: Callable[[], Any]
@@ -69,8 +69,8 @@ class Task:
     ended: bool = False
     outcome: Any = None
     error: BaseException | None = None
-    claimed_at: datetime | None = None
-    highest: datetime | None = None
+    lease_until: datetime | None = None
+    highest: datetime | None = None  # that the clock showed since
     notes: dict[str, Any] = field(default_factory=dict)
 
 
