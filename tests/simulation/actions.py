@@ -1,0 +1,159 @@
+"""What can happen next, each with its weight. To add something that users or operators do, add a function here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.simulation.simulation import Simulation
+
+Weigh = Callable[["Simulation"], float]
+Act = Callable[["Simulation"], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Action:
+    """`weigh` says how likely it is now (0: impossible), `act` does it: it starts a task, or changes the world."""
+
+    name: str
+    weigh: Weigh
+    act: Act
+
+
+ACTIONS: list[Action] = []
+
+
+def action(weigh: Weigh) -> Callable[[Act], Act]:
+    def add(act: Act) -> Act:
+        ACTIONS.append(Action(name=act.__name__, weigh=weigh, act=act))
+        return act
+
+    return add
+
+
+def act(sim: Simulation) -> bool:
+    """One thing happens. False when the time of chaos is over."""
+    sim.steps += 1
+    if sim.steps > sim.world.profile.steps:
+        return False
+    weights = [a.weigh(sim) for a in ACTIONS]
+    sim.rng.choices(ACTIONS, weights)[0].act(sim)
+    return True
+
+
+def _room(sim: Simulation) -> bool:
+    return len(sim.scheduler.tasks) < sim.world.profile.crowd
+
+
+@action(lambda sim: 10.0 if sim.scheduler.tasks else 0.0)
+def run_a_task(sim: Simulation) -> None:
+    sim.scheduler.step_any()
+
+
+@action(lambda sim: 5.0 if _room(sim) and sim.broker.due() else 0.0)
+def deliver(sim: Simulation) -> None:
+    """Any message that is due: a drop, a second copy or a delivery."""
+    p = sim.world.profile
+    sent = sim.rng.choice(sim.broker.due())
+    if sim.rng.random() < p.drop:
+        sim.count("message dropped")
+        sim.note(f"DROP m{sent.number} {sent.job_id}")
+        sim.broker.drop(sent)
+        return
+    if sim.rng.random() < p.duplicate:
+        sim.count("message duplicated")
+        sim.note(f"DUPLICATE m{sent.number} {sent.job_id}")
+        sim.broker.send(sent.message, delay=sim.rng.choice([0, 0, 0, 5, 90, 700]))
+    sim.deliver(sent)
+
+
+@action(lambda sim: 0.5 if sim.world.profile.drop and sim.broker.due() else 0.0)
+def delay(sim: Simulation) -> None:
+    sent = sim.rng.choice(sim.broker.due())
+    sim.count("message delayed")
+    sim.broker.delay(sent, sim.rng.choice([10, 100, 1000]))
+
+
+@action(lambda sim: sim.world.profile.gives_up if sim.broker.waiting else 0.0)
+def give_up(sim: Simulation) -> None:
+    """The broker has had enough of a message: its job ends in the dead-letter topic."""
+    sent = sim.rng.choice(sim.broker.waiting)
+    if sent.is_letter:
+        return
+    sim.count("broker gave up")
+    sim.note(f"GIVE UP m{sent.number} {sent.job_id}")
+    sim.broker.give_up(sent)
+
+
+@action(lambda sim: 0.7 if _room(sim) and any(c.has_more for c in sim.clients) else 0.0)
+def import_next(sim: Simulation) -> None:
+    sim.rng.choice([c for c in sim.clients if c.has_more]).import_next(sim)
+
+
+@action(lambda sim: 0.1 if _room(sim) and any(c.last for c in sim.clients) else 0.0)
+def import_again(sim: Simulation) -> None:
+    sim.rng.choice([c for c in sim.clients if c.last]).import_again(sim)
+
+
+@action(lambda sim: 0.5 if _room(sim) and any(c.wants for c in sim.clients) else 0.0)
+def retry_an_import(sim: Simulation) -> None:
+    sim.rng.choice([c for c in sim.clients if c.wants]).retry(sim)
+
+
+@action(lambda sim: 0.1 if sim.world.profile.forcing and any(c.book_id and not c.wants for c in sim.clients) else 0.0)
+def import_with_force(sim: Simulation) -> None:
+    sim.rng.choice([c for c in sim.clients if c.book_id and not c.wants]).force(sim)
+
+
+@action(lambda sim: 0.1 if _room(sim) and any(c.book_id for c in sim.clients) else 0.0)
+def read(sim: Simulation) -> None:
+    client = sim.rng.choice([c for c in sim.clients if c.book_id])
+    what = sim.rng.choice(["/status", "/chapters", ""])
+    http, path = sim.world.api.app.api.test_client(), f"/api/books/{client.book_id}{what}"
+    sim.spawn(f"GET {path}", sim.world.api, lambda: http.get(path, headers={"Authorization": "Bearer ann"}))
+
+
+@action(lambda sim: 0.25 if _room(sim) else 0.0)
+def reconcile(sim: Simulation) -> None:
+    sim.reconcile()
+
+
+@action(lambda sim: 2.0 if sim.world.deferred else 0.0)
+def fire_timers(sim: Simulation) -> None:
+    sim.clock.advance(1)
+    sim.fire_deferred()
+
+
+@action(lambda sim: 1.0)
+def time_passes(sim: Simulation) -> None:
+    sim.clock.advance(sim.rng.choice([0.2, 1, 3, 10]))
+
+
+@action(lambda sim: 2.0 if not sim.scheduler.tasks and not sim.broker.due() else 0.05)
+def a_minute_passes(sim: Simulation) -> None:
+    sim.clock.advance(61)
+    sim.reconcile()
+
+
+@action(lambda sim: 0.05 * sim.world.profile.clock)
+def the_clock_jumps(sim: Simulation) -> None:
+    seconds = sim.rng.choice([3600, -60, -300])
+    sim.count("clock jumped forward" if seconds > 0 else "clock jumped back")
+    sim.note(f"CLOCK {seconds:+d} s")
+    sim.clock.advance(seconds)
+
+
+@action(lambda sim: 0.1 * sim.world.profile.outage)
+def a_service_goes_down(sim: Simulation) -> None:
+    service = sim.rng.choice(["publisher", "statuses", "embedder", "extractor"])
+    sim.count("outage")
+    sim.note(f"OUTAGE of {service}")
+    sim.boundary.outages[service] = sim.steps + sim.rng.randrange(5, 40)
+
+
+@action(lambda sim: 2.0 if any(end < sim.steps for end in sim.boundary.outages.values()) else 0.0)
+def services_come_back(sim: Simulation) -> None:
+    ends = sim.boundary.outages
+    sim.boundary.outages = {service: end for service, end in ends.items() if end >= sim.steps}

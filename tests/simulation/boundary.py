@@ -1,0 +1,180 @@
+"""The edge of every port's call: here control may change hands, and here things fail."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections import Counter
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import psycopg
+from pgvector.psycopg import register_vector
+from psycopg.rows import dict_row
+
+from shared.adapters.postgres.database import Connection
+from shared.domain.errors import Unavailable
+from tests.simulation.profile import Profile
+from tests.simulation.tasks import Crash, Scheduler, Task
+
+MODELS = ("embedder", "extractor")
+
+
+class Simulated(Exception):
+    """An unexpected error, on purpose."""
+
+
+class Boundary:
+    """Before a call nothing is done yet; after it all is done, and the caller may never learn.
+
+    `on_commit` hears of transactions that committed, `slow` lets a task's lease run out, `crash` ends its process.
+    """
+
+    def __init__(self, rng: random.Random, scheduler: Scheduler, profile: Profile) -> None:
+        self._rng = rng
+        self._scheduler = scheduler
+        self._profile = profile
+        self.faulty = True
+        self.faults: Counter[str] = Counter()
+        self.outages: dict[str, int] = {}
+        self.note: Callable[[str], None] = lambda what: None
+        self.on_fault: Callable[[Task], None] = lambda task: None
+        self.on_commit: Callable[[Task, str], None] = lambda task, port: None
+        self.slow: Callable[[Task], None] = lambda task: None
+        self.crash: Callable[[Task], None] = lambda task: None
+
+    def before(self, port: str) -> None:
+        task = self._scheduler.current
+        if task is None:
+            return
+        self._scheduler.check(task)
+        self._maybe_switch(task)
+        if self.faulty:
+            self._maybe_fail(task, port, "before")
+        self.note(port)
+
+    def after(self, port: str) -> None:
+        task = self._scheduler.current
+        if task is None:
+            return
+        self._scheduler.check(task)
+        if self.faulty:
+            self._maybe_fail(task, port, "after")
+        self._maybe_switch(task)
+
+    def committed(self, port: str) -> None:
+        if self._scheduler.current is not None:
+            self.on_commit(self._scheduler.current, port)
+
+    def _maybe_switch(self, task: Task) -> None:
+        if self._rng.random() < self._profile.switch:
+            self._scheduler.pause(task)
+
+    def _maybe_fail(self, task: Task, port: str, when: str) -> None:
+        kind = port.partition(".")[0]
+        p = self._profile
+        slow = p.slow * (12 if kind in MODELS else 1)
+        drawn = self._rng.random()
+        if drawn < p.crash:
+            self.count(f"crash {when} a call")
+            self.note(f"CRASH {when} {port}")
+            self.crash(task)
+            raise Crash
+        if drawn < p.crash + slow:
+            self.count("lease expired under way")
+            self.note(f"SLOW {when} {port}")
+            self.slow(task)
+            return
+        self._maybe_raise(task, port, kind, when)
+
+    def _maybe_raise(self, task: Task, port: str, kind: str, when: str) -> None:
+        p = self._profile
+        rates = {"publisher": p.broker, "statuses": p.statuses, "embedder": p.model, "extractor": p.model}
+        names = {"publisher": "broker", "statuses": "live documents", "embedder": "model", "extractor": "model"}
+        rate, name = rates.get(kind, p.database), names.get(kind, "database")
+        if when == "after":
+            rate /= 3
+        down = when == "before" and self.outages.get(kind, 0) > 0
+        drawn, choice = self._rng.random(), self._rng.random()
+        if not down and drawn >= rate:
+            return
+        error: Exception = Unavailable(f"simulated: the {name} is down")
+        what = f"{name} down {when} a call"
+        if name == "model" and choice < 0.3:
+            error, what = Unavailable("simulated: slow down", retry_after=60 + 200 * choice), "model asks to wait"
+        elif name == "model" and choice < 0.6:
+            error, what = Simulated("simulated: something odd"), "model fails unexpectedly"
+        self.count(what)
+        self.note(f"FAULT {what}: {port}")
+        self.on_fault(task)
+        raise error
+
+    def count(self, fault: str) -> None:
+        self.faults[fault] += 1
+
+
+class Proxy:
+    """Any port: each public method has a boundary around it."""
+
+    def __init__(self, target: Any, name: str, boundary: Boundary) -> None:
+        self._target, self._name, self._boundary = target, name, boundary
+
+    def __getattr__(self, attribute: str) -> Any:
+        value = getattr(self._target, attribute)
+        if not callable(value) or attribute.startswith("_"):
+            return value
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._boundary.before(f"{self._name}.{attribute}")
+            result = value(*args, **kwargs)
+            self._boundary.after(f"{self._name}.{attribute}")
+            return result
+
+        return call
+
+
+class SimulatedDatabase:
+    """In place of the pool: one connection, since only one task runs at a time and none pauses in a transaction.
+
+    Every port over PostgreSQL comes through here, each of its methods as one transaction: a boundary before BEGIN
+    and after COMMIT is one around each port's method, and around every commit.
+    """
+
+    def __init__(self, dsn: str) -> None:
+        self.connection: Connection = psycopg.connect(dsn, row_factory=dict_row)
+        register_vector(self.connection)
+        self.connection.commit()
+        self.boundary: Boundary | None = None
+
+    def transaction(self) -> _Transaction:
+        return _Transaction(self.connection, self.boundary, sys._getframe(1).f_code.co_qualname)
+
+    def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
+        """For checks: no boundary."""
+        found = self.connection.execute(query, values).fetchall()
+        self.connection.commit()
+        return found
+
+    def close(self) -> None:
+        """It outlives the Apps that share it."""
+
+
+class _Transaction:
+    def __init__(self, connection: Connection, boundary: Boundary | None, port: str) -> None:
+        self._connection, self._boundary, self._port = connection, boundary, port
+
+    def __enter__(self) -> Connection:
+        if self._boundary:
+            self._boundary.before(self._port)
+        assert self._connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE, "nested transactions"
+        return self._connection
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        if kind is not None:
+            self._connection.rollback()
+            return
+        self._connection.commit()
+        if self._boundary:
+            self._boundary.committed(self._port)
+            self._boundary.after(self._port)

@@ -1,0 +1,248 @@
+"""What must hold, whatever happened. Each raises Broken, which says what is wrong."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from shared.domain.errors import Unavailable
+from shared.domain.jobs import Job
+from shared.domain.stages import JobType
+from shared.ports import Document, LeaseLost
+from tests.simulation import known_bugs
+from tests.simulation.baseline import Rows, fault_free, rows_of
+from tests.simulation.broker import Fate
+from tests.simulation.ledger import Again
+from tests.simulation.tasks import Crash, Task
+
+if TYPE_CHECKING:
+    from tests.simulation.simulation import Simulation
+
+
+class Broken(AssertionError):
+    def __init__(self, invariant: str, what: str) -> None:
+        super().__init__(what)
+        self.invariant = invariant
+
+
+def no_handler_raises_what_nobody_expects(task: Task) -> None:
+    """A reconcile run may raise Unavailable. Nothing else gets out of a handler, and no API call answers 500."""
+    if known_bugs.BURYING_AN_OLDER_VERSION_RAISES and _is_buried(task):
+        return
+    expected = (Crash, Unavailable) if task.body.__class__.__name__ == "Reconcile" else (Crash,)
+    if task.error is not None and not isinstance(task.error, expected):
+        raise Broken("no handler raises", f"{task.name}: {task.error!r}") from task.error
+    status = getattr(task.outcome, "status_code", task.outcome)
+    if isinstance(status, int) and status >= 500 and status != 503:
+        raise Broken("no handler raises", f"{task.name} answered {status}")
+
+
+def _is_buried(task: Task) -> bool:
+    return isinstance(task.error, LeaseLost) and task.notes.get("topic") == JobType.DEAD_LETTER
+
+
+def readers_see_only_complete_versions(sim: Simulation) -> None:
+    rows = sim.world.database.rows("""
+        SELECT b.book_id, b.current_version, v.completed_at FROM books b
+        LEFT JOIN book_versions v ON v.book_id = b.book_id AND v.version = b.current_version
+        WHERE b.current_version IS NOT NULL""")
+    for row in rows:
+        before = sim.seen.get(row["book_id"], 0)
+        if row["completed_at"] is None:
+            raise Broken("readers see complete versions", f"{row['book_id']} shows v{row['current_version']}")
+        if row["current_version"] < before:
+            raise Broken("readers never go back", f"{row['book_id']}: v{before}, then v{row['current_version']}")
+        sim.seen[row["book_id"]] = row["current_version"]
+
+
+def every_request_is_answered_once(sim: Simulation) -> None:
+    """However often it was sent: each client has one book, and no answer but 202 and 503."""
+    for client in sim.clients:
+        if client.unexpected:
+            raise Broken("every request is answered", f"{client.name}: {client.unexpected}")
+    books = sim.world.database.rows("SELECT book_id FROM books")
+    wanted = {c.book_id for c in sim.clients if c.book_id}
+    if {str(b["book_id"]) for b in books} != wanted:
+        raise Broken("one book for each client", f"{len(books)} books for {len(wanted)} clients")
+
+
+def no_job_is_in_limbo(sim: Simulation) -> None:
+    rows = sim.world.database.rows("""
+        SELECT j.*, b.latest_version, EXISTS (SELECT 1 FROM dead_letters d WHERE d.job_id = j.job_id) AS has_letter
+        FROM jobs j JOIN books b USING (book_id) ORDER BY job_id""")
+    for job in rows:
+        fine = (
+            job["state"] == "completed"
+            or (job["state"] == "failed" and job["has_letter"])
+            or (job["state"] == "cancelled" and job["version"] < job["latest_version"])
+        )
+        if not fine:
+            raise Broken("no job is in limbo", f"{job['job_id']} is {job['state']}, letter: {job['has_letter']}")
+
+
+def every_book_is_completed_or_failed_for_a_reason(sim: Simulation) -> None:
+    rows = sim.world.database.rows("""
+        SELECT b.*, s.status, s.version, s.progress,
+               EXISTS (SELECT 1 FROM dead_letters d JOIN jobs j USING (job_id)
+                       WHERE j.book_id = b.book_id AND j.version = b.latest_version) AS has_letter
+        FROM books b JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id""")
+    for book in rows:
+        fine = book["version"] == book["latest_version"] and (
+            (book["status"] == "completed" and book["current_version"] == book["latest_version"])
+            or (book["status"] == "failed" and book["has_letter"])
+        )
+        if not fine:
+            raise Broken("every book ends", f"{book['book_id']} v{book['latest_version']} is {book['status']}")
+
+
+_EXPLAINED = ("Abandoned", "DeliveriesExhausted")
+
+
+def every_dead_letter_is_explained_by_a_fault(sim: Simulation) -> None:
+    for letter in sim.world.database.rows("SELECT * FROM dead_letters"):
+        if letter["error_class"] not in _EXPLAINED and not letter["message"].startswith("simulated: "):
+            why = f"{letter['job_id']}: {letter['error_class']}: {letter['message']}\n{letter['traceback']}"
+            raise Broken("dead letters are explained", why)
+
+
+def every_message_is_accounted_for(sim: Simulation) -> None:
+    for sent in sim.broker.all:
+        if sent.fate not in (Fate.ACKNOWLEDGED, Fate.DROPPED, Fate.DEAD):
+            raise Broken("every message is accounted for", f"m{sent.number} {sent.job_id} is {sent.fate}")
+
+
+def embedded_text_is_paid_once(sim: Simulation) -> None:
+    _paid_once(sim, "embedder")
+
+
+def extracted_text_is_paid_once(sim: Simulation) -> None:
+    _paid_once(sim, "extractor")
+
+
+def _paid_once(sim: Simulation, model: str) -> None:
+    for again in _paid_again(sim):
+        if again.model == model:
+            what = f"{again.job_id} asked again, but the first {again.why}: {again.key[0]} {again.key[-1][:80]!r}"
+            raise Broken(f"{model} is paid once", what)
+
+
+def paid_twice(sim: Simulation) -> int:
+    """How many answers were paid for again for no reason."""
+    return len(_paid_again(sim))
+
+
+def _paid_again(sim: Simulation) -> list[Again]:
+    forced = _forced_jobs(sim)
+    return [a for a in sim.ledger.again if not (a.model == "embedder" and a.job_id in forced)]
+
+
+def _forced_jobs(sim: Simulation) -> set[str]:
+    rows = sim.world.database.rows("SELECT job_id FROM jobs JOIN book_versions USING (book_id, version) WHERE force")
+    return {r["job_id"] for r in rows}
+
+
+def live_documents_only_move_forward(sim: Simulation) -> None:
+    last: dict[str, Document] = {}
+    for document in sim.world.statuses.taken:
+        before = last.get(document.path)
+        last[document.path] = document
+        if before is None:
+            continue
+        if document.revision <= before.revision:
+            raise Broken("revisions only rise", f"{document.path}: {before.revision}, then {document.revision}")
+        fell = document.fields["progress"] < before.fields["progress"]
+        if fell and _version(sim, document) == _version(sim, before):
+            what = f"{before.fields['progress']}, then {document.fields['progress']}"
+            raise Broken("progress only rises", f"{document.path}: {what}")
+
+
+def _version(sim: Simulation, document: Document) -> int:
+    """Of which import of its book the document tells: revisions grow over versions."""
+    kind, _, rest = document.path.partition("/")
+    if kind != "books":
+        return 0
+    began = sim.began[UUID(rest.partition("/")[0])]
+    return sum(document.revision >= b for b in began)
+
+
+def live_documents_equal_their_projections(sim: Simulation) -> None:
+    wanted = _projections(sim)
+    for path, document in sorted(wanted.items()):
+        live = sim.world.statuses.get(path)
+        if known_bugs.JOB_DOCUMENTS_STAY_BEHIND and path.startswith("jobs/"):
+            continue
+        if known_bugs.CHAPTER_DOCUMENTS_STAY_BEHIND and "/chapters/" in path:
+            continue
+        if live is None or _timeless(live) != _timeless(document):
+            raise Broken("live documents are true", f"{path}\n  live:   {live}\n  should: {document}")
+
+
+def no_live_document_outlives_what_it_shows(sim: Simulation) -> None:
+    if known_bugs.OBSOLETE_CHAPTER_DOCUMENTS_STAY:
+        return
+    wanted = _projections(sim)
+    for live in sim.world.statuses.all():
+        if live.path not in wanted:
+            raise Broken("no live document outlives what it shows", f"{live.path}: {live}")
+
+
+def _projections(sim: Simulation) -> dict[str, Document]:
+    projections, rows = sim.world.api.app.projections, sim.world.database.rows
+    found = [d for b in rows("SELECT book_id FROM books") for d in projections.of_book(b["book_id"], chapters=True)]
+    for row in rows("SELECT job_id, type, book_id, version, data FROM jobs"):
+        job = Job(**row | {"type": JobType(row["type"])})
+        found += [d for d in projections.of_job(job) if d.path.startswith("jobs/")]
+    return {d.path: d for d in found}
+
+
+def _timeless(document: Document) -> tuple[int, dict[str, Any]]:
+    """Without what is guessed anew at each look."""
+    return document.revision, {k: v for k, v in document.fields.items() if k != "eta_seconds"}
+
+
+def books_are_what_a_run_without_faults_makes_of_them(sim: Simulation) -> None:
+    """The last one: it clears the database to compute what it compares with."""
+    database = sim.world.database
+    books = database.rows("""
+        SELECT book_id, version, content FROM books JOIN book_versions USING (book_id)
+        WHERE version = latest_version AND current_version = latest_version ORDER BY book_id""")
+    damaged = {
+        r["book_id"]
+        for r in database.rows("""
+        SELECT book_id FROM dead_letters d JOIN books b USING (book_id) JOIN jobs j USING (job_id, book_id)
+        WHERE j.version = b.latest_version AND d.message NOT LIKE 'simulated: the model refuses%%'""")
+    }
+    found = [(b, rows_of(database, b["book_id"], b["version"])) for b in books if b["book_id"] not in damaged]
+    for book, rows in found:
+        wanted = fault_free(database, book["content"], sim.world.refused)
+        _compare(f"{book['book_id']} v{book['version']}", rows, wanted, bool(sim.world.refused))
+
+
+def _compare(name: str, rows: Rows, wanted: Rows, partial: bool) -> None:
+    for table, expected in wanted.items():
+        if table == "contexts" and partial:
+            # Which chapters the full context saw depends on when the bad one was rejected.
+            continue
+        for here, there in itertools.zip_longest(rows[table], expected):
+            if here != there:
+                raise Broken(
+                    "books equal a run without faults", f"{name}, {table}\n  is:     {here}\n  should: {there}"
+                )
+
+
+Check = Callable[["Simulation"], None]
+AT_THE_END: list[Check] = [
+    every_request_is_answered_once,
+    every_message_is_accounted_for,
+    no_job_is_in_limbo,
+    every_dead_letter_is_explained_by_a_fault,
+    every_book_is_completed_or_failed_for_a_reason,
+    embedded_text_is_paid_once,
+    extracted_text_is_paid_once,
+    live_documents_only_move_forward,
+    live_documents_equal_their_projections,
+    no_live_document_outlives_what_it_shows,
+    books_are_what_a_run_without_faults_makes_of_them,
+]

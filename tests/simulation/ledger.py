@@ -1,0 +1,158 @@
+"""Who paid for which answer of a model, and whether an answer that was there already was paid for again.
+
+A second call for the same is allowed only if the first answer could not be known: a fault was injected between the
+answer and its being kept, or the first had not been kept yet when the second looked (two books with a chapter
+in common, a handler slower than its lease).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from shared.domain.model import EmbeddingTask
+from tests.simulation.tasks import Task
+
+Key = tuple[str, ...]
+
+# The transactions that look whether there is an answer, and those that keep one, by model. A second store of answers
+# (say, of chapters' metadata per book) is one more name in each.
+LOOKS = {"embedder": {"PostgresVectorCache.find"}, "extractor": {"PostgresJobStore.claim"}}
+KEEPS = {"embedder": {"PostgresVectorCache.keep"}, "extractor": {"PostgresJobStore.commit"}}
+
+
+@dataclass(eq=False, kw_only=True)
+class Answer:
+    key: Key
+    model: str
+    job_id: str
+    kept_at: int | None = None
+    excused: bool = False
+    vanished: bool = False
+
+
+@dataclass(kw_only=True)
+class Again:
+    """An answer that was paid for although an earlier one was kept, or went nowhere for no reason."""
+
+    key: Key
+    model: str
+    job_id: str
+    why: str
+
+
+@dataclass
+class Ledger:
+    """Times are numbers of transactions: what is kept at a lower number than another's look was there to be found."""
+
+    time: int = 0
+    upheavals: int = 0
+    answers: dict[Key, list[Answer]] = field(default_factory=dict)
+    again: list[Again] = field(default_factory=list)
+    excused: int = 0
+    raced: int = 0
+
+    def answered(self, task: Task, model: str, keys: Sequence[Key]) -> None:
+        looked = task.notes.get(f"looked {model}", task.notes.get("began", 0))
+        open_answers = task.notes.setdefault("open", [])
+        for key in keys:
+            before = self.answers.setdefault(key, [])
+            why = next((w for a in before if (w := _why(a, looked))), None)
+            if why:
+                self.again.append(Again(key=key, model=model, job_id=str(task.job_id), why=why))
+            elif any(not a.excused for a in before):
+                self.raced += 1
+            answer = Answer(key=key, model=model, job_id=str(task.job_id))
+            before.append(answer)
+            open_answers.append(answer)
+
+    def committed(self, task: Task, port: str) -> None:
+        self.time += 1
+        task.notes.setdefault("began", self.time)
+        for model in LOOKS:
+            if port in LOOKS[model]:
+                task.notes[f"looked {model}"] = self.time
+            if port in KEEPS[model]:
+                self._keep(task, model)
+        if port in ("PostgresImports.add", "PostgresJobStore.bury"):
+            self.upheavals += 1
+        if port == "PostgresJobStore.claim":
+            task.notes["upheavals"] = self.upheavals
+
+    def _keep(self, task: Task, model: str) -> None:
+        still_open = []
+        for answer in task.notes.get("open", []):
+            if answer.model == model:
+                answer.kept_at = self.time
+            else:
+                still_open.append(answer)
+        task.notes["open"] = still_open
+
+    def fault(self, task: Task) -> None:
+        """A fault hit the task: the answers that it has not kept may be lost."""
+        for answer in task.notes.get("open", []):
+            self.excused += not answer.excused
+            answer.excused = True
+
+    def ended(self, task: Task) -> None:
+        if self._overtaken(task):
+            self.fault(task)
+        for answer in task.notes.pop("open", []):
+            answer.vanished = not answer.excused
+
+    def _overtaken(self, task: Task) -> bool:
+        """Whether it lost its lease for a reason: it was too slow, or the book changed under it."""
+        if task.lease_until is None or task.highest is None:
+            return False
+        return task.highest >= task.lease_until or task.notes.get("upheavals") != self.upheavals
+
+
+def _why(answer: Answer, looked: int) -> str | None:
+    if answer.excused:
+        return None
+    if answer.kept_at is not None and answer.kept_at < looked:
+        return "was kept before the second looked"
+    return "went nowhere, with no fault to explain it" if answer.vanished else None
+
+
+class PaidEmbedder:
+    """Notes each text that was paid for."""
+
+    def __init__(self, embedder: Any, ledger: Ledger, current: Any) -> None:
+        self._embedder, self._ledger, self._current = embedder, ledger, current
+
+    @property
+    def model(self) -> Any:
+        return self._embedder.model
+
+    def embed(self, texts: Sequence[str], task: EmbeddingTask) -> Any:
+        vectors = self._embedder.embed(texts, task)
+        if (running := self._current()) is not None:
+            self._ledger.answered(running, "embedder", [("embed", t) for t in texts])
+        return vectors
+
+
+class PaidExtractor:
+    """Notes each question that was paid for. For now they are counted by job: two versions may pay for one chapter."""
+
+    def __init__(self, extractor: Any, ledger: Ledger, current: Any) -> None:
+        self._extractor, self._ledger, self._current = extractor, ledger, current
+
+    @property
+    def model(self) -> Any:
+        return self._extractor.model
+
+    def quick(self, title: str, beginning: str) -> Any:
+        return self._paid("quick", beginning, self._extractor.quick(title, beginning))
+
+    def chapter(self, title: str, text: str) -> Any:
+        return self._paid("chapter", text, self._extractor.chapter(title, text))
+
+    def full(self, title: str, chapters: Any) -> Any:
+        return self._paid("full", title, self._extractor.full(title, chapters))
+
+    def _paid(self, mode: str, text: str, answer: Any) -> Any:
+        if (running := self._current()) is not None:
+            self._ledger.answered(running, "extractor", [(mode, str(running.job_id), text)])
+        return answer

@@ -1,0 +1,80 @@
+"""What one seed's world is like: each seed draws which faults it has at all, and how often (a swarm)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tests.world import manuscript
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """Rates are chances at each boundary of a port's call, or of each message; 0 if the seed is spared."""
+
+    switch: float
+    steps: int
+    crash: float
+    slow: float
+    database: float
+    broker: float
+    statuses: float
+    model: float
+    drop: float
+    duplicate: float
+    unacknowledged: float
+    clock: float
+    outage: float
+    gives_up: float
+    rejecting: bool
+    forcing: bool
+    crowd: int
+
+
+def draw_profile(rng: random.Random) -> Profile:
+    def rate(chance: float, low: float, high: float) -> float:
+        drawn, value = rng.random(), rng.uniform(low, high)
+        return value if drawn < chance else 0.0
+
+    return Profile(
+        switch=rng.choice([0.15, 0.4, 0.8]),
+        steps=rng.randrange(150, 420),
+        crash=rate(0.75, 0.002, 0.015),
+        slow=rate(0.5, 0.001, 0.008),
+        database=rate(0.4, 0.002, 0.01),
+        broker=rate(0.5, 0.01, 0.15),
+        statuses=rate(0.5, 0.01, 0.1),
+        model=rate(0.6, 0.02, 0.2),
+        drop=rate(0.6, 0.02, 0.3),
+        duplicate=rate(0.7, 0.05, 0.5),
+        unacknowledged=rate(0.5, 0.02, 0.2),
+        clock=rate(0.4, 0.5, 2.0),
+        outage=rate(0.4, 0.5, 2.0),
+        gives_up=rate(0.08, 0.5, 1.0),
+        rejecting=rng.random() < 0.12,
+        forcing=rng.random() < 0.2,
+        crowd=rng.choice([2, 4, 8]),
+    )
+
+
+CHAPTERS, WORDS = (3, 4, 5, 6), (100, 250, 450)
+CHANGES: Sequence[Sequence[int]] = ((), (1,), (2, 3))
+
+
+def draw_text(rng: random.Random) -> str:
+    """One of 36 manuscripts: few, so that what a fault-free run makes of each is computed once."""
+    return manuscript(rng.choice(CHAPTERS), rng.choice(WORDS), rng.choice(CHANGES))
+
+
+def draw_texts(rng: random.Random) -> list[str]:
+    """What one book is imported as, one after the other: much stays the same, chapters come, go and change."""
+    chapters, words, changed = rng.choice(CHAPTERS), rng.choice(WORDS), rng.choice(CHANGES)
+    texts = [manuscript(chapters, words, changed)]
+    for _ in range(rng.choice([0, 0, 1, 1, 2])):
+        if rng.random() < 0.4:
+            chapters = rng.choice(CHAPTERS)
+        if rng.random() < 0.7:
+            changed = rng.choice(CHANGES)
+        texts.append(manuscript(chapters, words, changed))
+    return texts

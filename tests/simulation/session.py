@@ -1,0 +1,98 @@
+"""Runs many seeds over one database."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import structlog
+
+from tests.simulation.boundary import SimulatedDatabase
+from tests.simulation.broker import Fate
+from tests.simulation.invariants import Broken
+from tests.simulation.profile import Profile
+from tests.simulation.simulation import Report, Simulation
+from tests.simulation.world import TABLES, clear
+
+
+@contextmanager
+def session(dsn: str) -> Iterator[SimulatedDatabase]:
+    """A migrated database for simulations, with logs off."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    database = SimulatedDatabase(dsn)
+    # Vacuum would move rows when it likes, and with them the order of rows that are equal in an ORDER BY.
+    for table in TABLES.split(","):
+        database.connection.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
+    database.connection.commit()
+    try:
+        yield database
+    finally:
+        database.connection.close()
+        structlog.configure(**before)
+
+
+@dataclass
+class Totals:
+    """The sum of many reports, as a table."""
+
+    runs: int = 0
+    broken: int = 0
+    numbers: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+
+    def add(self, report: Report) -> None:
+        self.runs += 1
+        self.broken += report.broken is not None
+        self.faults += report.faults
+        self.numbers.update(
+            {
+                "books": sum(report.books.values()),
+                **{f"books {state}": n for state, n in report.books.items()},
+                "messages delivered": report.delivered,
+                "events": len(report.trace),
+                "answers lost to a fault, paid again": report.excused,
+                "answers asked for twice at once": report.raced,
+                "messages lost": report.lost,
+                "paid twice": report.paid_twice,
+            }
+        )
+
+    def __str__(self) -> str:
+        rows = [("runs", self.runs), *sorted(self.numbers.items()), ("runs that broke an invariant", self.broken)]
+        faults = [*self.faults.most_common(), ("all faults", self.faults.total())]
+        return "\n".join(f"{name:42} {number:>8,}" for name, number in [*rows, ("", 0), *faults] if name)
+
+
+def simulate(database: SimulatedDatabase, seed: int, profile: Profile | None = None) -> Report:
+    clear(database)
+    sim = Simulation(database, seed, profile)
+    broken = None
+    try:
+        sim.run()
+    except Broken as error:
+        broken = error
+        database.connection.rollback()
+    states = () if broken else sim.ended_as
+    return Report(
+        seed=seed,
+        broken=broken,
+        trace=[f"{who:12} {what}" for who, what in sim.events],
+        faults=sim.boundary.faults,
+        books=_count(states),
+        delivered=sim.delivered,
+        excused=sim.ledger.excused,
+        raced=sim.ledger.raced,
+        lost=sum(s.fate in (Fate.WAITING, Fate.DELIVERING) for s in sim.broker.all),
+        paid_twice=sim.paid_twice,
+    )
+
+
+def _count(states: Iterable[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for state in states:
+        found[state] = found.get(state, 0) + 1
+    return found

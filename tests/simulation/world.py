@@ -1,0 +1,149 @@
+"""The parts of a simulated world, put together by the real composition root."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from flask import Request
+from werkzeug.test import EnvironBuilder
+
+from shared.adapters.fake_models import FakeContextExtractor, FakeEmbedder
+from shared.adapters.memory_statuses import MemoryStatusStore
+from shared.bootstrap import App
+from shared.config import Config
+from shared.domain.errors import Rejected
+from shared.domain.model import EmbeddingModel
+from shared.domain.stages import JobType
+from shared.ports import Document
+from tests.simulation.boundary import Boundary, Proxy, SimulatedDatabase
+from tests.simulation.broker import Sent, SimulatedBroker
+from tests.simulation.ledger import Ledger, PaidEmbedder, PaidExtractor
+from tests.simulation.profile import Profile, draw_profile
+from tests.simulation.tasks import Scheduler
+from tests.world import ByName
+
+TABLES = """books, book_versions, idempotency_keys, recent_chapters, chapter_chunks, embedding_cache, book_contexts,
+    jobs, processing_status, dead_letters"""
+# Half of the chapters may be rejected, so that partial success is seen too.
+TOLERATED = 0.5
+
+
+class SmallEmbedder(FakeEmbedder):
+    """Takes so little at once that a small book makes several groups, and a group several requests."""
+
+    @property
+    def model(self) -> EmbeddingModel:
+        return replace(super().model, max_texts=2, max_request_tokens=1_300)
+
+
+class SimulatedClock:
+    """`high` is told of every advance."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+        self.moved: Callable[[], None] = lambda: None
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+        self.moved()
+
+
+class KeptStatuses(MemoryStatusStore):
+    """Remembers every document that it took, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken: list[Document] = []
+        self.listen("", self.taken.append)
+
+
+class Process:
+    """One instance of the functions: what it holds in memory dies with it."""
+
+    def __init__(self, name: str, world: World) -> None:
+        self.name = name
+        self._world = world
+        proxies = {
+            "publisher": Proxy(world.broker, "publisher", world.boundary),
+            "statuses": Proxy(world.statuses, "statuses", world.boundary),
+            "embedder": Proxy(world.embedder, "embedder", world.boundary),
+            "extractor": Proxy(world.extractor, "extractor", world.boundary),
+        }
+        drawn = {"clock": world.clock, "random": world.rng.random, "new_id": world.new_id}
+        self.app = App(world.config, {**proxies, **drawn, "authenticator": ByName()})
+        self.app.database = world.database  # type: ignore[assignment]
+        self.app.projector = replace(self.app.projector, defer=self._defer)
+
+    def _defer(self, seconds: float, callback: Callable[[], None]) -> None:
+        due = self._world.clock() + timedelta(seconds=seconds)
+        self._world.deferred.append((due, self, callback))
+
+    def deliver(self, sent: Sent) -> int:
+        request = Request(EnvironBuilder(method="POST", json=sent.envelope()).get_environ())
+        topic = JobType(sent.message.topic)
+        if topic is JobType.DEAD_LETTER:
+            return self.app.push.dead_letter(request).status_code
+        return self.app.push.stage(request, topic).status_code
+
+    def crash(self) -> None:
+        self.app.projector._waiting.clear()
+        self._world.deferred[:] = [d for d in self._world.deferred if d[1] is not self]
+
+
+class World:
+    """Everything that a seed decides about, in one place."""
+
+    def __init__(self, database: SimulatedDatabase, seed: int | str, profile: Profile | None = None) -> None:
+        self.rng = random.Random(seed)
+        self.profile = profile or draw_profile(self.rng)
+        self.database = database
+        self.config = Config(
+            project="test", database_url="-", auth="local", models="fake", failed_chapters_tolerated=TOLERATED
+        )
+        self.clock, self.statuses, self.ledger = SimulatedClock(), KeptStatuses(), Ledger()
+        self.scheduler = Scheduler(self.rng)
+        self.boundary = Boundary(self.rng, self.scheduler, self.profile)
+        self.broker = SimulatedBroker(self.rng, self.boundary, self.clock)
+        self.broker.partial = self.profile.broker / 4
+        self.refused: tuple[str, ...] = draw_refused(self.rng) if self.profile.rejecting else ()
+        self.embedder = PaidEmbedder(SmallEmbedder(self._refuse_texts), self.ledger, self._task)
+        self.extractor = PaidExtractor(FakeContextExtractor(self._refuse_chapter), self.ledger, self._task)
+        self.deferred: list[tuple[datetime, Process, Callable[[], None]]] = []
+        self.processes = [Process(f"p{n}", self) for n in range(3)]
+        self.api = Process("api", self)
+        database.boundary = self.boundary
+
+    def new_id(self) -> UUID:
+        return UUID(int=self.rng.getrandbits(128), version=4)
+
+    def _task(self) -> Any:
+        return self.scheduler.current
+
+    def _refuse_texts(self, texts: Sequence[str]) -> None:
+        if any(f"embed {t.split(chr(10))[0]}" in self.refused for t in texts):
+            self.boundary.count("model rejects")
+            raise Rejected("simulated: the model refuses this text")
+
+    def _refuse_chapter(self, text: str) -> None:
+        if f"read {text.split(chr(10))[0]}" in self.refused:
+            self.boundary.count("model rejects")
+            raise Rejected("simulated: the model refuses this chapter")
+
+
+def draw_refused(rng: random.Random) -> tuple[str, ...]:
+    """Which chapter the models will never take: one of them, for its vectors or for its metadata."""
+    return (f"{rng.choice(['embed', 'read'])} CHAPTER {rng.randrange(1, 5)}",)
+
+
+def clear(database: SimulatedDatabase) -> None:
+    database.connection.execute(f"TRUNCATE {TABLES} CASCADE")
+    database.connection.execute("ALTER SEQUENCE revisions RESTART")
+    database.connection.commit()
