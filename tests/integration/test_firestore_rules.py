@@ -305,10 +305,8 @@ def test_the_command_line_listens_to_chapters_as_the_rules_ask(firestore: Firest
     assert firestore.listen(user, Target(query=asked, target_id=1)) == ALLOWED
 
 
-def structured(query: Any) -> StructuredQuery:
-    whole = query._query() if isinstance(query, CollectionReference) else query
-    found: StructuredQuery = whole._to_protobuf()
-    return found
+def structured(query: Any) -> Any:
+    return (query._query() if isinstance(query, CollectionReference) else query)._to_protobuf()
 
 
 def test_every_condition_of_the_rules_was_seen_true_and_false(
