@@ -218,7 +218,6 @@ class App:
 
         return Reconcile(
             store=self.store,
-            projections=self.projections,
             outbox=self.outbox,
             projector=self.projector,
             redrive=self.redrive,

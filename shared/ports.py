@@ -326,15 +326,12 @@ class Projections(Protocol):
         others are due once in `min_seconds`, over all processes."""
         ...
 
-    def settled(self, book_id: UUID, revision: int, *, complete: bool) -> None:
-        """Notes that the live document has reached this revision; `complete` if its chapters' have too."""
+    def settled(self, documents: Sequence[Document]) -> None:
+        """Notes that the live documents have reached these revisions."""
         ...
 
     def unsettle(self, book_id: UUID | None) -> int:
-        """Notes that documents are missing: the book (None: every book) lags until a complete projection.
-
-        Returns how many books that is.
-        """
+        """Notes that all documents of the book (None: of every book) are missing, and returns of how many books."""
         ...
 
     def obsolete(self, book_id: UUID) -> list[Tombstone]:
@@ -345,8 +342,8 @@ class Projections(Protocol):
         """Those of all books, the oldest first."""
         ...
 
-    def lagging(self, now: datetime, limit: int) -> list[UUID]:
-        """Books whose live document is behind for longer than a moment, those that are missing some first."""
+    def lagging(self, now: datetime, limit: int) -> list[Document]:
+        """Live documents that are missing, or behind for longer than a moment."""
         ...
 
     def count_lagging(self, now: datetime) -> int: ...

@@ -18,10 +18,8 @@ _END_LEASES = """
 _PUBLISH_AGAIN = """
     UPDATE jobs SET published_at = '-infinity' WHERE state IN ('pending', 'processing', 'retrying')
 """
-_PROJECT_AGAIN = """
-    UPDATE processing_status SET projected_revision = -1, projected_at = NULL, updated_at = '2000-01-01'
-    WHERE entity_type = 'book'
-"""
+_PROJECT_AGAIN = "UPDATE processing_status SET projected_revision = -1, projected_at = NULL"
+_PROJECT_JOBS_AGAIN = "UPDATE jobs SET projected_revision = -1"
 
 
 def publish_again(dsn: str) -> None:
@@ -31,7 +29,7 @@ def publish_again(dsn: str) -> None:
 
 def project_again(dsn: str) -> None:
     """The live documents are gone: `reconcile` will write them all."""
-    _execute(dsn, _PROJECT_AGAIN)
+    _execute(dsn, _PROJECT_AGAIN, _PROJECT_JOBS_AGAIN)
 
 
 def _execute(dsn: str, *statements: str) -> None:
@@ -47,7 +45,7 @@ def start_database(folder: Path, on_line: OnLine) -> Postgres:
     try:
         migrate(postgres.dsn, MIGRATIONS)
         # The stack before this one is gone, with its leases, its messages and its live documents.
-        _execute(postgres.dsn, _END_LEASES, _PUBLISH_AGAIN, _PROJECT_AGAIN)
+        _execute(postgres.dsn, _END_LEASES, _PUBLISH_AGAIN, _PROJECT_AGAIN, _PROJECT_JOBS_AGAIN)
     except BaseException:
         postgres.close()
         raise

@@ -3,6 +3,8 @@
 ALTER TABLE jobs
     ADD COLUMN abandoned integer NOT NULL DEFAULT 0,      -- leases that ran out: their process died
     ADD COLUMN failures  jsonb   NOT NULL DEFAULT '[]';   -- of each failed attempt: attempt, at, error_class, message
+ALTER TABLE jobs ADD COLUMN projected_revision bigint NOT NULL DEFAULT 0;
+CREATE INDEX jobs_unprojected ON jobs (job_id) WHERE projected_revision < revision;
 CREATE INDEX jobs_ended ON jobs (type, state, finished_on) WHERE state IN ('completed', 'failed', 'cancelled');
 
 -- One dead letter for each job: a job that fails again brings its letter up to date.

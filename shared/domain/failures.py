@@ -15,17 +15,21 @@ _MAX_TRACEBACK = 20_000
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """`fingerprint` is the same for errors that differ only in ids, numbers or line numbers."""
+    """`fingerprint` is the same for errors that differ only in ids, numbers or line numbers.
+
+    `place` is the innermost function, as `file.py:function`: for logs, where a message might tell of a text.
+    """
 
     error_class: str
     message: str
     traceback: str
     fingerprint: str
+    place: str
 
     @property
     def summary(self) -> dict[str, Any]:
         """What users see: no traceback."""
-        return {k: v for k, v in asdict(self).items() if k != "traceback"}
+        return {k: v for k, v in asdict(self).items() if k in ("error_class", "message", "fingerprint")}
 
 
 def describe(error: BaseException) -> Failure:
@@ -38,4 +42,5 @@ def describe(error: BaseException) -> Failure:
         message=str(error) or name,
         traceback="".join(traceback.format_exception(error))[-_MAX_TRACEBACK:],
         fingerprint=hashlib.sha256(digest.encode()).hexdigest()[:16],
+        place=places[-1] if places else "",
     )

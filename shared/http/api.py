@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -128,7 +129,9 @@ def _errors(app: OpenAPI, parts: ApiParts) -> None:
 
     @app.errorhandler(Exception)
     def unexpected(error: Exception) -> Response:
-        log.exception("api.unexpected", path=request.path)
+        # Where it happened, not what was said: a message might tell of a text.
+        frames = traceback.format_tb(error.__traceback__)
+        log.error("api.unexpected", path=request.path, error_class=type(error).__name__, frames=frames)
         return problem(500, "something unexpected went wrong; it is in the logs")
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from shared.pipeline.projector import Projector
 from shared.ports import Clock, Projections
 
-BOOKS_AT_ONCE = 20
+DOCUMENTS_AT_ONCE = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +22,5 @@ class ProjectAgain:
         return self.projections.unsettle(book_id)
 
     def next(self) -> tuple[int, int]:
-        """Writes the documents of some books: of how many, and how many are left. Raises Unavailable."""
-        lagging = self.projections.lagging(self.clock(), BOOKS_AT_ONCE)
-        for book_id in lagging:
-            self.projector.project_book(book_id)
-        return len(lagging), self.projections.count_lagging(self.clock())
+        """Writes some documents: how many, and how many are left. Raises Unavailable."""
+        return self.projector.project_lagging(DOCUMENTS_AT_ONCE), self.projections.count_lagging(self.clock())

@@ -44,45 +44,42 @@ class Projector:
     def project(self, job: Job) -> None:
         """Shows what the job changed. A live document that can't be written now is left to `reconcile`."""
         try:
+            documents = self.projections.of_jobs([job])
             if job.type is JobType.BOOK_PROCESSING:
-                self.project_book(job.book_id)
-                self._write(job.book_id, self.projections.of_jobs([job]))
+                self.project_book(job.book_id, documents)
             elif self.projections.claim_book(job.book_id, self.clock(), MIN_SECONDS):
-                self._put(job.book_id, self.projections.of_jobs([job]))
+                self._write(job.book_id, documents + self.projections.of_book(job.book_id))
             else:
                 self._later(job.book_id)
-                self._write(job.book_id, self.projections.of_jobs([job]))
+                self._write(job.book_id, documents)
         except Unavailable as error:
             log.warning("project.unavailable", job_id=job.job_id, error=str(error))
-            self._leave_to_reconcile(job.book_id)
 
     def project_changes(self, changed: Sequence[Job]) -> None:
         """Shows at once what happened to many jobs, and their books, outside their own stages."""
         for book_id in dict.fromkeys(job.book_id for job in changed):
+            jobs = [job for job in changed if job.book_id == book_id]
             try:
-                self._write(book_id, self.projections.of_jobs([j for j in changed if j.book_id == book_id]))
-                self.project_book(book_id)
+                self.project_book(book_id, self.projections.of_jobs(jobs))
             except Unavailable as error:
                 log.warning("project.unavailable", book_id=str(book_id), error=str(error))
-                self._leave_to_reconcile(book_id)
 
-    def project_book(self, book_id: UUID) -> None:
-        """Writes the book's document and those of all its chapters, now. Raises Unavailable."""
-        documents = self.projections.of_book(book_id, chapters=True)
-        self._write(book_id, documents)
-        if documents:
-            self.projections.settled(book_id, documents[0].revision, complete=True)
+    def project_book(self, book_id: UUID, others: Sequence[Document] = ()) -> None:
+        """Writes the book's document, those of all its chapters, and the others. Raises Unavailable."""
+        self._write(book_id, [*others, *self.projections.of_book(book_id, chapters=True)])
 
-    def _put(self, book_id: UUID, others: list[Document]) -> None:
-        """Writes the book's document, after the others."""
-        documents = self.projections.of_book(book_id)
-        self._write(book_id, others + documents)
-        if documents:
-            self.projections.settled(book_id, documents[0].revision, complete=False)
+    def project_lagging(self, limit: int) -> int:
+        """Writes documents that are missing or behind, and returns how many. Raises Unavailable."""
+        lagging = self.projections.lagging(self.clock(), limit)
+        self.statuses.put(lagging)
+        self.projections.settled(lagging)
+        self.bury_all(limit)
+        return len(lagging)
 
-    def _write(self, book_id: UUID, documents: list[Document]) -> None:
+    def _write(self, book_id: UUID, documents: Sequence[Document]) -> None:
         """Writes, and takes back what became obsolete between reading and writing."""
         self.statuses.put(documents)
+        self.projections.settled(documents)
         self.bury(book_id)
 
     def bury(self, book_id: UUID) -> None:
@@ -94,12 +91,6 @@ class Projector:
         """Deletes such documents of all books, at most `limit`. Raises Unavailable."""
         if obsolete := self.projections.all_obsolete(limit):
             self.statuses.delete(obsolete)
-
-    def _leave_to_reconcile(self, book_id: UUID) -> None:
-        try:
-            self.projections.unsettle(book_id)
-        except Unavailable as error:
-            log.warning("project.unavailable", book_id=str(book_id), error=str(error))
 
     def close(self) -> None:
         """Nothing is written after this."""
@@ -120,7 +111,7 @@ class Projector:
             return
         try:
             if self.projections.claim_book(book_id, self.clock(), MIN_SECONDS):
-                self._put(book_id, [])
+                self._write(book_id, self.projections.of_book(book_id))
             else:
                 self._later(book_id)
         except Unavailable as error:

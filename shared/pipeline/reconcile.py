@@ -11,14 +11,13 @@ from shared.domain.errors import Unavailable
 from shared.pipeline.outbox import Outbox
 from shared.pipeline.projector import Projector
 from shared.pipeline.redrive import RedriveLetters
-from shared.ports import Clock, JobStore, Projections, Retention
+from shared.ports import Clock, JobStore, Retention
 
 log = structlog.get_logger()
 
 # A run is bounded: what is left over is found by the next one, a minute later.
 MAX_JOBS = 500
-MAX_BOOKS = 100
-MAX_TOMBSTONES = 1000
+MAX_DOCUMENTS = 1000
 MAX_DROPPED = 1000
 
 
@@ -33,7 +32,6 @@ class Reconciled:
 @dataclass(frozen=True, kw_only=True)
 class Reconcile:
     store: JobStore
-    projections: Projections
     outbox: Outbox
     projector: Projector
     redrive: RedriveLetters
@@ -61,12 +59,8 @@ class Reconcile:
 
     def project(self, failures: list[Unavailable]) -> int:
         """Brings live documents up to date, and buries again those that may have been written late."""
-        projected = 0
         try:
-            for book_id in self.projections.lagging(self.clock(), MAX_BOOKS):
-                self.projector.project_book(book_id)
-                projected += 1
-            self.projector.bury_all(MAX_TOMBSTONES)
+            return self.projector.project_lagging(MAX_DOCUMENTS)
         except Unavailable as error:
             failures.append(error)
-        return projected
+            return 0

@@ -103,7 +103,7 @@ class Runner:
         seconds = backoff_seconds(job.stage, claim.attempt, self.random(), asked)
         now = self.clock()
         failure = describe(error)
-        log.warning("stage.retry", **_about(failure), seconds=seconds, exc_info=error)
+        log.warning("stage.retry", **_about(failure), seconds=seconds)
         try:
             self.store.postpone(claim, failure, now + timedelta(seconds=seconds), now)
         except LeaseLost:
@@ -113,7 +113,7 @@ class Runner:
 
     def _fail(self, claim: Claim, job: Job, error: Exception) -> Outcome:
         failure = describe(error)
-        log.error("stage.failed", **_about(failure), exc_info=error)
+        log.error("stage.failed", **_about(failure))
         try:
             due = self.store.fail(claim, failure, self.clock())
         except LeaseLost:
@@ -133,4 +133,5 @@ class Runner:
 
 
 def _about(failure: Failure) -> dict[str, str]:
-    return {"error_class": failure.error_class, "fingerprint": failure.fingerprint}
+    """No message and no traceback: they are on record, where only those may read them who may read the book."""
+    return {"error_class": failure.error_class, "fingerprint": failure.fingerprint, "place": failure.place}

@@ -193,7 +193,7 @@ def _projections(sim: Simulation) -> dict[str, Document]:
     found = [d for b in rows("SELECT book_id FROM books") for d in projections.of_book(b["book_id"], chapters=True)]
     for row in rows("SELECT job_id, type, book_id, version, data FROM jobs"):
         job = Job(**row | {"type": JobType(row["type"])})
-        found += [d for d in projections.of_job(job) if d.path.startswith("jobs/")]
+        found += [d for d in projections.of_jobs([job]) if d.path.startswith("jobs/")]
     return {d.path: d for d in found}
 
 

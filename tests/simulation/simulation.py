@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from shared.domain.stages import STAGES, JobType
+from shared.domain.stages import LEASE_SECONDS
 from shared.ports import LeaseLost
 from tests.simulation import actions, invariants
 from tests.simulation.boundary import SimulatedDatabase
@@ -153,8 +153,7 @@ class Simulation:
                     self.count("crash of a neighbour")
 
     def _slow(self, task: Task) -> None:
-        topic = task.notes.get("topic", JobType.BOOK_PROCESSING)
-        self.clock.advance(STAGES[JobType(topic)].lease_seconds + self.rng.randrange(1, 30))
+        self.clock.advance(LEASE_SECONDS + self.rng.randrange(1, 30))
 
     def _committed(self, task: Task, port: str) -> None:
         self.ledger.committed(task, port)

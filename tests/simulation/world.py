@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,7 +20,8 @@ from shared.bootstrap import App
 from shared.config import Config
 from shared.domain.errors import Rejected
 from shared.domain.model import EmbeddingModel
-from shared.domain.stages import JobType
+from shared.domain.stages import JobType, Stage
+from shared.pipeline.heartbeat import Heartbeat
 from shared.ports import Document
 from tests.simulation.boundary import Boundary, Proxy, SimulatedDatabase
 from tests.simulation.broker import Sent, SimulatedBroker
@@ -28,7 +31,7 @@ from tests.simulation.tasks import Scheduler
 from tests.world import ByName
 
 TABLES = """books, book_versions, idempotency_keys, recent_chapters, chapter_chunks, embedding_cache, book_contexts,
-    jobs, processing_status, dead_letters"""
+    jobs, processing_status, dead_letters, dead_letter_actions, answers, obsolete_documents, deliveries, replays"""
 # Half of the chapters may be rejected, so that partial success is seen too.
 TOLERATED = 0.5
 
@@ -65,6 +68,32 @@ class KeptStatuses(MemoryStatusStore):
         self.listen("", self.taken.append)
 
 
+class Still(Heartbeat):
+    """No thread of its own: an attempt that the simulation makes slow loses its lease."""
+
+    @contextmanager
+    def hold(self, lease: UUID, stage: Stage) -> Iterator[None]:
+        yield
+
+
+class Places:
+    """PostgreSQL's advisory locks are its sessions'; all the simulated processes share one. This is their twin."""
+
+    def __init__(self) -> None:
+        self.taken: Counter[str] = Counter()
+        self.most: Counter[str] = Counter()
+
+    @contextmanager
+    def take(self, stage: Stage) -> Iterator[bool]:
+        free = self.taken[stage.type] < stage.concurrency
+        self.taken[stage.type] += free
+        self.most[stage.type] = max(self.most[stage.type], self.taken[stage.type])
+        try:
+            yield free
+        finally:
+            self.taken[stage.type] -= free
+
+
 class Process:
     """One instance of the functions: what it holds in memory dies with it."""
 
@@ -81,6 +110,8 @@ class Process:
         self.app = App(world.config, {**proxies, **drawn, "authenticator": ByName()})
         self.app.database = world.database  # type: ignore[assignment]
         self.app.projector = replace(self.app.projector, defer=self._defer)
+        self.app.heartbeat = Still(store=self.app.store, clock=world.clock)
+        self.app.slots = world.slots
 
     def _defer(self, seconds: float, callback: Callable[[], None]) -> None:
         due = self._world.clock() + timedelta(seconds=seconds)
@@ -106,10 +137,15 @@ class World:
         self.profile = profile or draw_profile(self.rng)
         self.database = database
         self.config = Config(
-            project="test", database_url="-", auth="local", models="fake", failed_chapters_tolerated=TOLERATED
+            project="test",
+            database_url="host=127.0.0.1",
+            auth="local",
+            models="fake",
+            failed_chapters_tolerated=TOLERATED,
         )
         self.clock, self.statuses, self.ledger = SimulatedClock(), KeptStatuses(), Ledger()
         self.scheduler = Scheduler(self.rng)
+        self.slots = Places()
         self.boundary = Boundary(self.rng, self.scheduler, self.profile)
         self.broker = SimulatedBroker(self.rng, self.boundary, self.clock)
         self.broker.partial = self.profile.broker / 4

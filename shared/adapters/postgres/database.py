@@ -13,7 +13,7 @@ from pgvector.psycopg import register_vector
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from shared.domain.errors import Unavailable
+from shared.domain.errors import Rejected, Unavailable
 from shared.domain.model import Vector
 
 Connection = psycopg.Connection[DictRow]
@@ -34,10 +34,15 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """A connection in a transaction: committed at the end, rolled back on any error. Raises Unavailable."""
+        """A connection in a transaction: committed at the end, rolled back on any error.
+
+        Raises Unavailable, and Rejected for what PostgreSQL can never hold.
+        """
         try:
             with self._pool().connection() as connection:
                 yield connection
+        except psycopg.errors.ProgramLimitExceeded as error:
+            raise Rejected(f"PostgreSQL can't hold it: {error.diag.message_primary}") from error
         except (psycopg.OperationalError, PoolTimeout) as error:
             # Also deadlocks, a full disk and a server that is shutting down: all may pass.
             raise Unavailable(f"PostgreSQL: {type(error).__name__}: {error}") from error

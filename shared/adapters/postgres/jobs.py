@@ -205,7 +205,9 @@ class PostgresJobStore:
             if known is None:
                 return None
             job = to_job(known)
-            statuses.lock_book(connection, job)
+            if not statuses.lock_book(connection, job):
+                connection.execute(_CANCEL, {"job_id": job_id, "now": now})
+                return None
             row = {"job_id": job_id, "now": now, "error": Jsonb(failure.summary)}
             if not connection.execute(_BURY, row).rowcount:
                 return None

@@ -34,7 +34,7 @@ _BOOK = """
 
 # Of the newest version that has been split: until then, its predecessor's chapters are what there is.
 _CHAPTERS = """
-    SELECT r.book_id, r.chapter_number, r.title, r.word_count, b.owner_uid,
+    SELECT r.book_id, r.chapter_id, r.chapter_number, r.title, r.word_count, b.owner_uid,
            (SELECT count(*) FROM chapter_chunks k WHERE k.chapter_id = r.chapter_id) AS chunks,
            s.status, s.phase, s.progress, s.attempt, s.next_attempt_at, s.error, s.revision
     FROM recent_chapters r
@@ -55,20 +55,34 @@ _CLAIM = """
            OR projected_phase IS DISTINCT FROM status || ' ' || phase)
 """
 
-# -1 stands for documents that are missing: what is written of the book alone does not mend that.
-_SETTLED = """
-    UPDATE processing_status SET projected_revision = greatest(projected_revision, %s)
-    WHERE entity_type = 'book' AND entity_id = %s AND (projected_revision >= 0 OR %s)
+_SETTLE_STATUSES = """
+    UPDATE processing_status s SET projected_revision = greatest(projected_revision, d.revision)
+    FROM unnest(%s::uuid[], %s::bigint[]) AS d (entity_id, revision) WHERE s.entity_id = d.entity_id
 """
-_UNSETTLE = """
-    UPDATE processing_status SET projected_revision = -1
-    WHERE entity_type = 'book' AND (%(book_id)s::uuid IS NULL OR entity_id = %(book_id)s)
+_SETTLE_JOBS = """
+    UPDATE jobs j SET projected_revision = greatest(projected_revision, d.revision)
+    FROM unnest(%s::text[], %s::bigint[]) AS d (job_id, revision) WHERE j.job_id = d.job_id
 """
 
-_LAGS = """
-    FROM processing_status
-    WHERE entity_type = 'book' AND projected_revision < revision
-      AND (updated_at < %(before)s OR projected_revision < 0)
+# -1 stands for a document that is missing.
+_UNSETTLE_STATUSES = """
+    UPDATE processing_status SET projected_revision = -1
+    WHERE %(book_id)s::uuid IS NULL OR book_id = %(book_id)s
+"""
+_UNSETTLE_JOBS = "UPDATE jobs SET projected_revision = -1 WHERE %(book_id)s::uuid IS NULL OR book_id = %(book_id)s"
+_BOOKS_UNSETTLED = "SELECT count(*) AS n FROM books WHERE %(book_id)s::uuid IS NULL OR book_id = %(book_id)s"
+
+# Documents that are missing first; those that changed a moment ago are being written just now.
+_LAGGING = """
+    SELECT s.entity_type AS kind, s.entity_id::text AS id, s.projected_revision
+    FROM processing_status s LEFT JOIN recent_chapters r ON r.chapter_id = s.entity_id
+    WHERE s.projected_revision < s.revision AND (s.updated_at < %(before)s OR s.projected_revision < 0)
+      AND (s.entity_type = 'book'
+           OR r.version = (SELECT max(version) FROM recent_chapters o WHERE o.book_id = s.book_id))
+    UNION ALL
+    SELECT 'job', job_id, projected_revision FROM jobs
+    WHERE projected_revision < revision
+      AND (coalesce(finished_on, processed_on, created_at) < %(before)s OR projected_revision < 0)
 """
 _OBSOLETE = "SELECT path, revision FROM obsolete_documents {} ORDER BY since, path LIMIT %s"
 _A_MOMENT = timedelta(seconds=5)
@@ -106,13 +120,20 @@ class PostgresProjections:
         with self._database.transaction() as connection:
             return connection.execute(_CLAIM, where).rowcount > 0
 
-    def settled(self, book_id: UUID, revision: int, *, complete: bool) -> None:
+    def settled(self, documents: Sequence[Document]) -> None:
+        statuses = [(id_, d.revision) for d in documents if (id_ := _entity_id(d))]
+        jobs = [(d.path.removeprefix(job_path("")), d.revision) for d in documents if d.path.startswith(job_path(""))]
         with self._database.transaction() as connection:
-            connection.execute(_SETTLED, (revision, book_id, complete))
+            for statement, rows in ((_SETTLE_STATUSES, statuses), (_SETTLE_JOBS, jobs)):
+                if rows:
+                    connection.execute(statement, ([r[0] for r in rows], [r[1] for r in rows]))
 
     def unsettle(self, book_id: UUID | None) -> int:
         with self._database.transaction() as connection:
-            return connection.execute(_UNSETTLE, {"book_id": book_id}).rowcount
+            connection.execute(_UNSETTLE_STATUSES, {"book_id": book_id})
+            connection.execute(_UNSETTLE_JOBS, {"book_id": book_id})
+            row = connection.execute(_BOOKS_UNSETTLED, {"book_id": book_id}).fetchone()
+        return int(row["n"]) if row else 0
 
     def obsolete(self, book_id: UUID) -> list[Tombstone]:
         with self._database.transaction() as connection:
@@ -123,16 +144,28 @@ class PostgresProjections:
         with self._database.transaction() as connection:
             return [Tombstone(**r) for r in connection.execute(_OBSOLETE.format(""), (limit,))]
 
-    def lagging(self, now: datetime, limit: int) -> list[UUID]:
+    def lagging(self, now: datetime, limit: int) -> list[Document]:
+        where = {"before": now - _A_MOMENT, "limit": limit}
         with self._database.transaction() as connection:
-            statement = f"SELECT entity_id {_LAGS} ORDER BY projected_revision, updated_at LIMIT %(limit)s"
-            rows = connection.execute(statement, {"before": now - _A_MOMENT, "limit": limit})
-            return [r["entity_id"] for r in rows]
+            found = connection.execute(f"{_LAGGING} ORDER BY projected_revision, id LIMIT %(limit)s", where).fetchall()
+            chapters = [UUID(r["id"]) for r in found if r["kind"] == "chapter"]
+            rows = connection.execute(_CHAPTERS.format("r.chapter_id = ANY(%s)"), (chapters,)).fetchall()
+            jobs = connection.execute(_JOBS, ([r["id"] for r in found if r["kind"] == "job"],)).fetchall()
+        books = [d for r in found if r["kind"] == "book" for d in self.of_book(UUID(r["id"]))]
+        return [*map(_job_document, jobs), *map(_chapter_document, rows), *books]
 
     def count_lagging(self, now: datetime) -> int:
         with self._database.transaction() as connection:
-            row = connection.execute(f"SELECT count(*) AS n {_LAGS}", {"before": now - _A_MOMENT}).fetchone()
+            statement = f"SELECT count(*) AS n FROM ({_LAGGING}) l"
+            row = connection.execute(statement, {"before": now - _A_MOMENT}).fetchone()
         return int(row["n"]) if row else 0
+
+
+def _entity_id(document: Document) -> UUID | None:
+    """The book or chapter that a document tells of."""
+    if "/chapters/" in document.path:
+        return UUID(document.fields["chapter_id"])
+    return UUID(document.path.removeprefix("books/")) if document.path.startswith("books/") else None
 
 
 def _book_document(row: Mapping[str, Any], now: datetime) -> Document:
@@ -151,6 +184,7 @@ def _chapter_document(row: Mapping[str, Any]) -> Document:
     same = ("owner_uid", "title", "status", "phase", "progress", "word_count", "chunks", "error")
     fields = {name: row[name] for name in (*same, "attempt", "next_attempt_at")}
     fields["number"] = row["chapter_number"]
+    fields["chapter_id"] = str(row["chapter_id"])
     path = chapter_path(row["book_id"], row["chapter_number"])
     return Document(path=path, revision=row["revision"], fields=fields)
 

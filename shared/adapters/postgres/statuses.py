@@ -84,14 +84,15 @@ _UPDATE_CHAPTERS = """
                      WHEN c.embedding_timestamp IS NULL THEN 'embedding' ELSE 'completed' END,
         progress = greatest(s.progress, CASE WHEN c.metadata IS NULL THEN 0 ELSE 50 END
                                         + CASE WHEN c.embedding_timestamp IS NULL THEN 0 ELSE 50 END),
-        error = %(error)s, attempt = %(attempt)s, next_attempt_at = %(next_attempt_at)s,
+        error = CASE WHEN s.status = 'failed' THEN s.error ELSE %(error)s END,
+        attempt = %(attempt)s, next_attempt_at = %(next_attempt_at)s,
         started_at = coalesce(s.started_at, %(now)s),
-        completed_at = CASE WHEN c.metadata IS NOT NULL AND c.embedding_timestamp IS NOT NULL
+        completed_at = CASE WHEN s.status = 'failed' THEN s.completed_at
+                            WHEN c.metadata IS NOT NULL AND c.embedding_timestamp IS NOT NULL
                                  OR %(status)s = 'failed' THEN coalesce(s.completed_at, %(now)s) END,
         updated_at = %(now)s, revision = nextval('revisions')
     FROM recent_chapters c
     WHERE s.entity_type = 'chapter' AND s.entity_id = c.chapter_id AND s.entity_id = ANY(%(chapter_ids)s)
-      AND s.status <> 'failed'
 """
 
 _SET_CHAPTERS = """
