@@ -54,13 +54,17 @@ class Client:
         """Raises ApiError."""
         return self._call("POST", path, json=body, headers=headers)
 
+    def delete(self, path: str) -> None:
+        """Raises ApiError."""
+        self._call("DELETE", path)
+
     def _call(self, method: str, path: str, **how: Any) -> Any:
         try:
             reply = self._session.request(method, f"{self.url.rstrip('/')}{path}", timeout=60, **how)
         except requests.RequestException as error:
             raise ApiError(0, f"can't reach {self.url}: {type(error).__name__}") from error
         if reply.ok:
-            return reply.json()
+            return reply.json() if reply.content else None
         try:
             detail = reply.json()["detail"]
         except (ValueError, KeyError, TypeError):

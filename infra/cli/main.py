@@ -8,20 +8,33 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
 from infra.cli import view
 from infra.cli.client import ApiError, Client, ListenFailed
+from infra.cli.operations import add_operations
+from infra.cli.options import (
+    DATA,
+    FAILED,
+    UNREACHABLE,
+    USAGE,
+    DataDir,
+    Json,
+    Project,
+    Token,
+    Url,
+    connect,
+    print_json,
+    say,
+    stop,
+)
 from infra.cli.watching import watch_book
 from infra.local.postgres import AlreadyRunning
 from infra.local.processes import StartFailed
 from infra.local.stack import Backend, NoEmulators, run_stack, running_stack
 from shared.config import ConfigError
-
-FAILED, USAGE, UNREACHABLE = 1, 2, 3
-"""Exit codes: what was asked for failed (1), was asked wrongly (2), or nobody answered (3)."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -31,45 +44,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 failed, 2 asked wrongly, 3 nobody answered.",
 )
 
-DataDir = Annotated[
-    Path, typer.Option("--data-dir", envvar="BINDERY_DATA_DIR", help="Where the local stack keeps its state.")
-]
-Url = Annotated[
-    str | None, typer.Option("--url", envvar="BINDERY_URL", help="A deployment; without it, the local stack.")
-]
-Token = Annotated[str | None, typer.Option("--token", envvar="BINDERY_TOKEN", help="Your Firebase ID token.")]
-Project = Annotated[
-    str | None, typer.Option("--project", envvar="BINDERY_PROJECT", help="The deployment's Google Cloud project.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 Which = Annotated[str, typer.Option("--backend", help="auto, emulators or embedded.", metavar="BACKEND")]
-DATA = Path(".bindery")
-
-
-def _say(message: str) -> None:
-    view.errors.print(message, highlight=False, markup=False)
-
-
-def _stop(message: str, code: int) -> NoReturn:
-    _say(f"bindery: {message}")
-    raise typer.Exit(code)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, default=str, ensure_ascii=False), flush=True)
-
-
-def _client(url: str | None, token: str | None, project: str | None, data_dir: Path) -> Client:
-    if url:
-        environment = {"GOOGLE_CLOUD_PROJECT": project} if project else {}
-        local = running_stack(data_dir)
-        return Client(url=url, token=token, environment=local if local and local["BINDERY_URL"] == url else environment)
-    environment_of_stack = running_stack(data_dir)
-    if environment_of_stack is None:
-        _stop(
-            "no local stack is running here; start one with `bindery dev`, or name a deployment with --url", UNREACHABLE
-        )
-    return Client(url=environment_of_stack["BINDERY_URL"], environment=environment_of_stack)
 
 
 def _backend(name: str) -> Backend:
@@ -83,9 +58,9 @@ def _read(file: str) -> str:
         raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
         return raw.decode("utf-8-sig")
     except OSError as error:
-        _stop(f"{file}: {error.strerror}", USAGE)
+        stop(f"{file}: {error.strerror}", USAGE)
     except UnicodeDecodeError as error:
-        _stop(f"{file} is not UTF-8 text (byte {error.start}); only text and Markdown can be imported yet", USAGE)
+        stop(f"{file} is not UTF-8 text (byte {error.start}); only text and Markdown can be imported yet", USAGE)
 
 
 def _title(file: str, content: str) -> str:
@@ -101,14 +76,14 @@ def _stack(data_dir: Path, backend: Backend, quiet: bool = True) -> Iterator[Cli
     """The stack that runs on the data folder, or one that lives as long as this."""
     running = running_stack(data_dir)
     if running:
-        _say(f"using the stack that runs on {data_dir}")
+        say(f"using the stack that runs on {data_dir}")
         yield Client(url=running["BINDERY_URL"], environment=running)
         return
     log = data_dir / "stack.log"
     data_dir.mkdir(parents=True, exist_ok=True)
     with log.open("a") as out:
         with _stdlog(out), run_stack(data_dir, backend, lambda name, line: _log(out, name, line)) as stack:
-            _say(f"{stack.backend} backend, since {stack.because}; log: {log}")
+            say(f"{stack.backend} backend, since {stack.because}; log: {log}")
             yield Client(url=stack.url, environment=stack.environment)
 
 
@@ -145,7 +120,7 @@ def demo(
     with _stack(data_dir, _backend(backend)) as client:
         result = run_demo(client, content, title, query, as_json)
     if as_json:
-        _print_json(result)
+        print_json(result)
     if result["status"] != "completed":
         raise typer.Exit(FAILED)
 
@@ -156,11 +131,11 @@ def dev(backend: Which = "auto", data_dir: DataDir = DATA, as_json: Json = False
     from shared.log import configure_logging
 
     if running_stack(data_dir):
-        _stop(f"a stack runs on {data_dir} already; choose another --data-dir", FAILED)
+        stop(f"a stack runs on {data_dir} already; choose another --data-dir", FAILED)
     configure_logging("info")
     with run_stack(data_dir, _backend(backend), lambda name, line: print(f"{name:<20} {line}", flush=True)) as stack:
         if as_json:
-            _print_json({"backend": stack.backend, "because": stack.because, "environment": dict(stack.environment)})
+            print_json({"backend": stack.backend, "because": stack.because, "environment": dict(stack.environment)})
         else:
             print(f"\nBindery is up: {stack.url}/api/openapi.json")
             print(f"Backend: {stack.backend}, since {stack.because}\n\nFor your app:")
@@ -197,16 +172,16 @@ def import_(
 ) -> None:
     """Import a manuscript."""
     content = _read(file)
-    client = _client(url, token, project, data_dir)
+    client = connect(url, token, project, data_dir)
     body: dict[str, Any] = {"title": title or _title(file, content), "content": content, "force": force}
     body |= {k: v for k, v in (("google_doc_id", google_doc_id), ("book_id", book_id)) if v}
     reply = client.post("/api/books/import", body, {"Idempotency-Key": idempotency_key} if idempotency_key else None)
     if as_json:
-        _print_json(reply)
+        print_json(reply)
     else:
         print(f"book {reply['book_id']}\njob  {reply['job_id']}")
         if not reply["published"]:
-            _say("the queue can't be reached; the book is kept, and work begins when it can")
+            say("the queue can't be reached; the book is kept, and work begins when it can")
     if watch:
         _finish(watch_book(client, reply["book_id"], as_json))
 
@@ -219,8 +194,8 @@ def _finish(status: str) -> None:
 @app.command(epilog="Example: `bindery status 0d9c… --json`")
 def status(book: str, url: Url = None, token: Token = None, data_dir: DataDir = DATA, as_json: Json = False) -> None:
     """Say how far a book is."""
-    reply = _client(url, token, None, data_dir).get(f"/api/books/{book}/status")
-    _print_json(reply) if as_json else view.show_status(reply)
+    reply = connect(url, token, None, data_dir).get(f"/api/books/{book}/status")
+    print_json(reply) if as_json else view.show_status(reply)
 
 
 @app.command(epilog="Example: `bindery watch 0d9c…`; with --json, a line for each change.")
@@ -233,7 +208,7 @@ def watch(
     as_json: Json = False,
 ) -> None:
     """Follow a book live until it is done, by a listener on its documents."""
-    client = _client(url, token, project, data_dir)
+    client = connect(url, token, project, data_dir)
     client.get(f"/api/books/{book}/status")
     _finish(watch_book(client, book, as_json))
 
@@ -241,9 +216,9 @@ def watch(
 @app.command(epilog="Example: `bindery jobs book-0d9c…-v1`")
 def jobs(job: str, url: Url = None, token: Token = None, data_dir: DataDir = DATA, as_json: Json = False) -> None:
     """Show a job."""
-    reply = _client(url, token, None, data_dir).get(f"/api/jobs/{job}")
+    reply = connect(url, token, None, data_dir).get(f"/api/jobs/{job}")
     if as_json:
-        _print_json(reply)
+        print_json(reply)
         return
     for name, value in reply.items():
         print(f"{name:<14} {json.dumps(value) if isinstance(value, dict) else value}")
@@ -259,9 +234,9 @@ def books(
     as_json: Json = False,
 ) -> None:
     """List your books, the newest first."""
-    reply = _client(url, token, None, data_dir).get("/api/books", limit=limit, after=after)
+    reply = connect(url, token, None, data_dir).get("/api/books", limit=limit, after=after)
     if as_json:
-        _print_json(reply)
+        print_json(reply)
         return
     for b in reply["books"]:
         print(f"{b['book_id']}  {b['status']:<10} {b['progress']:>3} %  {b['title']}")
@@ -282,8 +257,11 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Find passages by meaning and words."""
-    reply = _client(url, token, None, data_dir).get("/api/search", q=query, book_id=book, k=k)
-    _print_json(reply) if as_json else view.show_results(query, reply["results"])
+    reply = connect(url, token, None, data_dir).get("/api/search", q=query, book_id=book, k=k)
+    print_json(reply) if as_json else view.show_results(query, reply["results"])
+
+
+add_operations(app)
 
 
 @app.command(epilog="Example: `BINDERY_DATABASE_URL=postgresql://… bindery migrate`")
@@ -306,10 +284,10 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except ApiError as error:
-        _say(f"bindery: {error}")
+        say(f"bindery: {error}")
         code = UNREACHABLE if error.status in (0, 503) else FAILED
     except (NoEmulators, AlreadyRunning, StartFailed, ConfigError, ListenFailed, Unavailable) as error:
-        _say(f"bindery: {error}")
+        say(f"bindery: {error}")
         code = FAILED
     except KeyboardInterrupt:
         code = 130

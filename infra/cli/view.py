@@ -118,3 +118,42 @@ def show_status(status: Mapping[str, Any]) -> None:
     console.print(f"chapters: {counts['done']} of {counts['total']} done, {counts['failed']} failed", highlight=False)
     if status.get("error"):
         console.print(f"[red]{escape(status['error']['error_class'])}: {escape(status['error']['message'])}")
+
+
+def plain(value: Any) -> str:
+    """A cell: times to the second, no markup."""
+    text = "" if value is None else str(value)
+    return escape(text[:19].replace("T", " ") if text[4:5] == "-" and text[10:11] == "T" else text)
+
+
+def show_letter(letter: Mapping[str, Any]) -> None:
+    for name in ("dead_letter_id", "state", "stage", "job_id", "book_id", "version", "fingerprint", "times"):
+        console.print(f"[dim]{name:<15}[/]{plain(letter[name])}", highlight=False)
+    console.print(f"[dim]{'seen':<15}[/]{plain(letter['first_seen'])} to {plain(letter['last_seen'])}", highlight=False)
+    console.print(f"[red]{escape(letter['error_class'])}: {escape(letter['message'])}", highlight=False)
+    for failure in letter["failures"]:
+        number = failure["attempt"] or "–"
+        line = f"  attempt {number}  {plain(failure['at'])}  {failure['error_class']}: {failure['message']}"
+        console.print(escape(line), highlight=False)
+    for action in letter["actions"]:
+        reason = f" ({action['reason']})" if action["reason"] else ""
+        line = f"  {action['action']} by {action['requested_by']}, {plain(action['requested_at'])}: {action['outcome']}"
+        console.print(escape(line + reason), highlight=False)
+    if letter["traceback"]:
+        console.print(escape(letter["traceback"]), style="dim", highlight=False)
+
+
+def show_receipt(receipt: Mapping[str, Any]) -> None:
+    expected = "" if receipt["expected"] is None else f" of {receipt['expected']}"
+    if receipt["replay_id"] is None:
+        console.print(
+            f"it would deliver {receipt['expected'] if expected else 'as many messages as the snapshot holds'}"
+        )
+        return
+    for label, value in (
+        ("messages redelivered", f"{receipt['messages_redelivered']}{expected}"),
+        ("stages repeated", receipt["stages_repeated"]),
+        ("model calls", receipt["model_calls"]),
+        ("rows changed", receipt["rows_changed"]),
+    ):
+        console.print(f"{label:<21} {value}", highlight=False)
