@@ -76,6 +76,9 @@ class RecordingStatuses(MemoryStatusStore):
         self.history += documents
         super().put(documents)
 
+    def lose_all(self) -> None:
+        self._documents.clear()
+
 
 class World:
     def __init__(self, dsn: str, embedder: FakeEmbedder | None = None, **config: Any) -> None:

@@ -30,7 +30,7 @@ DATA = Path(".bindery")
 
 
 def say(message: str) -> None:
-    view.errors.print(message, highlight=False, markup=False)
+    view.errors.print(message, highlight=False, markup=False, soft_wrap=True)
 
 
 def stop(message: str, code: int) -> NoReturn:

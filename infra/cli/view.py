@@ -144,10 +144,12 @@ def show_letter(letter: Mapping[str, Any]) -> None:
 
 
 def show_receipt(receipt: Mapping[str, Any]) -> None:
-    expected = "" if receipt["expected"] is None else f" of {receipt['expected']}"
+    expected = "" if receipt["expected"] is None else f", of {receipt['expected']} jobs"
     if receipt["replay_id"] is None:
         console.print(
-            f"it would deliver {receipt['expected'] if expected else 'as many messages as the snapshot holds'}"
+            f"it would deliver the messages of {receipt['expected']} jobs"
+            if expected
+            else "it would deliver what the snapshot holds"
         )
         return
     for label, value in (

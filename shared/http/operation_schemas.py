@@ -160,7 +160,7 @@ class ReplayReply(BaseModel):
 
     replay_id: UUID | None = Field(description="None after a dry run")
     stage: str
-    expected: int | None
+    expected: int | None = None
     messages_redelivered: int = 0
     stages_repeated: int = 0
     model_calls: int = 0

@@ -43,7 +43,7 @@ _RECEIPT = """
                   WHERE r.book_id IN (SELECT book_id FROM touched)
         UNION ALL SELECT c.xmin FROM book_contexts c WHERE c.book_id IN (SELECT book_id FROM touched)
         UNION ALL SELECT v.xmin FROM book_versions v WHERE v.book_id IN (SELECT book_id FROM touched))
-    SELECT p.replay_id, p.topic AS stage, p.source, p.requested_by, p.at, cardinality(p.jobs) AS ended_jobs,
+    SELECT p.replay_id, p.topic AS stage, p.source, p.requested_by, p.at,
            (SELECT count(*) FROM again) AS messages_redelivered,
            (SELECT count(*) FROM again WHERE state = 'claimed') AS stages_repeated,
            (SELECT count(*) FROM answers a WHERE a.created_at >= p.at

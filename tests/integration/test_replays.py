@@ -1,0 +1,109 @@
+"""Replays by the book, with their receipts; the broker's own are in test_replays_of_a_novel.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from shared.domain.stages import STAGES, JobType
+from tests.world import World, manuscript
+
+STAGES_OF_BOOKS = [t for t in STAGES if t is not JobType.DEAD_LETTER]
+FREE = {"stages_repeated": 0, "model_calls": 0, "rows_changed": 0}
+
+
+def replay(world: World, user: str = "root", **body: Any) -> Any:
+    return world.call("POST", "/api/replays", body, user=user)
+
+
+def receipt(world: World, begun: Any) -> dict[str, Any]:
+    found: dict[str, Any] = world.get(f"/api/replays/{begun.json['replay_id']}", user="root").json
+    return {k: found[k] for k in (*FREE, "messages_redelivered")}
+
+
+@pytest.mark.parametrize("stage", STAGES_OF_BOOKS)
+def test_a_replay_of_a_completed_book_costs_nothing(world: World, stage: JobType) -> None:
+    book_id = world.import_book(manuscript(6))
+    world.run()
+    world.clock.advance(60)
+    begun = replay(world, stage=stage, book_id=book_id)
+    count = len(world.broker.waiting)
+    world.run()
+
+    assert begun.status_code == 202
+    assert begun.json["expected"] == count > 0
+    assert receipt(world, begun) == {**FREE, "messages_redelivered": count}
+
+
+def test_a_receipt_tells_what_did_change(world: World) -> None:
+    book_id = world.import_book(manuscript(3))
+    world.run()
+    world.clock.advance(60)
+    begun = replay(world, stage="chapter-processing", book_id=book_id)
+    with world.app.database.transaction() as connection:
+        connection.execute("UPDATE recent_chapters SET title = 'Other' WHERE chapter_number = 2")
+        connection.execute("UPDATE jobs SET state = 'pending', attempts = 0 WHERE type = 'chapter-processing'")
+        connection.execute("DELETE FROM answers")
+    world.run()
+
+    told = receipt(world, begun)
+    assert told["stages_repeated"] == 3
+    assert told["model_calls"] == 3
+    assert told["rows_changed"] >= 4
+
+
+def test_a_dry_run_delivers_nothing(world: World) -> None:
+    book_id = world.import_book(manuscript(3))
+    world.run()
+    reply = replay(world, stage="chapter-processing", book_id=book_id, dry_run=True)
+    assert (reply.json["expected"], reply.json["replay_id"]) == (3, None)
+    assert world.broker.waiting == []
+
+
+def test_work_under_way_is_not_counted_as_repeated(world: World) -> None:
+    book_id = world.import_book(manuscript(3))
+    world.run()
+    world.clock.advance(60)
+    begun = replay(world, stage="chapter-processing", book_id=book_id)
+    world.import_book(manuscript(4), title="Another")
+    world.run()
+    assert receipt(world, begun) == {**FREE, "messages_redelivered": 3}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"since": "2026-01-01T00:00:00Z", "snapshot": "s"}, {"since": "2026-01-01T00:00:00"}, {"snapshot": ""}],
+)
+def test_a_replay_names_one_source(world: World, body: dict[str, str]) -> None:
+    assert replay(world, stage="chapter-processing", **body).status_code == 422
+
+
+def test_replays_are_for_administrators(world: World) -> None:
+    book_id = world.import_book(manuscript(1))
+    assert replay(world, user="ann", stage="chapter-processing", book_id=book_id).status_code == 403
+    assert world.call("POST", "/api/snapshots", {"name": "s"}).status_code == 403
+    assert world.call("GET", "/api/snapshots").status_code == 403
+    assert world.call("POST", "/api/projections", {}).status_code == 403
+
+
+def test_snapshots_are_made_listed_and_deleted(world: World) -> None:
+    assert world.call("POST", "/api/snapshots", {"name": "before-v2"}, user="root").status_code == 201
+    assert world.call("POST", "/api/snapshots", {"name": "before-v2"}, user="root").status_code == 409
+    (entry,) = world.get("/api/snapshots", user="root").json["snapshots"]
+    assert (entry["name"], set(entry["stages"])) == ("before-v2", set(STAGES_OF_BOOKS))
+    assert world.call("DELETE", "/api/snapshots/before-v2", user="root").status_code == 204
+    assert world.call("DELETE", "/api/snapshots/before-v2", user="root").status_code == 404
+
+
+def test_live_documents_that_were_lost_are_written_anew(world: World) -> None:
+    world.import_book(manuscript(4))
+    world.run()
+    world.app.reconcile()
+    before = world.statuses.all()
+    world.statuses.lose_all()
+    assert world.call("POST", "/api/projections", {}, user="root").json == {"books": 1}
+    reply = world.call("POST", "/api/projections/next", None, user="root").json
+
+    assert reply == {"projected": len(before), "left": 0}
+    assert world.statuses.all() == before
