@@ -212,7 +212,7 @@ def replay(
     body = {"stage": stage, "since": moment(since), "snapshot": snapshot, "book_id": book, "dry_run": dry_run}
     receipt = client.post("/api/replays", {k: v for k, v in body.items() if v is not None})
     if not dry_run:
-        receipt = _awaited(client, receipt)
+        receipt = awaited(client, receipt)
     if as_json:
         print_json(receipt)
     else:
@@ -221,7 +221,7 @@ def replay(
         raise typer.Exit(FAILED)
 
 
-def _awaited(client: Client, begun: dict[str, Any]) -> dict[str, Any]:
+def awaited(client: Client, begun: dict[str, Any]) -> dict[str, Any]:
     """The receipt when all is delivered that was expected, or nothing more has come for some seconds."""
     receipt, quiet = begun, 0
     while quiet < _QUIET_POLLS:
