@@ -23,6 +23,7 @@ from shared.ports import (
     Embedder,
     Publisher,
     PushVerifier,
+    Rewinder,
     StatusStore,
 )
 
@@ -66,6 +67,14 @@ class App:
         from shared.adapters.pubsub import PubSubPublisher
 
         return PubSubPublisher(self.config.project)
+
+    @cached_property
+    def rewinder(self) -> Rewinder:
+        if "rewinder" in self.parts:
+            return self.parts["rewinder"]  # type: ignore[no-any-return]
+        from shared.adapters.pubsub_rewinder import PubSubRewinder
+
+        return PubSubRewinder(self.config.project)
 
     @cached_property
     def statuses(self) -> StatusStore:

@@ -46,7 +46,7 @@ class EmbeddedStack:
         self.database_url = self._postgres.dsn
         config = Config(database_url=self.database_url, project="bindery-local", auth="local", **settings)
         self.broker, self.statuses = MemoryBroker(), MemoryStatusStore()
-        ports = {"publisher": self.broker, "statuses": self.statuses, **(parts or {})}
+        ports = {"publisher": self.broker, "rewinder": self.broker, "statuses": self.statuses, **(parts or {})}
         self.app = bootstrap.App(config, ports)
         bootstrap.install(self.app)
         for stage in STAGES.values():
