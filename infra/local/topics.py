@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import timedelta
 
 from google.api_core.exceptions import AlreadyExists
 from google.cloud import pubsub_v1
 from google.protobuf.duration_pb2 import Duration
 
 from shared.domain.stages import MAX_BACKOFF_SECONDS, MAX_DELIVERIES, REDELIVERY_SECONDS, STAGES, JobType, Stage
+
+RETENTION = timedelta(days=7)
+"""How far back a replay can go."""
 
 _ACK_SECONDS = (10, 600)
 
@@ -30,7 +34,9 @@ def _subscription(project: str, stage: Stage) -> dict[str, object]:
         "name": f"projects/{project}/subscriptions/{stage.subscription}",
         "topic": f"projects/{project}/topics/{stage.type}",
         "ack_deadline_seconds": int(min(high, max(low, stage.timeout_seconds))),
+        # Both for replays: without, a seek finds only what was not acknowledged.
         "retain_acked_messages": True,
+        "message_retention_duration": Duration(seconds=int(RETENTION.total_seconds())),
         "retry_policy": {
             "minimum_backoff": Duration(seconds=int(REDELIVERY_SECONDS)),
             "maximum_backoff": Duration(seconds=int(MAX_BACKOFF_SECONDS)),

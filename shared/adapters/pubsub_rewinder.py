@@ -1,4 +1,7 @@
-"""Seek and snapshots of Google Cloud Pub/Sub, or of its emulator where PUBSUB_EMULATOR_HOST says so."""
+"""Replays by Pub/Sub's seek and snapshots, or its emulator's where PUBSUB_EMULATOR_HOST says so.
+
+A subscription replays what it acknowledged only if it was made with `retain_acked_messages`.
+"""
 
 from __future__ import annotations
 
@@ -6,85 +9,110 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from shared.domain.errors import SnapshotExists, Unavailable, UnknownSnapshot
+from shared.domain.errors import Rejected, Unavailable
+from shared.domain.snapshots import SnapshotExists, UnknownSnapshot, check_snapshot_name
 from shared.domain.stages import STAGES, JobType
 from shared.ports import BrokerSnapshot
 
 if TYPE_CHECKING:
     from google.cloud import pubsub_v1
 
-_SECONDS = 20.0
+_SECONDS = 10.0
 
 
 class PubSubRewinder:
-    """A snapshot of Pub/Sub's is of one subscription: its id is the name and the topic. The client is made at first
-    use: the server forks after import."""
+    """The client is made at first use: the server forks after import."""
 
     def __init__(self, project: str) -> None:
         self._project = project
         self._lock = threading.Lock()
-        self._made: pubsub_v1.SubscriberClient | None = None
+        self._client: pubsub_v1.SubscriberClient | None = None
 
     def rewind_to_time(self, topic: str, since: datetime) -> None:
-        with self._translated():
-            self._client().seek(request={"subscription": self._subscription(topic), "time": since}, timeout=_SECONDS)
+        request = {"subscription": self._subscription(topic), "time": since}
+        with _translated():
+            self._subscriber().seek(request=request, timeout=_SECONDS, retry=_retry())
 
     def rewind_to_snapshot(self, topic: str, name: str) -> None:
-        with self._translated(name):
-            request = {"subscription": self._subscription(topic), "snapshot": self._snapshot(topic, name)}
-            self._client().seek(request=request, timeout=_SECONDS)
+        request = {"subscription": self._subscription(topic), "snapshot": self._snapshot(topic, name)}
+        try:
+            with _translated():
+                self._subscriber().seek(request=request, timeout=_SECONDS, retry=_retry())
+        except _Missing:
+            if any((s.topic, s.name) == (topic, name) for s in self.snapshots()):
+                raise  # it is the subscription that is missing
+            raise UnknownSnapshot(f"{topic} has no snapshot {name}") from None
 
     def create_snapshot(self, topic: str, name: str) -> None:
-        with self._translated(name):
-            request = {"name": self._snapshot(topic, name), "subscription": self._subscription(topic)}
-            self._client().create_snapshot(request=request, timeout=_SECONDS)
+        request = {"subscription": self._subscription(topic), "name": self._snapshot(topic, name)}
+        with _translated():
+            # Not retried: if only the answer was lost, a second try would say that it exists.
+            self._subscriber().create_snapshot(request=request, timeout=_SECONDS, retry=None)
 
     def snapshots(self) -> list[BrokerSnapshot]:
-        with self._translated():
-            request = {"project": f"projects/{self._project}"}
-            found = list(self._client().list_snapshots(request=request, timeout=_SECONDS))
-        return [entry for snapshot in found if (entry := _entry(snapshot))]
+        request = {"project": f"projects/{self._project}"}
+        with _translated():
+            found = list(self._subscriber().list_snapshots(request=request, timeout=_SECONDS, retry=_retry()))
+        ours = []
+        for snapshot in found:
+            topic, ident = snapshot.topic.rpartition("/")[2], snapshot.name.rpartition("/")[2]
+            if topic in STAGES and ident.endswith(f"-{topic}"):
+                name = ident.removesuffix(f"-{topic}")
+                ours.append(BrokerSnapshot(topic=topic, name=name, expires_at=snapshot.expire_time))
+        return sorted(ours, key=lambda s: (s.topic, s.name))
 
     def delete_snapshot(self, topic: str, name: str) -> None:
-        with self._translated(name):
-            self._client().delete_snapshot(request={"snapshot": self._snapshot(topic, name)}, timeout=_SECONDS)
-
-    @contextmanager
-    def _translated(self, name: str = "") -> Iterator[None]:
-        from google.api_core import exceptions
-
+        request = {"snapshot": self._snapshot(topic, name)}
         try:
-            yield
-        except exceptions.NotFound as error:
-            if name:
-                raise UnknownSnapshot(name) from error
-            raise Unavailable(f"Pub/Sub: {error}") from error
-        except exceptions.AlreadyExists as error:
-            raise SnapshotExists(name) from error
-        except (exceptions.GoogleAPICallError, exceptions.RetryError) as error:
-            raise Unavailable(f"Pub/Sub: {type(error).__name__}: {error}") from error
+            with _translated():
+                self._subscriber().delete_snapshot(request=request, timeout=_SECONDS, retry=None)
+        except _Missing:
+            raise UnknownSnapshot(f"{topic} has no snapshot {name}") from None
 
     def _subscription(self, topic: str) -> str:
-        return f"projects/{self._project}/subscriptions/{STAGES[JobType(topic)].subscription}"
+        return f"projects/{self._project}/subscriptions/{STAGES[_job_type(topic)].subscription}"
 
     def _snapshot(self, topic: str, name: str) -> str:
-        return f"projects/{self._project}/snapshots/{name}-{topic}"
+        return f"projects/{self._project}/snapshots/{check_snapshot_name(name)}-{_job_type(topic)}"
 
-    def _client(self) -> pubsub_v1.SubscriberClient:
+    def _subscriber(self) -> pubsub_v1.SubscriberClient:
         from google.cloud import pubsub_v1
 
         with self._lock:
-            if self._made is None:
-                self._made = pubsub_v1.SubscriberClient()
-            return self._made
+            if self._client is None:
+                self._client = pubsub_v1.SubscriberClient()
+            return self._client
 
 
-def _entry(snapshot: Any) -> BrokerSnapshot | None:
-    """None for a snapshot that somebody else made."""
-    topic = snapshot.topic.rpartition("/")[2]
-    name = snapshot.name.rpartition("/")[2].removesuffix(f"-{topic}")
-    if topic not in set(STAGES) or snapshot.name.endswith(f"/{name}"):
-        return None
-    return BrokerSnapshot(topic=topic, name=name, expires_at=snapshot.expire_time or None)
+class _Missing(Unavailable):
+    """Pub/Sub does not have what was named: a snapshot, or a subscription that should be there."""
+
+
+def _job_type(topic: str) -> JobType:
+    try:
+        return JobType(topic)
+    except ValueError:
+        raise Rejected(f"there is no topic {topic}") from None
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    from google.api_core import exceptions
+
+    try:
+        yield
+    except exceptions.AlreadyExists as error:
+        raise SnapshotExists(f"Pub/Sub: {error.message}") from error
+    except exceptions.NotFound as error:
+        raise _Missing(f"Pub/Sub: {error.message}") from error
+    except (exceptions.GoogleAPICallError, exceptions.RetryError) as error:
+        raise Unavailable(f"Pub/Sub: {type(error).__name__}: {error}") from error
+
+
+def _retry() -> object:
+    from google.api_core import exceptions, retry
+
+    passing = retry.if_exception_type(exceptions.ServiceUnavailable, exceptions.Aborted)
+    return retry.Retry(predicate=passing, initial=0.1, maximum=2.0, timeout=_SECONDS)

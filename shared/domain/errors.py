@@ -19,14 +19,6 @@ class Rejected(BinderyError):
     """The input can never succeed, however often it is tried."""
 
 
-class UnknownSnapshot(BinderyError):
-    """The broker has no snapshot of that name."""
-
-
-class SnapshotExists(BinderyError):
-    """The broker has a snapshot of that name already."""
-
-
 class Unavailable(BinderyError):
     """A service is down or throttling. `retry_after`: seconds that the service asked for, if it did."""
 

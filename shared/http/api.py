@@ -15,11 +15,12 @@ from flask_openapi3.openapi import OpenAPI
 from werkzeug.exceptions import HTTPException
 
 from shared.domain.control import NotNow, TooManyBooks
-from shared.domain.errors import SnapshotExists, Unavailable, UnknownSnapshot
+from shared.domain.errors import Rejected, Unavailable
 from shared.domain.identity import Unauthenticated
 from shared.domain.imports import ImportRequest, KeyReused, UnknownBook
 from shared.domain.jobs import JobState
 from shared.domain.ranking import Hit
+from shared.domain.snapshots import SnapshotExists, UnknownSnapshot
 from shared.http import schemas as s
 from shared.http.bodies import drop_body, refuse_large_body
 from shared.http.headers import secured
@@ -115,6 +116,10 @@ def _errors(app: OpenAPI, parts: ApiParts) -> None:
     @app.errorhandler(SnapshotExists)
     def snapshot_exists(error: SnapshotExists) -> Response:
         return problem(409, "there is a snapshot of that name; delete it, or take another name")
+
+    @app.errorhandler(Rejected)
+    def rejected(error: Rejected) -> Response:
+        return problem(422, str(error))
 
     @app.errorhandler(KeyReused)
     def key_reused(error: KeyReused) -> Response:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from shared.domain.errors import UnknownSnapshot
+from shared.domain.snapshots import UnknownSnapshot
 from shared.domain.stages import STAGES, JobType
 from shared.ports import Rewinder
 

@@ -29,7 +29,8 @@ def test_connections_come_from_the_connector_with_iam_and_no_password(
     app = App(
         Config(
             project="p",
-            auth="local",
+            push_audience="https://example.com",
+            push_service_account="push@p.iam",
             cloud_sql_instance="p:r:i",
             database_user="u@p.iam",
             database_name="b",

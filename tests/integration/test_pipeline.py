@@ -358,7 +358,7 @@ def test_work_goes_on_while_live_documents_are_down_and_they_catch_up(world: Wor
 
     world.statuses.down = False
     world.clock.advance(60)
-    assert world.app.reconcile().projected == 1
+    assert world.app.reconcile().projected > 1
     assert world.statuses.get(f"books/{book_id}").fields["status"] == "completed"  # type: ignore[union-attr]
 
 
