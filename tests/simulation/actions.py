@@ -34,9 +34,9 @@ def action(weigh: Weigh) -> Callable[[Act], Act]:
 
 
 def act(sim: Simulation) -> bool:
-    """One thing happens. False when the time of chaos is over."""
+    """One thing happens. False when the time of chaos is over: there was enough of it, or nothing is left to do."""
     sim.steps += 1
-    if sim.steps > sim.world.profile.steps:
+    if len(sim.events) > sim.world.profile.events or (sim.steps % 50 == 0 and sim.is_finished()):
         return False
     weights = [a.weigh(sim) for a in ACTIONS]
     sim.rng.choices(ACTIONS, weights)[0].act(sim)

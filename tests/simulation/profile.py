@@ -14,7 +14,7 @@ class Profile:
     """Rates are chances at each boundary of a port's call, or of each message; 0 if the seed is spared."""
 
     switch: float
-    steps: int
+    events: int
     crash: float
     slow: float
     database: float
@@ -39,9 +39,9 @@ def draw_profile(rng: random.Random) -> Profile:
 
     return Profile(
         switch=rng.choice([0.15, 0.4, 0.8]),
-        steps=rng.randrange(150, 420),
-        crash=rate(0.75, 0.002, 0.015),
-        slow=rate(0.5, 0.001, 0.008),
+        events=rng.randrange(300, 1600),
+        crash=rate(0.75, 0.001, 0.01),
+        slow=rate(0.6, 0.002, 0.01),
         database=rate(0.4, 0.002, 0.01),
         broker=rate(0.5, 0.01, 0.15),
         statuses=rate(0.5, 0.01, 0.1),

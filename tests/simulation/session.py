@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import structlog
@@ -13,7 +13,6 @@ import structlog
 from tests.simulation.boundary import SimulatedDatabase
 from tests.simulation.broker import Fate
 from tests.simulation.invariants import Broken
-from tests.simulation.profile import Profile
 from tests.simulation.simulation import Report, Simulation
 from tests.simulation.world import TABLES, clear
 
@@ -67,12 +66,15 @@ class Totals:
         return "\n".join(f"{name:42} {number:>8,}" for name, number in [*rows, ("", 0), *faults] if name)
 
 
-def simulate(database: SimulatedDatabase, seed: int, profile: Profile | None = None) -> Report:
+def simulate(database: SimulatedDatabase, seed: int, mutant: AbstractContextManager[None] | None = None) -> Report:
+    """Runs one seed; what it is compared with is computed without the mutant."""
     clear(database)
-    sim = Simulation(database, seed, profile)
+    sim = Simulation(database, seed)
     broken = None
     try:
-        sim.run()
+        with mutant or nullcontext():
+            sim.run()
+        sim.check()
     except Broken as error:
         broken = error
         database.connection.rollback()
@@ -80,7 +82,7 @@ def simulate(database: SimulatedDatabase, seed: int, profile: Profile | None = N
     return Report(
         seed=seed,
         broken=broken,
-        trace=[f"{who:12} {what}" for who, what in sim.events],
+        trace=[f"{at:%H:%M:%S} {who:9} {what}" for at, who, what in sim.events],
         faults=sim.boundary.faults,
         books=_count(states),
         delivered=sim.delivered,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,6 @@ from tests.simulation.boundary import SimulatedDatabase
 from tests.simulation.broker import Sent
 from tests.simulation.clients import Client, draw_clients
 from tests.simulation.invariants import Broken
-from tests.simulation.profile import Profile
 from tests.simulation.tasks import Task
 from tests.simulation.world import Process, World
 
@@ -53,19 +53,22 @@ class Report:
 class Simulation:
     """The world, those who use it, and what happens next."""
 
-    def __init__(self, database: SimulatedDatabase, seed: int, profile: Profile | None = None) -> None:
+    def __init__(self, database: SimulatedDatabase, seed: int) -> None:
         self.seed = seed
-        self.world = World(database, seed, profile)
+        self.world = World(database, seed)
         self.rng, self.scheduler, self.broker = self.world.rng, self.world.scheduler, self.world.broker
         self.boundary, self.clock, self.ledger = self.world.boundary, self.world.clock, self.world.ledger
-        self.events: list[tuple[str, str]] = []
+        self.events: list[tuple[datetime, str, str]] = []
         self.steps = self.started = 0
         self.delivered = 0
-        self.paid_twice = 0
+        self.broken: Broken | None = None
+        self.paid_twice = self.healed_after = 0
         self.ended_as: list[str] = []
         self.seen: dict[UUID, int] = {}
         # The number that the sequence had reached when a version was imported, by book.
         self.began: dict[UUID, list[int]] = {}
+        self.not_before: dict[str, datetime] = {}
+        self.attempts: dict[str, int] = {}
         self.clients: list[Client] = draw_clients(self.rng)
         self._wire()
 
@@ -78,29 +81,32 @@ class Simulation:
 
     def note(self, what: str) -> None:
         running = self.scheduler.current
-        self.events.append((running.name if running else "-", what))
+        self.events.append((self.clock(), running.name if running else "-", what))
 
     def count(self, fault: str) -> None:
         self.boundary.count(fault)
 
     def run(self) -> None:
-        """Raises Broken."""
+        """Chaos, then healing. Raises Broken."""
         try:
             while actions.act(self):
                 pass
             self._heal()
-            rows = self.world.database.rows("SELECT status FROM processing_status WHERE entity_type = 'book'")
-            self.ended_as = [r["status"] for r in rows]
-            self.paid_twice = invariants.paid_twice(self)
-            for check in invariants.AT_THE_END:
-                check(self)
         finally:
             self.scheduler.close()
+
+    def check(self) -> None:
+        """Whether all is as it must be in the end. Raises Broken."""
+        rows = self.world.database.rows("SELECT status FROM processing_status WHERE entity_type = 'book'")
+        self.ended_as = [r["status"] for r in rows]
+        self.paid_twice = invariants.paid_twice(self)
+        for check in invariants.AT_THE_END:
+            check(self)
 
     def spawn(self, what: str, process: Process, body: Callable[[], Any], **about: Any) -> Task:
         self.started += 1
         task = Task(name=f"t{self.started} {process.name}", body=body, process=process, **about)
-        self.events.append((task.name, what))
+        self.events.append((self.clock(), task.name, what))
         return self.scheduler.start(task)
 
     def deliver(self, sent: Sent) -> None:
@@ -109,7 +115,7 @@ class Simulation:
         process = self.rng.choice(self.world.processes)
         what = f"deliver m{sent.number} {sent.message.topic} {sent.job_id} (delivery {sent.deliveries})"
         task = self.spawn(what, process, lambda: process.deliver(sent), job_id=sent.job_id)
-        task.notes["topic"] = sent.message.topic
+        task.notes.update(topic=sent.message.topic, sent=sent)
         task.on_end = lambda ended: self._answered(sent, ended)
 
     def reconcile(self) -> None:
@@ -132,13 +138,15 @@ class Simulation:
             return
         if acknowledged:
             self.count("acknowledgement lost")
-            self.events.append((task.name, "FAULT its acknowledgement is lost"))
+            self.events.append((self.clock(), task.name, "FAULT its acknowledgement is lost"))
         self.broker.refuse(sent)
 
     def _ended(self, task: Task) -> None:
         result = type(task.error).__name__ if task.error else getattr(task.outcome, "status_code", task.outcome)
-        self.events.append((task.name, f"ends: {result}"))
+        self.events.append((self.clock(), task.name, f"ends: {result}"))
         self.ledger.ended(task)
+        if self.broken:
+            raise self.broken
         invariants.no_handler_raises_what_nobody_expects(task)
         invariants.readers_see_only_complete_versions(self)
 
@@ -154,14 +162,34 @@ class Simulation:
 
     def _slow(self, task: Task) -> None:
         self.clock.advance(LEASE_SECONDS + self.rng.randrange(1, 30))
+        if "sent" in task.notes and self.rng.random() < 0.7:
+            # A broker doesn't wait for ever either.
+            self.broker.send(task.notes["sent"].message)
+        task.wakes = self.scheduler.steps + self.rng.choice([0, 40, 120])
 
     def _committed(self, task: Task, port: str) -> None:
         self.ledger.committed(task, port)
         if port in LEASING:
-            rows = self.world.database.rows("SELECT lease_until FROM jobs WHERE job_id = %s", task.job_id)
-            task.lease_until, task.highest = rows[0]["lease_until"] if rows else None, self.clock()
+            self._leased(task)
+        if port == "PostgresJobStore.postpone":
+            (row,) = self.world.database.rows("SELECT next_attempt_at FROM jobs WHERE job_id = %s", task.job_id)
+            self.not_before[str(task.job_id)] = row["next_attempt_at"]
         if port == "PostgresImports.add":
             self._imported()
+
+    def _leased(self, task: Task) -> None:
+        rows = self.world.database.rows("SELECT lease_until, attempts FROM jobs WHERE job_id = %s", task.job_id)
+        if not rows:
+            return
+        task.lease_until, task.highest = rows[0]["lease_until"], self.clock()
+        if self.attempts.get(str(task.job_id)) != rows[0]["attempts"]:
+            self.attempts[str(task.job_id)] = rows[0]["attempts"]
+            self.note(f"attempt {rows[0]['attempts']}")
+            try:
+                invariants.retries_wait(self, str(task.job_id))
+            except Broken as error:
+                # Not from here: the task would take it for a fault of its own.
+                self.broken = self.broken or error
 
     def _imported(self) -> None:
         for row in (
@@ -180,8 +208,9 @@ class Simulation:
     def _heal(self) -> None:
         self.boundary.faulty = False
         self.boundary.outages.clear()
-        self.events.append(("-", "HEALING"))
-        for _ in range(_HEALING_ROUNDS):
+        self.events.append((self.clock(), "-", "HEALING"))
+        for minute in range(_HEALING_ROUNDS):
+            self.healed_after = minute
             self._settle()
             if not self._unfinished():
                 return
@@ -201,6 +230,9 @@ class Simulation:
                 return
             while self.scheduler.tasks:
                 self.scheduler.step_any()
+
+    def is_finished(self) -> bool:
+        return not self.scheduler.tasks and not any(c.has_more for c in self.clients) and not self._unfinished()
 
     def _unfinished(self) -> list[str]:
         rows = self.world.database.rows("""

@@ -69,6 +69,7 @@ class Task:
     ended: bool = False
     outcome: Any = None
     error: BaseException | None = None
+    wakes: int = 0
     lease_until: datetime | None = None
     highest: datetime | None = None  # that the clock showed since
     notes: dict[str, Any] = field(default_factory=dict)
@@ -81,6 +82,7 @@ class Scheduler:
         self._rng = rng
         self.tasks: list[Task] = []
         self.current: Task | None = None
+        self.steps = 0
         self.on_end: Callable[[Task], None] = lambda task: None
 
     def start(self, task: Task) -> Task:
@@ -93,6 +95,7 @@ class Scheduler:
         if task.worker is None:
             task.worker = _idle.pop() if _idle else Worker()
             task.worker.begin(lambda: self._run(task))
+        self.steps += 1
         self.current = task
         try:
             task.worker.resume()
@@ -106,7 +109,9 @@ class Scheduler:
                 self.kill(other)
 
     def step_any(self) -> None:
-        self.step(self.tasks[self._rng.randrange(len(self.tasks))])
+        """A task that sleeps is left alone for so many steps, unless there is no other."""
+        awake = [t for t in self.tasks if t.wakes <= self.steps]
+        self.step(self._rng.choice(awake or self.tasks))
 
     def pause(self, task: Task) -> None:
         """Called by the task itself; raises Crash if it was killed meanwhile."""

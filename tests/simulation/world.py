@@ -45,10 +45,10 @@ class SmallEmbedder(FakeEmbedder):
 
 
 class SimulatedClock:
-    """`high` is told of every advance."""
+    """`moved` is told of every advance; `peak` is the latest that it ever showed."""
 
     def __init__(self) -> None:
-        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+        self.now = self.peak = datetime(2026, 1, 1, tzinfo=UTC)
         self.moved: Callable[[], None] = lambda: None
 
     def __call__(self) -> datetime:
@@ -56,6 +56,7 @@ class SimulatedClock:
 
     def advance(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
+        self.peak = max(self.peak, self.now)
         self.moved()
 
 
