@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -236,9 +236,9 @@ class Simulation:
 
     def _unfinished(self) -> list[str]:
         rows = self.world.database.rows("""
-            SELECT job_id || ' ' || state AS what FROM jobs WHERE state IN ('pending', 'processing', 'retrying')
-            UNION ALL
-            SELECT 'document of ' || entity_id FROM processing_status
-            WHERE entity_type = 'book' AND projected_revision < revision""")
+            SELECT job_id || ' ' || state AS what FROM jobs WHERE state IN ('pending', 'processing', 'retrying')""")
+        later = self.clock() + timedelta(minutes=1)
+        lagging = self.world.api.app.projections.lagging(later, 1000)
+        rows += [{"what": f"document {d.path}"} for d in lagging]
         waiting = [f"m{s.number}" for s in self.broker.waiting] + ["timer" for _ in self.world.deferred]
         return [r["what"] for r in rows] + waiting + [c.name for c in self.clients if c.wants]
