@@ -22,6 +22,7 @@ _MARKS = {
     "retrying": ("◌", "yellow"),
     "processing": ("◐", "cyan"),
     "pending": ("·", "dim"),
+    "cancelled": ("–", "dim"),
 }
 
 
@@ -63,10 +64,14 @@ class LiveBook:
 
 
 def _phase(fields: Mapping[str, Any]) -> str:
-    if fields["status"] in ("completed", "failed", "retrying"):
-        attempt = f" (attempt {fields['attempt']} failed)" if fields["status"] == "retrying" else ""
-        return f"{fields['status']}{attempt}"
-    return str(fields["phase"])
+    if fields["status"] == "retrying":
+        return f"retrying {_attempt(fields)}"
+    return str(fields["status"] if fields["status"] in ("completed", "failed", "cancelled") else fields["phase"])
+
+
+def _attempt(fields: Mapping[str, Any]) -> str:
+    at = f", the next at {plain(fields['next_attempt_at'])[11:]}" if fields.get("next_attempt_at") else ""
+    return f"(attempt {fields['attempt']} of {fields['max_attempts']} failed{at})"
 
 
 def show_book(book: Mapping[str, Any]) -> None:
@@ -116,6 +121,8 @@ def show_status(status: Mapping[str, Any]) -> None:
     counts = status["chapters"]
     console.print(f"{status['status']}  {status['progress']} %  {status['phase']}  version {status['version']}")
     console.print(f"chapters: {counts['done']} of {counts['total']} done, {counts['failed']} failed", highlight=False)
+    if status["status"] == "retrying":
+        console.print(_attempt(status), highlight=False)
     if status.get("error"):
         console.print(f"[red]{escape(status['error']['error_class'])}: {escape(status['error']['message'])}")
 

@@ -16,6 +16,8 @@ import psutil
 import psycopg
 import pytest
 
+from tests.world import manuscript
+
 QUESTIONS = [
     ("who came out of hiding in a boat to save them from the fire?", {8, 9}),
     ("an old lighthouse keeper confesses that he was afraid", {3}),
@@ -56,8 +58,8 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
 
 
-def call(stack: Path, *arguments: str) -> Any:
-    done = bindery(*arguments, "--data-dir", str(stack), "--json")
+def call(stack: Path, *arguments: str, stdin: str | None = None) -> Any:
+    done = bindery(*arguments, "--data-dir", str(stack), "--json", stdin=stdin)
     assert done.returncode == 0, done.stderr + done.stdout
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -191,3 +193,83 @@ def test_asking_for_missing_emulators_says_what_to_install(tmp_path: Path) -> No
     done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60)
     assert done.returncode == 1
     assert "gcloud components install" in done.stderr
+
+
+def test_a_book_is_cancelled_resumed_and_deleted(stack: Path) -> None:
+    (reply,) = call(stack, "import", "-", "--title", "Cancelled", stdin=manuscript(24, 250))
+    book = reply["book_id"]
+    assert call(stack, "cancel", book) == [{"book_id": book, "status": "cancelled"}]
+    assert bindery("watch", book, "--data-dir", str(stack)).returncode == 1
+    assert call(stack, "resume", book)[0]["status"] != "cancelled"
+    assert bindery("watch", book, "--data-dir", str(stack)).returncode == 0
+    refused = bindery("resume", book, "--data-dir", str(stack))
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        "bindery: the book is completed, not cancelled: there is nothing to resume\n",
+    )
+
+    assert bindery("delete", book, "--data-dir", str(stack), stdin="n\n").returncode != 0
+    assert call(stack, "status", book)[0]["status"] == "completed"
+    assert call(stack, "delete", book, "--yes") == [{"deleted": book}]
+    gone = bindery("status", book, "--data-dir", str(stack))
+    assert (gone.returncode, gone.stderr) == (1, "bindery: there is no such book\n")
+
+
+def test_a_book_without_words_is_a_dead_letter_that_can_be_looked_at_and_given_up(stack: Path) -> None:
+    (reply,) = call(stack, "import", "-", "--title", "Empty", stdin=" \n")
+    book = reply["book_id"]
+    assert bindery("watch", book, "--data-dir", str(stack)).returncode == 1
+    (listed,) = call(stack, "dead-letters", "list", "--book", book)
+    (letter,) = listed["dead_letters"]
+    (groups,) = call(stack, "dead-letters", "groups")
+    (shown,) = call(stack, "dead-letters", "show", str(letter["dead_letter_id"]))
+
+    assert letter["fingerprint"] in [g["fingerprint"] for g in groups["groups"]]
+    assert (shown["error_class"], len(shown["failures"])) == ("Rejected", 1)
+    assert "the manuscript holds no words" in shown["traceback"]
+    people = bindery("dead-letters", "show", str(letter["dead_letter_id"]), "--data-dir", str(stack))
+    assert "attempt 1" in people.stdout
+    (redriven,) = call(stack, "retry", book)
+    assert redriven["accepted"] == [letter["dead_letter_id"]]
+    assert bindery("watch", book, "--data-dir", str(stack)).returncode == 1
+    number = str(letter["dead_letter_id"])
+    assert call(stack, "dead-letters", "discard", number, "--reason", "it is empty") == [{"discarded": 1}]
+    assert call(stack, "dead-letters", "list", "--book", book)[0]["dead_letters"] == []
+
+
+def test_a_replay_shows_a_receipt_without_a_model_call_or_a_changed_row(stack: Path, book: str) -> None:
+    (dry,) = call(stack, "replay", "chapter-processing", "--book", book, "--dry-run")
+    (receipt,) = call(stack, "replay", "chapter-processing", "--book", book)
+    call(stack, "snapshot", "create", "now")
+    (later,) = call(stack, "replay", "embedding-generation", "--since", "1h")
+
+    assert (dry["expected"], dry["replay_id"]) == (11, None)
+    assert receipt["messages_redelivered"] == 11
+    assert later["messages_redelivered"] >= 1
+    for told in (receipt, later):
+        assert (told["stages_repeated"], told["model_calls"], told["rows_changed"]) == (0, 0, 0)
+    assert [s["name"] for s in call(stack, "snapshot", "list")[0]["snapshots"]] == ["now"]
+    assert call(stack, "snapshot", "delete", "now") == [{"deleted": "now"}]
+
+
+def test_live_documents_are_written_anew(stack: Path, book: str) -> None:
+    (all_of_them,) = call(stack, "project", "--all")
+    (one,) = call(stack, "project", "--book", book)
+
+    assert all_of_them["documents"] >= one["documents"] >= 12
+    assert one["books"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["replay", "chapter-processing"], "name one of --since, --snapshot and --book"),
+        (["project"], "name one of --all and --book"),
+        (["dead-letters", "redrive"], "choose by numbers"),
+    ],
+)
+def test_what_is_asked_wrongly_is_said_in_a_line(arguments: list[str], message: str) -> None:
+    done = bindery(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
