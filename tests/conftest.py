@@ -66,7 +66,7 @@ def world(dsn: str) -> Iterator[World]:
 def lasting_world(postgres: Postgres) -> Iterator[World]:
     """One for a whole file, for many small tests that clean up after themselves."""
     for dsn in _database(postgres, "template_bindery"):
-        made = World(dsn)
+        made = World(dsn, max_books_under_way=100_000)
         yield made
         made.close()
 

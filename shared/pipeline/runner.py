@@ -103,7 +103,8 @@ class Runner:
         seconds = backoff_seconds(job.stage, claim.attempt, self.random(), asked)
         now = self.clock()
         failure = describe(error)
-        log.warning("stage.retry", **_about(failure), seconds=seconds)
+        said = {"error": str(error)} if isinstance(error, Unavailable) else {}
+        log.warning("stage.retry", **_about(failure), **said, seconds=round(seconds, 1))
         try:
             self.store.postpone(claim, failure, now + timedelta(seconds=seconds), now)
         except LeaseLost:

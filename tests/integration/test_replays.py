@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from shared.adapters.memory_broker import MemoryBroker
+from shared.adapters.memory_queue import Subscription
 from shared.domain.stages import STAGES, JobType
 from tests.world import World, manuscript
 
@@ -88,12 +90,25 @@ def test_replays_are_for_administrators(world: World) -> None:
 
 
 def test_snapshots_are_made_listed_and_deleted(world: World) -> None:
+    broker = world.app.rewinder
+    assert isinstance(broker, MemoryBroker)
+    for stage in STAGES.values():
+        quiet = Subscription(
+            name=stage.subscription,
+            topic=stage.type,
+            endpoint=lambda envelope: True,
+            concurrency=1,
+            min_backoff=1,
+            max_deliveries=5,
+        )
+        broker.subscribe(quiet)
     assert world.call("POST", "/api/snapshots", {"name": "before-v2"}, user="root").status_code == 201
     assert world.call("POST", "/api/snapshots", {"name": "before-v2"}, user="root").status_code == 409
     (entry,) = world.get("/api/snapshots", user="root").json["snapshots"]
     assert (entry["name"], set(entry["stages"])) == ("before-v2", set(STAGES_OF_BOOKS))
     assert world.call("DELETE", "/api/snapshots/before-v2", user="root").status_code == 204
     assert world.call("DELETE", "/api/snapshots/before-v2", user="root").status_code == 404
+    broker.close()
 
 
 def test_live_documents_that_were_lost_are_written_anew(world: World) -> None:
