@@ -1,0 +1,149 @@
+"""Books, as stages and the API need them, and what was paid for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+from uuid import UUID
+
+from shared.domain.imports import Imported, ImportRequest
+from shared.domain.jobs import Job
+from shared.domain.model import ChapterMetadata, EmbeddingModel, EmbeddingTask, Vector
+from shared.domain.ranking import Candidate
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """The manuscript of one version, as imported."""
+
+    title: str
+    content: str
+    force: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChapterText:
+    chapter_id: UUID
+    title: str
+    content: str
+
+
+class Library(Protocol):
+    """The books, as the stages read them."""
+
+    def source(self, book_id: UUID, version: int) -> Source: ...
+
+    def beginning(self, book_id: UUID, version: int, characters: int) -> str:
+        """The first characters of the chapters, or of all the text while there are none."""
+        ...
+
+    def title(self, book_id: UUID, version: int) -> str: ...
+
+    def chapters(self, chapter_ids: Sequence[UUID]) -> list[ChapterText]:
+        """In the order of the book."""
+        ...
+
+    def fresh_since(self, book_id: UUID, version: int) -> datetime | None:
+        """For a forced import, when it was made: what models gave before that is not to be used. Else None."""
+        ...
+
+    def metadata(self, book_id: UUID, version: int) -> list[ChapterMetadata]:
+        """Of the chapters that have it, in the order of the book."""
+        ...
+
+    def missing(self, book_id: UUID, version: int) -> list[int]:
+        """Numbers of the chapters that have no metadata."""
+        ...
+
+    def reusable(
+        self, book_id: UUID, version: int, metadata_model: str, embedding_model: EmbeddingModel
+    ) -> dict[bytes, UUID]:
+        """Finished chapters of earlier versions, by content hash."""
+        ...
+
+
+class VectorCache(Protocol):
+    """Vectors by hash of text, model and task."""
+
+    def find(
+        self, hashes: Sequence[bytes], model: EmbeddingModel, task: EmbeddingTask, fresh_since: datetime | None
+    ) -> dict[bytes, Vector]:
+        """Those that are known; with `fresh_since`, those kept since then."""
+        ...
+
+    def keep(
+        self, vectors: Mapping[bytes, Vector], model: EmbeddingModel, task: EmbeddingTask, now: datetime
+    ) -> None: ...
+
+
+class AnswerCache(Protocol):
+    """What generating models answered, by book, SHA-256 of the question, and model."""
+
+    def find(
+        self, book_id: UUID, question: bytes, model: str, kind: type[Answer], fresh_since: datetime | None
+    ) -> Answer | None: ...
+
+    def keep(self, book_id: UUID, question: bytes, model: str, answer: object, now: datetime) -> None: ...
+
+
+class Imports(Protocol):
+    def add(self, request: ImportRequest, book_id: UUID, now: datetime) -> Imported:
+        """Writes the book, the version and its first job in one transaction, or finds what an equal request wrote.
+
+        `book_id` is for a new book. Raises UnknownBook if the request names a book that the owner does not have,
+        KeyReused if its key came with another request, TooManyBooks if the owner has too many under way.
+        """
+        ...
+
+
+class Control(Protocol):
+    """What owners do with books under way. `owner_uid` None stands for an administrator.
+
+    All raise UnknownBook.
+    """
+
+    def cancel(self, owner_uid: str | None, book_id: UUID, now: datetime) -> list[Job]:
+        """Ends all work on the book and returns the jobs that it ended. Raises NotNow if there is none."""
+        ...
+
+    def resume(self, owner_uid: str | None, book_id: UUID, now: datetime) -> list[Job]:
+        """Makes what was cancelled pending, and returns those jobs. Raises NotNow if the book is not cancelled."""
+        ...
+
+    def delete(self, owner_uid: str | None, book_id: UUID, now: datetime) -> None:
+        """Deletes all rows of the book, and notes which live documents must go."""
+        ...
+
+
+class SearchIndex(Protocol):
+    def candidates(
+        self, owner_uid: str, book_id: UUID | None, text: str, vector: Vector, model: EmbeddingModel, limit: int
+    ) -> list[Candidate]:
+        """At most `limit` nearest by meaning and `limit` best by words, of the owner's current versions."""
+        ...
+
+
+class Catalogue(Protocol):
+    """The books, as their owner may see them. Rows are mappings of columns; None or empty where there is nothing."""
+
+    def status(self, owner_uid: str | None, book_id: UUID) -> Mapping[str, Any] | None:
+        """For an administrator, the owner is None."""
+        ...
+
+    def job(self, owner_uid: str | None, job_id: str) -> Mapping[str, Any] | None: ...
+
+    def books(self, owner_uid: str, after: UUID | None, limit: int) -> Sequence[Mapping[str, Any]]: ...
+
+    def readable(self, owner_uid: str, book_id: UUID) -> Mapping[str, Any] | None:
+        """The version that readers see: `book_id, version, title, split_method`."""
+        ...
+
+    def context(self, book_id: UUID, version: int) -> Mapping[str, Any] | None:
+        """The full context, or the quick one while there is no other: `context, mode, model`."""
+        ...
+
+    def chapters(self, book_id: UUID, version: int) -> Sequence[Mapping[str, Any]]: ...

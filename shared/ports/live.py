@@ -1,0 +1,79 @@
+"""Live documents, and what PostgreSQL says they should be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from shared.domain.jobs import Job
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """A live document. Of two with the same path, the one with the higher `revision` is the newer."""
+
+    path: str
+    revision: int
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tombstone:
+    """Says that there must be no document of that path older than `revision`."""
+
+    path: str
+    revision: int
+
+
+class StatusStore(Protocol):
+    """Live documents, by path (`books/ID`, `books/ID/chapters/0001`). They only move forward."""
+
+    def put(self, documents: Sequence[Document]) -> None:
+        """Writes those that are newer than what is there, and leaves the rest."""
+        ...
+
+    def delete(self, tombstones: Sequence[Tombstone]) -> None:
+        """Deletes those that are older than their tombstone, and leaves the rest."""
+        ...
+
+
+class Projections(Protocol):
+    """The live documents as PostgreSQL says they should be."""
+
+    def of_jobs(self, jobs: Sequence[Job]) -> list[Document]:
+        """The documents of the jobs themselves and of their chapters."""
+        ...
+
+    def of_book(self, book_id: UUID, *, chapters: bool = False) -> list[Document]:
+        """The book's document; with `chapters`, those of all its chapters too. Empty if there is no such book."""
+        ...
+
+    def claim_book(self, book_id: UUID, now: datetime, min_seconds: float) -> bool:
+        """Whether it is this caller's turn to project the book. A book that waits for nothing is always due;
+        others are due once in `min_seconds`, over all processes."""
+        ...
+
+    def settled(self, documents: Sequence[Document]) -> None:
+        """Notes that the live documents have reached these revisions."""
+        ...
+
+    def unsettle(self, book_id: UUID | None) -> int:
+        """Notes that all documents of the book (None: of every book) are missing, and returns of how many books."""
+        ...
+
+    def obsolete(self, book_id: UUID) -> list[Tombstone]:
+        """The book's documents that must not be there: of a deleted book, or of chapters that are no more."""
+        ...
+
+    def all_obsolete(self, limit: int) -> list[Tombstone]:
+        """Those of all books, the oldest first."""
+        ...
+
+    def lagging(self, now: datetime, limit: int) -> list[Document]:
+        """Live documents that are missing, or behind for longer than a moment."""
+        ...
+
+    def count_lagging(self, now: datetime) -> int: ...

@@ -1,0 +1,40 @@
+"""Models that embed and read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from shared.domain.model import BookContext, ChapterMetadata, EmbeddingModel, EmbeddingTask, Vector
+
+
+class Embedder(Protocol):
+    """Turns text into vectors."""
+
+    @property
+    def model(self) -> EmbeddingModel: ...
+
+    def embed(self, texts: Sequence[str], task: EmbeddingTask) -> list[Vector]:
+        """One unit-length vector per text, in order. Raises Rejected for text that it can never embed."""
+        ...
+
+
+class ContextExtractor(Protocol):
+    """Reads prose. Raises Rejected for text that it can never read."""
+
+    @property
+    def model(self) -> str:
+        """Name and version, as stored beside what it extracted."""
+        ...
+
+    def quick(self, title: str, beginning: str) -> BookContext:
+        """A first idea of a book from its beginning (some thousand words)."""
+        ...
+
+    def chapter(self, title: str, text: str) -> ChapterMetadata:
+        """The metadata of one chapter."""
+        ...
+
+    def full(self, title: str, chapters: Sequence[ChapterMetadata]) -> BookContext:
+        """The context of the whole book, reduced from its chapters' metadata, in order."""
+        ...

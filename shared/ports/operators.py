@@ -1,0 +1,72 @@
+"""What operators look at and mend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from shared.domain.dead_letters import Letters, Redrive, RedriveRequest
+from shared.domain.jobs import Job
+from shared.domain.stages import JobType
+
+
+class DeadLetters(Protocol):
+    def page(self, letters: Letters, after: int | None, limit: int) -> Sequence[Mapping[str, Any]]:
+        """The newest first; `after` is the last id of the page before."""
+        ...
+
+    def groups(self, letters: Letters, limit: int) -> Sequence[Mapping[str, Any]]:
+        """By fingerprint, the largest group first."""
+        ...
+
+    def actions(self, dead_letter_id: int) -> Sequence[Mapping[str, Any]]:
+        """What was done about a letter: who, when, and what came of it."""
+        ...
+
+    def redrive(self, request: RedriveRequest, batch_id: UUID, now: datetime) -> Redrive:
+        """Notes the redrives of the open letters among those chosen; `release` sends them in their turn."""
+        ...
+
+    def release(self, now: datetime, limit: int) -> list[Job]:
+        """Makes the jobs pending whose turn has come, and returns them with what else became due."""
+        ...
+
+    def discard(self, letters: Letters, requested_by: str, reason: str, batch_id: UUID, now: datetime) -> int:
+        """Ends the open letters among those chosen, and returns how many."""
+        ...
+
+
+class Retention(Protocol):
+    def drop(self, now: datetime, limit: int) -> Mapping[str, int]:
+        """Drops at most `limit` rows of each kind that nobody will need, and says how many."""
+        ...
+
+
+class Replays(Protocol):
+    """Receipts of replays."""
+
+    def count(self, topic: JobType, since: datetime | None, book_id: UUID | None) -> int:
+        """How many ended jobs were published since then, or belong to the book."""
+        ...
+
+    def jobs(self, topic: JobType, book_id: UUID) -> list[Job]:
+        """The book's jobs of that type, of its latest version."""
+        ...
+
+    def begin(
+        self,
+        replay_id: UUID,
+        topic: JobType,
+        source: Mapping[str, Any],
+        requested_by: str,
+        book_id: UUID | None,
+        now: datetime,
+    ) -> None:
+        """Remembers what had ended by now, so that the receipt can tell what a replay did to it."""
+        ...
+
+    def receipt(self, replay_id: UUID) -> Mapping[str, Any] | None:
+        """What came of it so far."""
+        ...
