@@ -1,11 +1,16 @@
-"""Instant models that make the same of the same text, and count what they were asked: for tests and benchmarks."""
+"""Instant models that make the same of the same text, and count what they were asked: for tests and benchmarks.
+
+`BINDERY_FAKE_MODEL_SECONDS` makes each request take so long: for tests that want to find work in the middle.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import math
+import os
 import struct
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -21,13 +26,18 @@ from shared.domain.model import (
 _DIMENSIONS = 384
 
 
+def _dawdle(asked: object) -> None:
+    if seconds := os.environ.get("BINDERY_FAKE_MODEL_SECONDS"):
+        time.sleep(float(seconds))
+
+
 class FakeEmbedder:
     """Vectors from a hash of the text. `calls` counts texts; `before` may raise, for a model that fails."""
 
     def __init__(self, before: Callable[[Sequence[str]], None] | None = None) -> None:
         self.calls: Counter[str] = Counter()
         self.requests = 0
-        self._before = before
+        self._before = before or _dawdle
         self._lock = threading.Lock()
 
     @property
@@ -43,8 +53,7 @@ class FakeEmbedder:
         )
 
     def embed(self, texts: Sequence[str], task: EmbeddingTask) -> list[Vector]:
-        if self._before:
-            self._before(texts)
+        self._before(texts)
         with self._lock:
             self.requests += 1
             self.calls.update(texts)
@@ -62,7 +71,7 @@ class FakeContextExtractor:
 
     def __init__(self, before: Callable[[str], None] | None = None) -> None:
         self.calls: Counter[str] = Counter()
-        self._before = before
+        self._before = before or _dawdle
         self._lock = threading.Lock()
 
     @property
@@ -70,8 +79,7 @@ class FakeContextExtractor:
         return "fake/1"
 
     def _asked(self, mode: str, text: str) -> None:
-        if self._before:
-            self._before(text)
+        self._before(text)
         with self._lock:
             self.calls[mode] += 1
 
