@@ -26,7 +26,7 @@ from shared.domain.model import (
 _DIMENSIONS = 384
 
 
-def _dawdle(asked: object) -> None:
+def _dawdle() -> None:
     if seconds := os.environ.get("BINDERY_FAKE_MODEL_SECONDS"):
         time.sleep(float(seconds))
 
@@ -37,7 +37,7 @@ class FakeEmbedder:
     def __init__(self, before: Callable[[Sequence[str]], None] | None = None) -> None:
         self.calls: Counter[str] = Counter()
         self.requests = 0
-        self._before = before or _dawdle
+        self._before = before
         self._lock = threading.Lock()
 
     @property
@@ -53,7 +53,9 @@ class FakeEmbedder:
         )
 
     def embed(self, texts: Sequence[str], task: EmbeddingTask) -> list[Vector]:
-        self._before(texts)
+        _dawdle()
+        if self._before:
+            self._before(texts)
         with self._lock:
             self.requests += 1
             self.calls.update(texts)
@@ -71,7 +73,7 @@ class FakeContextExtractor:
 
     def __init__(self, before: Callable[[str], None] | None = None) -> None:
         self.calls: Counter[str] = Counter()
-        self._before = before or _dawdle
+        self._before = before
         self._lock = threading.Lock()
 
     @property
@@ -79,7 +81,9 @@ class FakeContextExtractor:
         return "fake/1"
 
     def _asked(self, mode: str, text: str) -> None:
-        self._before(text)
+        _dawdle()
+        if self._before:
+            self._before(text)
         with self._lock:
             self.calls[mode] += 1
 
