@@ -12,11 +12,12 @@ from shared.adapters.postgres.migrations import migrate
 
 MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
 
+# Not '-infinity', which no client can read; long ago, so that `reconcile` need not see whether they stay silent.
 _END_LEASES = """
-    UPDATE jobs SET lease_until = now() - interval '1 second' WHERE state = 'processing'
+    UPDATE jobs SET lease_until = '2000-01-01' WHERE state = 'processing'
 """
 _PUBLISH_AGAIN = """
-    UPDATE jobs SET published_at = '-infinity' WHERE state IN ('pending', 'processing', 'retrying')
+    UPDATE jobs SET published_at = '2000-01-01' WHERE state IN ('pending', 'processing', 'retrying')
 """
 _PROJECT_AGAIN = "UPDATE processing_status SET projected_revision = -1, projected_at = NULL"
 _PROJECT_JOBS_AGAIN = "UPDATE jobs SET projected_revision = -1"
@@ -40,7 +41,7 @@ def _execute(dsn: str, *statements: str) -> None:
 
 def start_database(folder: Path, on_line: OnLine) -> Postgres:
     """Raises AlreadyRunning, StartFailed."""
-    settings = {"shared_buffers": "64MB", "max_connections": "60", "synchronous_commit": "off"}
+    settings = {"shared_buffers": "64MB", "max_connections": "60"}
     postgres = Postgres(folder, settings=settings, on_line=on_line)
     try:
         migrate(postgres.dsn, MIGRATIONS)

@@ -48,6 +48,7 @@ class EmulatedStack:
         # The clients of this process (topics, relay) read it at their making.
         os.environ.update(self._emulators)
         create_topics(PROJECT)
+        self._topics_of = self.pid("pubsub")
         names = ["api", "reconcile", *(s.function for s in STAGES.values())]
         with ThreadPoolExecutor(4) as pool:
             urls = dict(zip(names, pool.map(lambda n: self._start_function(n, settings), names), strict=True))
@@ -82,8 +83,14 @@ class EmulatedStack:
 
     def _make_topics(self) -> None:
         """The Pub/Sub emulator forgot everything: what it should deliver stands in PostgreSQL."""
-        create_topics(PROJECT)
-        self._relay.reconnect()
+        if self._topics_of != (pid := self.pid("pubsub")):
+            self._relay.disconnect()
+            create_topics(PROJECT)
+            self._relay.connect()
+            self._topics_of = pid
+        self._publish_again()
+
+    def _publish_again(self) -> None:
         publish_again(self.database_url)
         self._call_reconcile()
 
@@ -96,7 +103,8 @@ class EmulatedStack:
         requests.post(self._reconcile_url, timeout=60).raise_for_status()
 
     def pid(self, name: str) -> int:
-        return self._supervisor.pid(name)
+        """Of the watchdog of a function (by its name), of `pubsub`, `firestore` or `postgres`. Raises KeyError."""
+        return self._postgres.pid if name == "postgres" else self._supervisor.pid(name)
 
     def close(self) -> None:
         self._reconcile.close()

@@ -8,7 +8,8 @@ from __future__ import annotations
 import base64
 import threading
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import requests
@@ -21,6 +22,7 @@ from shared.domain.stages import STAGES, Stage
 
 log = structlog.get_logger()
 
+_END_SECONDS = 5.0
 _ACKNOWLEDGES = (102, 200, 201, 202, 204)  # what production's push takes as such
 
 
@@ -32,14 +34,22 @@ class Relay:
         self._client = pubsub_v1.SubscriberClient()
         self._project = project
         self._local = threading.local()
-        self._streams = {s.subscription: self._pull(s) for s in STAGES.values() if s.subscription in urls}
+        self._streams: list[Any] = []
+        self.connect()
 
-    def reconnect(self) -> None:
-        """Pulls anew: a stream does not outlive the subscription that was made again under its name."""
-        for stage in STAGES.values():
-            if stage.subscription in self._streams:
-                self._streams.pop(stage.subscription).cancel()
-                self._streams[stage.subscription] = self._pull(stage)
+    def connect(self) -> None:
+        self._streams = [self._pull(s) for s in STAGES.values() if s.subscription in self._urls]
+
+    def disconnect(self) -> None:
+        """Before subscriptions are made again under their names: a stream that found its own there once more and
+        was cancelled then, the emulator would never notice, and send it messages until their deadlines."""
+        for stream in self._streams:
+            stream.cancel()
+        for stream in self._streams:
+            # It ends with what ended it; that it has ended is all that counts.
+            with suppress(Exception, CancelledError):
+                stream.result(_END_SECONDS)
+        self._streams = []
 
     def _pull(self, stage: Stage) -> Any:
         path = self._client.subscription_path(self._project, stage.subscription)
@@ -77,6 +87,6 @@ class Relay:
         return session
 
     def close(self) -> None:
-        for stream in self._streams.values():
+        for stream in self._streams:
             stream.cancel()
         self._client.close()

@@ -36,9 +36,11 @@ class NoEmulators(Exception):
 def run_stack(data: Path, backend: Backend, on_line: OnLine, **settings: Any) -> Iterator[Stack]:
     """Starts a stack on the data folder and stops it at the end. Raises NoEmulators, AlreadyRunning, StartFailed.
 
-    `settings` are the functions' (`models="fake"`); the models are local unless they say otherwise.
+    `settings` are the functions' (`models="fake"`); what they don't say, the environment may (`BINDERY_MODELS`).
+    The models are local unless one of them says otherwise.
     """
-    stack = _start(data, backend, {"models": "local", **settings}, on_line)
+    models = os.environ.get("BINDERY_MODELS", "local")
+    stack = _start(data, backend, {"models": models, **settings}, on_line)
     state = data / _STATE
     try:
         _write_private(state, {"pid": os.getpid(), "backend": stack.backend, "environment": dict(stack.environment)})

@@ -1,11 +1,16 @@
-"""Instant models that make the same of the same text, and count what they were asked: for tests and benchmarks."""
+"""Instant models that make the same of the same text, and count what they were asked: for tests and benchmarks.
+
+`BINDERY_FAKE_MODEL_SECONDS` makes each request take so long: for tests that want to find work in the middle.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import math
+import os
 import struct
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -19,6 +24,11 @@ from shared.domain.model import (
 )
 
 _DIMENSIONS = 384
+
+
+def _dawdle() -> None:
+    if seconds := os.environ.get("BINDERY_FAKE_MODEL_SECONDS"):
+        time.sleep(float(seconds))
 
 
 class FakeEmbedder:
@@ -43,6 +53,7 @@ class FakeEmbedder:
         )
 
     def embed(self, texts: Sequence[str], task: EmbeddingTask) -> list[Vector]:
+        _dawdle()
         if self._before:
             self._before(texts)
         with self._lock:
@@ -70,6 +81,7 @@ class FakeContextExtractor:
         return "fake/1"
 
     def _asked(self, mode: str, text: str) -> None:
+        _dawdle()
         if self._before:
             self._before(text)
         with self._lock:

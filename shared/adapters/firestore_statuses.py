@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 _TRIES = 10
 _BATCH = 400  # Firestore takes 500 writes a batch
-_SECONDS = 10.0
+_SECONDS = 10.0  # for one request
+_RETRY_SECONDS = 2.0  # the pipeline waits meanwhile, and what is not written now is written by `reconcile`
 
 Change = Document | Tombstone
 
@@ -55,7 +56,7 @@ class FirestoreStatusStore:
                     return self._write_newer(changes)
                 except lost_a_race:
                     time.sleep(random.random() * 0.05 * 2 ** min(attempt, 5))
-        except exceptions.GoogleAPICallError as error:
+        except (exceptions.GoogleAPICallError, exceptions.RetryError) as error:
             raise Unavailable(f"Firestore: {type(error).__name__}: {error}") from error
         raise Unavailable("Firestore: the documents are written to too often")
 
@@ -64,7 +65,7 @@ class FirestoreStatusStore:
         by_path = {c.path: c for c in changes}
         references = [client.document(path) for path in by_path]
         batch = client.batch()
-        for known in client.get_all(references, field_paths=["revision"], timeout=_SECONDS):
+        for known in client.get_all(references, field_paths=["revision"], retry=_retry(), timeout=_SECONDS):
             change = by_path["/".join(known.reference._path)]
             fields = {**change.fields, "revision": change.revision} if isinstance(change, Document) else None
             if not known.exists:
@@ -77,7 +78,7 @@ class FirestoreStatusStore:
                 else:
                     batch.delete(known.reference, option=unchanged)
         if len(batch):
-            batch.commit(timeout=_SECONDS)
+            batch.commit(retry=_retry(), timeout=_SECONDS)
 
     def _firestore(self) -> firestore.Client:
         from google.cloud import firestore
@@ -86,6 +87,14 @@ class FirestoreStatusStore:
             if self._client is None:
                 self._client = firestore.Client(project=self._project, database=self._database)
             return self._client
+
+
+def _retry() -> object:
+    """The client's own goes on for up to five minutes."""
+    from google.api_core import exceptions, retry
+
+    passing = (exceptions.ServiceUnavailable, exceptions.ResourceExhausted, exceptions.InternalServerError)
+    return retry.Retry(predicate=retry.if_exception_type(*passing), initial=0.1, maximum=1.0, timeout=_RETRY_SECONDS)
 
 
 def _batches(items: Sequence[Any]) -> list[list[Any]]:

@@ -80,9 +80,10 @@ class Runner:
         assert lease is not None
         if claim.exhausted:
             return self._fail(claim, job, Abandoned(f"its process died {MAX_ABANDONED} times"))
-        self.projector.project(job)
         try:
             with self.heartbeat.hold(lease, job.stage):
+                # A slow store of live documents must not cost the lease.
+                self.projector.project(job)
                 result = self.stages[job.type](job)
             due = self.store.commit(claim, result, self.clock())
         except LeaseLost:
