@@ -192,7 +192,9 @@ class App:
         from shared.pipeline.control_book import ControlBook
 
         return ControlBook(
-            control=PostgresControl(self.database, self.config.failed_chapters_tolerated),
+            control=PostgresControl(
+                self.database, self.config.failed_chapters_tolerated, self.config.max_books_under_way
+            ),
             outbox=self.outbox,
             projector=self.projector,
             clock=self.clock,

@@ -4,6 +4,9 @@ ALTER TABLE jobs
     ADD COLUMN abandoned integer NOT NULL DEFAULT 0,      -- leases that ran out: their process died
     ADD COLUMN failures  jsonb   NOT NULL DEFAULT '[]';   -- of each failed attempt: attempt, at, error_class, message
 ALTER TABLE jobs ADD COLUMN projected_revision bigint NOT NULL DEFAULT 0;
+-- What is there already has been shown.
+UPDATE jobs SET projected_revision = revision;
+UPDATE processing_status SET projected_revision = revision WHERE entity_type = 'chapter';
 CREATE INDEX jobs_unprojected ON jobs (job_id) WHERE projected_revision < revision;
 CREATE INDEX jobs_ended ON jobs (type, state, finished_on) WHERE state IN ('completed', 'failed', 'cancelled');
 
@@ -19,7 +22,7 @@ ALTER TABLE dead_letters
     ADD COLUMN state      text NOT NULL DEFAULT 'open'
                CHECK (state IN ('open', 'redriven', 'resolved', 'discarded'));
 UPDATE dead_letters SET first_seen = last_seen,
-    version = (payload->>'version')::integer;
+    version = CASE WHEN payload->>'version' ~ '^[0-9]{1,9}$' THEN (payload->>'version')::integer END;
 ALTER TABLE dead_letters ALTER COLUMN first_seen SET NOT NULL;
 DROP INDEX dead_letters_by_job;
 CREATE UNIQUE INDEX dead_letters_by_job ON dead_letters (job_id);
@@ -42,6 +45,8 @@ CREATE TABLE dead_letter_actions (
     finished_at    timestamptz
 );
 CREATE INDEX actions_by_letter ON dead_letter_actions (dead_letter_id);
+-- Two who redrive the same letter at once do it once.
+CREATE UNIQUE INDEX actions_under_way ON dead_letter_actions (dead_letter_id) WHERE outcome IN ('held', 'waiting');
 CREATE INDEX actions_waiting ON dead_letter_actions (not_before) WHERE outcome = 'waiting';
 CREATE INDEX actions_by_batch ON dead_letter_actions (batch_id) WHERE outcome = 'held';
 
@@ -61,7 +66,8 @@ CREATE TABLE obsolete_documents (
     path     text PRIMARY KEY,
     book_id  uuid NOT NULL,
     revision bigint NOT NULL,                             -- of two writings, the one with the higher is the newer
-    since    timestamptz NOT NULL
+    since    timestamptz NOT NULL,
+    buried_at timestamptz                                 -- when the document was last deleted
 );
 CREATE INDEX obsolete_by_book ON obsolete_documents (book_id);
 
@@ -73,6 +79,9 @@ CREATE TABLE deliveries (
     state  text NOT NULL
 );
 CREATE INDEX deliveries_by_type ON deliveries (type, at);
+CREATE INDEX deliveries_by_job ON deliveries (job_id);
+CREATE INDEX deliveries_by_age ON deliveries (at);
+CREATE INDEX cache_by_age ON embedding_cache (created_at);
 
 CREATE TABLE replays (
     replay_id         uuid PRIMARY KEY,
@@ -81,5 +90,6 @@ CREATE TABLE replays (
     requested_by      text NOT NULL,
     at                timestamptz NOT NULL,
     first_transaction xid NOT NULL,
+    first_revision    bigint NOT NULL,
     jobs              text[] NOT NULL                     -- those that had ended by then
 );

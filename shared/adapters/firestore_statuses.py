@@ -49,16 +49,18 @@ class FirestoreStatusStore:
     def _try(self, changes: Sequence[Change]) -> None:
         from google.api_core import exceptions
 
+        last: Exception | None = None
         lost_a_race = (exceptions.FailedPrecondition, exceptions.AlreadyExists, exceptions.Aborted, exceptions.NotFound)
         try:
             for attempt in range(_TRIES):
                 try:
                     return self._write_newer(changes)
-                except lost_a_race:
+                except lost_a_race as error:
+                    last = error
                     time.sleep(random.random() * 0.05 * 2 ** min(attempt, 5))
         except (exceptions.GoogleAPICallError, exceptions.RetryError) as error:
             raise Unavailable(f"Firestore: {type(error).__name__}: {error}") from error
-        raise Unavailable("Firestore: the documents are written to too often")
+        raise Unavailable(f"Firestore: gave up after {_TRIES} tries: {type(last).__name__}: {last}")
 
     def _write_newer(self, changes: Sequence[Change]) -> None:
         client = self._firestore()

@@ -44,6 +44,11 @@ class Job:
         return tuple(UUID(c) for c in self.data.get("chapter_ids", ()))
 
     @property
+    def is_fan_in(self) -> bool:
+        """Whether it begins when all the chapters are in."""
+        return self.type is JobType.BOOK_COMPLETION or self.data.get("mode") == "full"
+
+    @property
     def message(self) -> dict[str, Any]:
         return {"job_id": self.job_id, "book_id": str(self.book_id), "version": self.version, **self.data}
 

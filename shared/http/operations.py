@@ -25,6 +25,9 @@ from shared.ports import Catalogue
 
 MAX_GROUPS = 500
 
+# What an administrator did about a letter is told to its owner; who they are and what they wrote down is not.
+_WITHHELD = {"requested_by": "an administrator", "reason": None}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Operations:
@@ -102,7 +105,9 @@ def _add_letters(app: OpenAPI, redrive: RedriveLetters) -> None:
         if not found:
             return problem(404, "there is no such dead letter")
         letter = _entry(found[0]) | {"actions": [dict(a) for a in letters.actions(path.dead_letter_id)]}
-        letter["traceback"] = letter["traceback"] if caller().admin else None
+        if not caller().admin:
+            letter["traceback"] = None
+            letter["actions"] = [a if a["requested_by"] == caller().uid else a | _WITHHELD for a in letter["actions"]]
         return reply(s.LetterReply.model_validate(letter))
 
 

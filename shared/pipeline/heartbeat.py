@@ -11,7 +11,6 @@ from uuid import UUID
 
 import structlog
 
-from shared.domain.errors import Unavailable
 from shared.domain.stages import HEARTBEAT_SECONDS, Stage
 from shared.ports import Clock, JobStore
 
@@ -36,7 +35,7 @@ class Heartbeat:
     def hold(self, lease: UUID, stage: Stage) -> Iterator[None]:
         with self._changed:
             self._held[lease] = self.clock() + timedelta(seconds=stage.timeout_seconds)
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
                 self._thread.start()
         try:
@@ -55,8 +54,9 @@ class Heartbeat:
             return
         try:
             self.store.renew(leases, now)
-        except Unavailable as error:
-            log.warning("heartbeat.missed", leases=len(leases), error=str(error))
+        except Exception as error:
+            # Whatever it was: the thread must live, or no lease of this process is renewed again.
+            log.warning("heartbeat.missed", leases=len(leases), error_class=type(error).__name__)
 
     def _run(self) -> None:
         while True:

@@ -15,11 +15,12 @@ import structlog
 from shared.domain.errors import Unavailable
 from shared.domain.jobs import Job
 from shared.domain.stages import JobType
-from shared.ports import Clock, Document, Projections, StatusStore
+from shared.ports import Clock, Document, Projections, StatusStore, Tombstone
 
 log = structlog.get_logger()
 
 MIN_SECONDS = 1.0
+SLICE = 100
 
 Defer = Callable[[float, Callable[[], None]], None]
 """Calls back after some seconds, on a thread of its own."""
@@ -69,12 +70,23 @@ class Projector:
         self._write(book_id, [*others, *self.projections.of_book(book_id, chapters=True)])
 
     def project_lagging(self, limit: int) -> int:
-        """Writes documents that are missing or behind, and returns how many. Raises Unavailable."""
+        """Writes documents that are missing or behind, and returns how many. Raises Unavailable.
+
+        In slices, the others of which are written though one is not.
+        """
         lagging = self.projections.lagging(self.clock(), limit)
-        self.statuses.put(lagging)
-        self.projections.settled(lagging)
-        self.bury_all(limit)
-        return len(lagging)
+        written, failure = 0, None
+        for some in (lagging[i : i + SLICE] for i in range(0, len(lagging), SLICE)):
+            try:
+                self.statuses.put(some)
+                self.projections.settled(some)
+                written += len(some)
+            except Unavailable as error:
+                failure = error
+        if failure:
+            raise failure
+        self._bury(self.projections.all_obsolete(limit))
+        return written
 
     def _write(self, book_id: UUID, documents: Sequence[Document]) -> None:
         """Writes, and takes back what became obsolete between reading and writing."""
@@ -84,13 +96,12 @@ class Projector:
 
     def bury(self, book_id: UUID) -> None:
         """Deletes the book's documents that must not be there. Raises Unavailable."""
-        if obsolete := self.projections.obsolete(book_id):
-            self.statuses.delete(obsolete)
+        self._bury(self.projections.obsolete(book_id))
 
-    def bury_all(self, limit: int) -> None:
-        """Deletes such documents of all books, at most `limit`. Raises Unavailable."""
-        if obsolete := self.projections.all_obsolete(limit):
+    def _bury(self, obsolete: Sequence[Tombstone]) -> None:
+        if obsolete:
             self.statuses.delete(obsolete)
+            self.projections.buried(obsolete, self.clock())
 
     def close(self) -> None:
         """Nothing is written after this."""

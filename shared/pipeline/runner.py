@@ -85,7 +85,7 @@ class Runner:
                 # A slow store of live documents must not cost the lease.
                 self.projector.project(job)
                 result = self.stages[job.type](job)
-            due = self.store.commit(claim, result, self.clock())
+                due = self.store.commit(claim, result, self.clock())
         except LeaseLost:
             log.warning("stage.lease_lost")
             return Outcome.REDELIVER

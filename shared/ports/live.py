@@ -72,6 +72,10 @@ class Projections(Protocol):
         """Those of all books, the oldest first."""
         ...
 
+    def buried(self, tombstones: Sequence[Tombstone], now: datetime) -> None:
+        """Notes that these documents were deleted."""
+        ...
+
     def lagging(self, now: datetime, limit: int) -> list[Document]:
         """Live documents that are missing, or behind for longer than a moment."""
         ...

@@ -137,7 +137,12 @@ def test_a_redrive_is_written_down_with_its_outcome(world: World) -> None:
     world.run()
 
     shown = world.get(f"/api/dead-letters/{letter['dead_letter_id']}").json
-    assert [(a["requested_by"], a["outcome"]) for a in shown["actions"]] == [("root", "failed"), ("ann", "succeeded")]
+    assert [(a["requested_by"], a["outcome"]) for a in shown["actions"]] == [
+        ("an administrator", "failed"),
+        ("ann", "succeeded"),
+    ]
+    told = world.get(f"/api/dead-letters/{letter['dead_letter_id']}", user="root").json
+    assert told["actions"][0]["requested_by"] == "root"
     assert (shown["state"], shown["times"]) == ("resolved", 2)
     assert world.status(book_id)["status"] == "completed"
 
@@ -196,12 +201,13 @@ def test_asking_twice_at_once_redrives_once(world: World) -> None:
     assert "waiting" in again["refused"][0]["reason"]
 
 
-def test_a_letter_of_an_older_version_is_not_redriven(world: World) -> None:
+def test_letters_of_an_older_version_are_settled(world: World) -> None:
     book_id, broken = failed_book(world, 3)
     broken.numbers.clear()
     world.call("POST", "/api/books/import", {"title": "B", "content": manuscript(2), "book_id": book_id})
     world.run()
-    assert "newer version" in redrive(world, all=True)["refused"][0]["reason"]
+    assert redrive(world, all=True) | {"batch_id": None} == {"batch_id": None, "accepted": [], "refused": []}
+    assert len(letters(world, state="resolved")) == 1
 
 
 def test_a_discarded_letter_keeps_its_reason(world: World) -> None:
@@ -301,3 +307,62 @@ def test_a_book_that_waits_for_a_retry_says_so(world: World) -> None:
     assert (status["status"], status["attempt"], status["max_attempts"]) == ("retrying", 1, attempts)
     assert status["next_attempt_at"]
     assert status["error"]["error_class"] == "Unavailable"
+
+
+def test_a_context_that_failed_too_waits_for_the_chapter_that_is_redriven_with_it(world: World) -> None:
+    broken = Broken(world, 3)
+    fail = {"full"}
+    full = world.extractor.full
+
+    def refuse(*about: Any) -> Any:
+        if fail:
+            raise Rejected("no context")
+        return full(*about)
+
+    world.extractor.full = refuse  # type: ignore[method-assign]
+    book_id = world.import_book(manuscript(chapters=12))
+    world.run()
+    assert world.status(book_id)["status"] == "failed"
+    broken.numbers.clear()
+    fail.clear()
+    assert len(world.call("POST", f"/api/books/{book_id}/retry").json["accepted"]) == 2
+    world.run()
+
+    assert world.status(book_id)["status"] == "completed"
+    assert world.get(f"/api/books/{book_id}").json["context"]["missing_chapters"] == []
+    assert letters(world) == []
+
+
+def test_what_waits_for_a_canary_whose_book_is_deleted_is_let_go(world: World) -> None:
+    first, _ = failed_book(world, 2)
+    _, broken = failed_book(world, 3)
+    redrive(world, all=True, canary=True)
+    world.call("DELETE", f"/api/books/{first}")
+    world.app.reconcile()
+    broken.numbers.clear()
+    assert len(redrive(world, all=True)["accepted"]) == 1
+    world.run()
+    assert letters(world) == []
+
+
+def test_a_letter_that_is_discarded_before_its_turn_is_not_sent(world: World) -> None:
+    failed_book(world, 2, 3)
+    redrive(world, all=True, per_minute=1)
+    world.run()
+    later = letters(world)[0]["dead_letter_id"]
+    world.call("POST", "/api/dead-letters/discard", {"ids": [later], "reason": "enough"})
+    world.clock.advance(120)
+    assert world.app.reconcile().redriven == 0
+    assert letters(world, state="discarded")[0]["dead_letter_id"] == later
+
+
+def test_a_book_that_failed_can_be_cancelled_while_its_other_chapters_are_worked_on(world: World) -> None:
+    Broken(world, 1, 2, 3)
+    book_id = world.import_book(manuscript(chapters=6))
+    world.deliver(world.take(JobType.BOOK_PROCESSING))
+    for _ in range(3):
+        world.deliver(world.take(JobType.CHAPTER_PROCESSING))
+    assert world.status(book_id)["status"] == "failed"
+    assert world.call("POST", f"/api/books/{book_id}/cancel").status_code == 200
+    world.run()
+    assert world.extractor.calls["chapter"] == 0

@@ -212,7 +212,7 @@ def test_a_user_has_a_limit_of_books_under_way(dsn: str) -> None:
     refused = world.post({"title": "Three", "content": manuscript(1)})
 
     assert (refused.status_code, refused.headers["Retry-After"]) == (429, "30")
-    assert "2 of your books" in refused.json["detail"]
+    assert "2 books are under way" in refused.json["detail"]
     assert len(world.rows("SELECT 1 FROM books")) == 2
     assert world.post({"title": "Ben's", "content": manuscript(1)}, user="ben").status_code == 202
     again = {"title": "One, changed", "content": manuscript(2), "book_id": first}

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pgvector import Vector as PgVector
 from psycopg.types.json import Jsonb
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from shared.adapters.postgres.database import Database, from_column, to_column
 from shared.domain.model import EmbeddingModel, EmbeddingTask, Vector
@@ -72,7 +72,10 @@ class PostgresAnswerCache:
     ) -> Answer | None:
         with self._database.transaction() as connection:
             row = connection.execute(_FIND_ANSWER, (book_id, question, model, fresh_since)).fetchone()
-        return TypeAdapter(kind).validate_python(row["answer"]) if row else None
+        try:
+            return TypeAdapter(kind).validate_python(row["answer"]) if row else None
+        except ValidationError:
+            return None  # of an older shape: it is asked again
 
     def keep(self, book_id: UUID, question: bytes, model: str, answer: object, now: datetime) -> None:
         kept: Any = TypeAdapter(type(answer)).dump_python(answer, mode="json")

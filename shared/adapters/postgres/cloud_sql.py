@@ -18,6 +18,7 @@ def cloud_sql_connection(instance: str, user: str, database: str) -> type[psycop
         @classmethod
         def connect(cls, conninfo: str = "", **kwargs: Any) -> Any:
             connection = connector.connect(instance, "psycopg", user=user, db=database)
+            connection.autocommit = kwargs.get("autocommit", False)
             connection.row_factory = kwargs.get("row_factory", dict_row)
             return connection
 

@@ -10,6 +10,7 @@ from uuid import UUID
 from shared.adapters.postgres import statuses
 from shared.adapters.postgres.database import Connection, Database
 from shared.adapters.postgres.documents import bury_book
+from shared.adapters.postgres.imports import check_limit
 from shared.adapters.postgres.jobs import add_jobs, to_job
 from shared.domain import jobs
 from shared.domain.control import NotNow
@@ -17,7 +18,7 @@ from shared.domain.imports import UnknownBook
 from shared.domain.jobs import Job, JobState
 
 _BOOK = """
-    SELECT b.book_id, b.latest_version AS version, s.status FROM books b
+    SELECT b.book_id, b.owner_uid, b.latest_version AS version, s.status FROM books b
     JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id
     WHERE b.book_id = %s AND (%s::text IS NULL OR b.owner_uid = %s) FOR UPDATE OF s
 """
@@ -49,20 +50,23 @@ _UNDER_WAY = (JobState.PENDING, JobState.PROCESSING, JobState.RETRYING)
 
 
 class PostgresControl:
-    """`tolerated` is the share of chapters (0 to 1) that may fail before the book does."""
+    """`tolerated` is the share of chapters (0 to 1) that may fail before the book does; `max_under_way` books of one
+    user may be under way at once."""
 
-    def __init__(self, database: Database, tolerated: float) -> None:
+    def __init__(self, database: Database, tolerated: float, max_under_way: int) -> None:
         self._database = database
         self._tolerated = tolerated
+        self._max_under_way = max_under_way
 
     def cancel(self, owner_uid: str | None, book_id: UUID, now: datetime) -> list[Job]:
         with self._database.transaction() as connection:
             book = _lock(connection, owner_uid, book_id)
             if book["status"] == JobState.CANCELLED:
                 return []
-            if book["status"] not in _UNDER_WAY:
-                raise NotNow(f"the book is {book['status']}: there is nothing to cancel")
+            # Of a book that failed, other chapters may still be worked on.
             ended = [to_job(r) for r in connection.execute(_CANCEL, book | {"now": now})]
+            if not ended and book["status"] not in _UNDER_WAY:
+                raise NotNow(f"the book is {book['status']}: there is nothing to cancel")
             job = jobs.process_book(book_id, book["version"])
             statuses.set_chapters(connection, job, JobState.CANCELLED, now, those=_UNDER_WAY)
             statuses.refresh_book(connection, job, now, self._tolerated)
@@ -73,6 +77,7 @@ class PostgresControl:
             book = _lock(connection, owner_uid, book_id)
             if book["status"] != JobState.CANCELLED:
                 raise NotNow(f"the book is {book['status']}, not cancelled: there is nothing to resume")
+            check_limit(connection, book["owner_uid"], book_id, self._max_under_way)
             begun = [to_job(r) for r in connection.execute(_RESUME, book | {"now": now})]
             job = jobs.process_book(book_id, book["version"])
             statuses.set_chapters(connection, job, JobState.PENDING, now, those=[JobState.CANCELLED])
@@ -81,9 +86,10 @@ class PostgresControl:
 
     def delete(self, owner_uid: str | None, book_id: UUID, now: datetime) -> None:
         with self._database.transaction() as connection:
-            book = _lock(connection, owner_uid, book_id)
-            # First, so that attempts under way let go of the rows below.
-            connection.execute(_CANCEL, book | {"now": now})
+            # First, so that attempts under way write nothing more: a late one would wait for the rows below.
+            connection.execute(_CANCEL, _lock(connection, owner_uid, book_id) | {"now": now})
+        with self._database.transaction() as connection:
+            _lock(connection, owner_uid, book_id)
             bury_book(connection, book_id, now)
             connection.execute(_FORGET_VECTORS, (book_id,))
             connection.execute(_DELETE_DELIVERIES, (book_id,))

@@ -45,7 +45,7 @@ class Database:
             raise Rejected(f"PostgreSQL can't hold it: {error.diag.message_primary}") from error
         except (psycopg.OperationalError, PoolTimeout) as error:
             # Also deadlocks, a full disk and a server that is shutting down: all may pass.
-            raise Unavailable(f"PostgreSQL: {type(error).__name__}: {error}") from error
+            raise Unavailable(f"PostgreSQL: {_what(error)}") from error
 
     def connect(self) -> Connection:
         """A connection of its own outside the pool, each statement its own transaction. Raises Unavailable."""
@@ -55,7 +55,7 @@ class Database:
             )
             return connection
         except psycopg.OperationalError as error:
-            raise Unavailable(f"PostgreSQL: {type(error).__name__}: {error}") from error
+            raise Unavailable(f"PostgreSQL: {_what(error)}") from error
 
     def _class(self) -> Any:
         return self._connection_class() if self._connection_class else psycopg.Connection
@@ -89,6 +89,12 @@ def _configure(connection: Connection) -> None:
     # Otherwise a search among one owner's chunks may find too few.
     connection.execute("SET hnsw.iterative_scan = 'relaxed_order'")
     connection.commit()
+
+
+def _what(error: Exception) -> str:
+    """Users may see it: no host, and no detail that quotes a row."""
+    primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    return f"{type(error).__name__}: {primary or 'it can not be reached'}"
 
 
 def to_column(vector: Vector) -> PgVector:

@@ -76,11 +76,12 @@ def add_unreadable(
     connection.execute(_ADD_UNREADABLE, row | vars(failure))
 
 
-def resolve(connection: Connection, job_id: str, now: datetime) -> None:
-    """The job has succeeded: its letter, if it has one, is settled."""
+def resolve(connection: Connection, job_id: str, now: datetime, *, succeeded: bool) -> None:
+    """The job has ended well, or (`succeeded` False) but for some chapters: its letter, if it has one, is settled."""
     letter = connection.execute(_RESOLVE, (job_id,)).fetchone()
     if letter:
-        _finish(connection, letter["dead_letter_id"], "succeeded", _LET_GO, now)
+        outcome, then = ("succeeded", _LET_GO) if succeeded else ("failed", _DROP)
+        _finish(connection, letter["dead_letter_id"], outcome, then, now)
 
 
 def _finish(connection: Connection, dead_letter_id: int, outcome: str, then: str, now: datetime) -> None:

@@ -11,7 +11,7 @@ from shared.adapters.postgres.database import Connection
 _BURY = """
     INSERT INTO obsolete_documents (path, book_id, revision, since)
     SELECT path, %(book_id)s, nextval('revisions'), %(now)s FROM unnest(%(paths)s::text[]) AS path
-    ON CONFLICT (path) DO UPDATE SET revision = excluded.revision, since = excluded.since
+    ON CONFLICT (path) DO UPDATE SET revision = excluded.revision, since = excluded.since, buried_at = NULL
 """
 
 _MOST_CHAPTERS = "SELECT coalesce(max(chapter_number), 0) AS number FROM recent_chapters WHERE book_id = %s"

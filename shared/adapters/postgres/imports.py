@@ -32,7 +32,7 @@ _NEW_BOOK = """
     VALUES (%(book_id)s, %(owner_uid)s, %(google_doc_id)s, %(title)s, 0, %(now)s, %(now)s)
     ON CONFLICT DO NOTHING
 """
-_LOCK_BOOK = "SELECT * FROM books WHERE book_id = %s AND owner_uid = %s FOR UPDATE"
+_LOCK_BOOK = "SELECT * FROM books WHERE book_id = %s AND owner_uid = %s FOR NO KEY UPDATE"
 
 _SAME_AS_LATEST = """
     SELECT 1 FROM book_versions WHERE book_id = %s AND version = %s AND content_hash = %s AND title = %s
@@ -58,6 +58,16 @@ _NEW_STATUS = """
         version = excluded.version, status = 'pending', phase = 'splitting', progress = 0, attempt = 0,
         next_attempt_at = NULL, error = NULL, started_at = NULL, completed_at = NULL,
         created_at = excluded.created_at, updated_at = excluded.updated_at, revision = nextval('revisions')
+"""
+# What failed of older versions is nobody's business any more.
+_SETTLE_LETTERS = """
+    UPDATE dead_letters SET state = 'resolved' WHERE book_id = %s AND version < %s AND state IN ('open', 'redriven')
+"""
+_DROP_ACTIONS = """
+    UPDATE dead_letter_actions a SET outcome = 'dropped', reason = 'a newer version took over', finished_at = %s
+    FROM dead_letters d
+    WHERE d.dead_letter_id = a.dead_letter_id AND d.book_id = %s AND d.version < %s
+      AND a.outcome IN ('held', 'waiting', 'sent')
 """
 _STATUS = """
     SELECT status, progress FROM processing_status WHERE entity_type = 'book' AND entity_id = %s AND version = %s
@@ -116,14 +126,16 @@ class PostgresImports:
         same = (book["book_id"], latest, content_hash(request.content), request.title)
         if not request.force and connection.execute(_SAME_AS_LATEST, same).fetchone():
             return _existing(connection, book["book_id"], latest)
-        self._check_limit(connection, request.owner_uid, book["book_id"])
+        check_limit(connection, request.owner_uid, book["book_id"], self._max_under_way)
         return _add_version(connection, request, book["book_id"], latest + 1, now)
 
-    def _check_limit(self, connection: Connection, owner_uid: str, book_id: UUID) -> None:
-        connection.execute(_LOCK_OWNER, (owner_uid,))
-        row = connection.execute(_UNDER_WAY, (owner_uid, book_id)).fetchone()
-        if row and row["books"] >= self._max_under_way:
-            raise TooManyBooks(f"{row['books']} of your books are under way, as many as may be")
+
+def check_limit(connection: Connection, owner_uid: str, book_id: UUID, most: int) -> None:
+    """Raises TooManyBooks if so many of the owner's other books are under way."""
+    connection.execute(_LOCK_OWNER, (owner_uid,))
+    row = connection.execute(_UNDER_WAY, (owner_uid, book_id)).fetchone()
+    if row and row["books"] >= most:
+        raise TooManyBooks(f"{row['books']} books are under way, as many as a user may have at once")
 
 
 def _add_version(
@@ -133,6 +145,8 @@ def _add_version(
     connection.execute(_NEW_VERSION, row)
     connection.execute(_LATEST, (version, now, book_id))
     connection.execute(_NEW_STATUS, {"book_id": book_id, "version": version, "now": now})
+    connection.execute(_SETTLE_LETTERS, (book_id, version))
+    connection.execute(_DROP_ACTIONS, (now, book_id, version))
     job = jobs.process_book(book_id, version)
     add_jobs(connection, [job], None, now)
     return Imported(book_id=book_id, version=version, job=job, is_new=True, status=JobState.PENDING, progress=0)

@@ -15,6 +15,7 @@ from psycopg.types.json import Jsonb
 from shared.adapters.postgres import dead_letters, results, statuses
 from shared.adapters.postgres.database import Connection, Database
 from shared.domain import jobs
+from shared.domain.errors import Rejected
 from shared.domain.failures import Failure, describe
 from shared.domain.jobs import Job, JobState
 from shared.domain.results import BookSplit, ChaptersEmbedded, Result
@@ -147,7 +148,9 @@ class PostgresJobStore:
         counts = connection.execute(_BEGIN, begun).fetchone()
         assert counts is not None
         statuses.refresh_chapters(connection, job.chapter_ids, now, attempt=counts["attempts"])
-        statuses.refresh_book(connection, job, now, self._tolerated)
+        if not (job.chapter_ids and statuses.is_processing(connection, job)):
+            # Else it tells nothing new, and counting the chapters is what a long book's claims would cost.
+            statuses.refresh_book(connection, job, now, self._tolerated)
         return Claim(
             state=ClaimState.CLAIMED,
             job=job,
@@ -168,9 +171,9 @@ class PostgresJobStore:
             results.write(result, connection, job, now)
             _hold_book(connection, job)
             _end(connection, claim, JobState.COMPLETED, now, result=_outline(result))
-            dead_letters.resolve(connection, job.job_id, now)
-            if isinstance(result, ChaptersEmbedded):
-                _record_rejected(connection, job, result, now)
+            rejected = result.rejected if isinstance(result, ChaptersEmbedded) else {}
+            dead_letters.resolve(connection, job.job_id, now, succeeded=not rejected)
+            _record_rejected(connection, job, rejected, now)
             statuses.refresh_chapters(connection, _chapters_of(job, result), now)
             due = list(result.jobs) if isinstance(result, BookSplit) else []
             due += statuses.refresh_book(connection, job, now, self._tolerated)
@@ -245,9 +248,9 @@ def _lease_until(now: datetime) -> datetime:
     return now + timedelta(seconds=LEASE_SECONDS)
 
 
-def _record_rejected(connection: Connection, job: Job, result: ChaptersEmbedded, now: datetime) -> None:
+def _record_rejected(connection: Connection, job: Job, rejected: Mapping[UUID, Rejected], now: datetime) -> None:
     """A chapter that failed alone has a letter of its own, which asks for that chapter alone."""
-    for chapter_id, error in result.rejected.items():
+    for chapter_id, error in rejected.items():
         failure = describe(error)
         alone = jobs.embed_chapters(job.book_id, job.version, [chapter_id])
         dead_letters.add(connection, alone, failure, now)

@@ -55,21 +55,33 @@ _CLAIM = """
            OR projected_phase IS DISTINCT FROM status || ' ' || phase)
 """
 
+# Never waits: a row that someone is changing will be written again anyway.
 _SETTLE_STATUSES = """
-    UPDATE processing_status s SET projected_revision = greatest(projected_revision, d.revision)
-    FROM unnest(%s::uuid[], %s::bigint[]) AS d (entity_id, revision) WHERE s.entity_id = d.entity_id
+    WITH free AS (
+        SELECT s.entity_type, s.entity_id, d.revision FROM processing_status s
+        JOIN unnest(%s::text[], %s::uuid[], %s::bigint[]) AS d (entity_type, entity_id, revision)
+            USING (entity_type, entity_id) FOR UPDATE OF s SKIP LOCKED)
+    UPDATE processing_status s SET projected_revision = greatest(projected_revision, free.revision) FROM free
+    WHERE s.entity_type = free.entity_type AND s.entity_id = free.entity_id
 """
 _SETTLE_JOBS = """
-    UPDATE jobs j SET projected_revision = greatest(projected_revision, d.revision)
-    FROM unnest(%s::text[], %s::bigint[]) AS d (job_id, revision) WHERE j.job_id = d.job_id
+    WITH free AS (
+        SELECT j.job_id, d.revision FROM jobs j
+        JOIN unnest(%s::text[], %s::bigint[]) AS d (job_id, revision) USING (job_id) FOR UPDATE OF j SKIP LOCKED)
+    UPDATE jobs j SET projected_revision = greatest(projected_revision, free.revision) FROM free
+    WHERE j.job_id = free.job_id
 """
 
 # -1 stands for a document that is missing.
+# With a revision of its own: what is there is written anew, too.
 _UNSETTLE_STATUSES = """
-    UPDATE processing_status SET projected_revision = -1
+    UPDATE processing_status SET projected_revision = -1, revision = nextval('revisions')
     WHERE %(book_id)s::uuid IS NULL OR book_id = %(book_id)s
 """
-_UNSETTLE_JOBS = "UPDATE jobs SET projected_revision = -1 WHERE %(book_id)s::uuid IS NULL OR book_id = %(book_id)s"
+_UNSETTLE_JOBS = """
+    UPDATE jobs SET projected_revision = -1, revision = nextval('revisions')
+    WHERE %(book_id)s::uuid IS NULL OR book_id = %(book_id)s
+"""
 _BOOKS_UNSETTLED = "SELECT count(*) AS n FROM books WHERE %(book_id)s::uuid IS NULL OR book_id = %(book_id)s"
 
 # Documents that are missing first; those that changed a moment ago are being written just now.
@@ -84,7 +96,8 @@ _LAGGING = """
     WHERE projected_revision < revision
       AND (coalesce(finished_on, processed_on, created_at) < %(before)s OR projected_revision < 0)
 """
-_OBSOLETE = "SELECT path, revision FROM obsolete_documents {} ORDER BY since, path LIMIT %s"
+_OBSOLETE = "SELECT path, revision FROM obsolete_documents {} ORDER BY buried_at NULLS FIRST, path LIMIT %s"
+_BURIED = "UPDATE obsolete_documents SET buried_at = %s WHERE path = ANY(%s)"
 _A_MOMENT = timedelta(seconds=5)
 _JOB_DOCUMENT_KEPT = timedelta(days=30)
 
@@ -121,12 +134,13 @@ class PostgresProjections:
             return connection.execute(_CLAIM, where).rowcount > 0
 
     def settled(self, documents: Sequence[Document]) -> None:
-        statuses = [(id_, d.revision) for d in documents if (id_ := _entity_id(d))]
-        jobs = [(d.path.removeprefix(job_path("")), d.revision) for d in documents if d.path.startswith(job_path(""))]
-        with self._database.transaction() as connection:
-            for statement, rows in ((_SETTLE_STATUSES, statuses), (_SETTLE_JOBS, jobs)):
-                if rows:
-                    connection.execute(statement, ([r[0] for r in rows], [r[1] for r in rows]))
+        statuses = [(*entity, d.revision) for d in documents if (entity := _entity(d))]
+        prefix = job_path("")
+        jobs = [(d.path.removeprefix(prefix), d.revision) for d in documents if d.path.startswith(prefix)]
+        for statement, rows in ((_SETTLE_STATUSES, statuses), (_SETTLE_JOBS, jobs)):
+            if rows:
+                with self._database.transaction() as connection:
+                    connection.execute(statement, [list(column) for column in zip(*rows, strict=True)])
 
     def unsettle(self, book_id: UUID | None) -> int:
         with self._database.transaction() as connection:
@@ -143,6 +157,10 @@ class PostgresProjections:
     def all_obsolete(self, limit: int) -> list[Tombstone]:
         with self._database.transaction() as connection:
             return [Tombstone(**r) for r in connection.execute(_OBSOLETE.format(""), (limit,))]
+
+    def buried(self, tombstones: Sequence[Tombstone], now: datetime) -> None:
+        with self._database.transaction() as connection:
+            connection.execute(_BURIED, (now, [t.path for t in tombstones]))
 
     def lagging(self, now: datetime, limit: int) -> list[Document]:
         where = {"before": now - _A_MOMENT, "limit": limit}
@@ -161,11 +179,11 @@ class PostgresProjections:
         return int(row["n"]) if row else 0
 
 
-def _entity_id(document: Document) -> UUID | None:
+def _entity(document: Document) -> tuple[str, UUID] | None:
     """The book or chapter that a document tells of."""
     if "/chapters/" in document.path:
-        return UUID(document.fields["chapter_id"])
-    return UUID(document.path.removeprefix("books/")) if document.path.startswith("books/") else None
+        return "chapter", UUID(document.fields["chapter_id"])
+    return ("book", UUID(document.path.removeprefix("books/"))) if document.path.startswith("books/") else None
 
 
 def _book_document(row: Mapping[str, Any], now: datetime) -> Document:

@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 
 from shared.adapters.postgres import statuses
 from shared.adapters.postgres.database import Connection, Database
+from shared.adapters.postgres.documents import bury_documents, job_path
 from shared.adapters.postgres.jobs import add_jobs, to_job
 from shared.domain.dead_letters import MAX_REDRIVES, Letters, Redrive, RedriveRequest, Refusal
 from shared.domain.jobs import Job, JobState
@@ -47,20 +48,26 @@ _TO_REDRIVE = f"""
     SELECT d.dead_letter_id, d.job_id, d.version < b.latest_version AS is_old,
            (SELECT count(*) FROM dead_letter_actions a WHERE a.dead_letter_id = d.dead_letter_id
             AND a.action = 'redrive' AND a.outcome IN ('sent', 'succeeded', 'failed')) AS redrives,
-           EXISTS (SELECT 1 FROM dead_letter_actions a WHERE a.dead_letter_id = d.dead_letter_id
-                   AND a.outcome IN ('held', 'waiting')) AS is_waiting
-    {_CHOSEN} AND d.state = 'open' ORDER BY d.dead_letter_id LIMIT %(limit)s
+           EXISTS (SELECT 1 FROM jobs j WHERE j.book_id = d.book_id AND j.version = d.version
+                   AND j.state = 'cancelled') AS is_cancelled
+    {_CHOSEN} AND (d.state = 'open' OR d.state = 'discarded' AND %(ids)s::bigint[] IS NOT NULL)
+    ORDER BY d.dead_letter_id LIMIT %(limit)s
 """
 _ADD_ACTION = """
     INSERT INTO dead_letter_actions (dead_letter_id, batch_id, action, requested_by, requested_at, reason, per_minute,
                                      is_canary, not_before, outcome, finished_at)
     VALUES (%(dead_letter_id)s, %(batch_id)s, %(action)s, %(requested_by)s, %(now)s, %(reason)s, %(per_minute)s,
             %(is_canary)s, %(not_before)s, %(outcome)s, %(finished_at)s)
+    ON CONFLICT (dead_letter_id) WHERE outcome IN ('held', 'waiting') DO NOTHING
 """
 _DISCARD = f"""
     UPDATE dead_letters SET state = 'discarded' WHERE dead_letter_id IN
         (SELECT d.dead_letter_id {_CHOSEN} AND d.state = 'open' LIMIT %(limit)s)
     RETURNING dead_letter_id
+"""
+_CALL_OFF = """
+    UPDATE dead_letter_actions SET outcome = 'dropped', reason = 'the letter was discarded', finished_at = %(now)s
+    WHERE dead_letter_id = ANY(%(ids)s) AND outcome IN ('held', 'waiting')
 """
 _MAX_LETTERS = 10_000
 
@@ -70,9 +77,24 @@ _DUE = """
     FROM dead_letter_actions a JOIN dead_letters d USING (dead_letter_id)
     WHERE a.outcome = 'waiting' AND a.not_before <= %s ORDER BY a.not_before, a.action_id LIMIT %s
 """
-_SENT = "UPDATE dead_letter_actions SET outcome = 'sent' WHERE action_id = %s AND outcome = 'waiting'"
+# A canary whose book was deleted, cancelled or imported anew will never tell: what waits for it is let go.
+_DROP_ORPHANS = """
+    UPDATE dead_letter_actions h SET outcome = 'dropped', reason = 'its canary came to nothing', finished_at = %s
+    WHERE h.outcome = 'held' AND NOT EXISTS (
+        SELECT 1 FROM dead_letter_actions c JOIN dead_letters d USING (dead_letter_id) JOIN books b USING (book_id)
+        WHERE c.batch_id = h.batch_id AND c.is_canary AND c.outcome IN ('waiting', 'sent')
+          AND d.version = b.latest_version
+          AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.book_id = d.book_id AND j.version = d.version
+                          AND j.state = 'cancelled'))
+"""
+_SENT = """
+    UPDATE dead_letter_actions a SET outcome = 'sent' FROM dead_letters d
+    WHERE a.action_id = %s AND a.outcome = 'waiting' AND d.dead_letter_id = a.dead_letter_id
+      AND d.state IN ('open', 'discarded')
+"""
 _NOT_SENT = """
-    UPDATE dead_letter_actions SET outcome = 'dropped', reason = %s, finished_at = %s WHERE action_id = %s
+    UPDATE dead_letter_actions SET outcome = 'dropped', reason = %s, finished_at = %s
+    WHERE action_id = %s AND outcome IN ('waiting', 'sent')
 """
 _REDRIVEN = "UPDATE dead_letters SET state = 'redriven' WHERE dead_letter_id = %s"
 
@@ -96,6 +118,7 @@ _HELD_CHAPTERS = """
 _UNDO_FAN_IN = """
     DELETE FROM jobs WHERE book_id = %s AND version = %s
       AND (type = 'book-completion' OR type = 'book-context-extraction' AND data->>'mode' = 'full')
+    RETURNING job_id
 """
 
 
@@ -123,14 +146,15 @@ class PostgresDeadLetters:
         refused: list[Refusal] = []
         with self._database.transaction() as connection:
             for row in connection.execute(_TO_REDRIVE, _where(request.letters, _MAX_LETTERS)).fetchall():
+                action = {"dead_letter_id": row["dead_letter_id"], "batch_id": batch_id, "action": "redrive"}
+                action |= _turn(request, len(accepted), now) | {"now": now}
                 reason = _refusal(row)
-                if reason:
-                    refused.append(Refusal(dead_letter_id=row["dead_letter_id"], reason=reason))
-                else:
+                if reason is None and not connection.execute(_ADD_ACTION, action).rowcount:
+                    reason = "it is waiting for its turn already"
+                if reason is None:
                     accepted.append(row["dead_letter_id"])
-            for position, dead_letter_id in enumerate(accepted):
-                action = {"dead_letter_id": dead_letter_id, "batch_id": batch_id, "action": "redrive", "now": now}
-                connection.execute(_ADD_ACTION, action | _turn(request, position, now))
+                else:
+                    refused.append(Refusal(dead_letter_id=row["dead_letter_id"], reason=reason))
         return Redrive(batch_id=batch_id, accepted=accepted, refused=refused)
 
     def discard(self, letters: Letters, requested_by: str, reason: str, batch_id: UUID, now: datetime) -> int:
@@ -138,12 +162,14 @@ class PostgresDeadLetters:
         done |= {"per_minute": None, "is_canary": False, "not_before": None, "outcome": "done", "finished_at": now}
         with self._database.transaction() as connection:
             rows = connection.execute(_DISCARD, _where(letters, _MAX_LETTERS)).fetchall()
+            connection.execute(_CALL_OFF, {"ids": [r["dead_letter_id"] for r in rows], "now": now})
             for row in rows:
                 connection.execute(_ADD_ACTION, done | row)
         return len(rows)
 
     def release(self, now: datetime, limit: int) -> list[Job]:
         with self._database.transaction() as connection:
+            connection.execute(_DROP_ORPHANS, (now,))
             due = connection.execute(_DUE, (now, limit)).fetchall()
         return [job for row in due for job in self._send(row, now)]
 
@@ -152,22 +178,27 @@ class PostgresDeadLetters:
         job = to_job(row)
         with self._database.transaction() as connection:
             is_latest = statuses.lock_book(connection, job)
-            if not connection.execute(_SENT, (row["action_id"],)).rowcount:
-                return []
-            problem = self._begin_again(connection, job, now) if is_latest else "a newer version took over"
+            problem: str | None = "it is settled already"
+            if connection.execute(_SENT, (row["action_id"],)).rowcount:
+                problem = self._begin_again(connection, job, now) if is_latest else "a newer version took over"
             if problem:
                 connection.execute(_NOT_SENT, (problem, now, row["action_id"]))
                 return []
             connection.execute(_REDRIVEN, (row["dead_letter_id"],))
-            if job.chapter_ids:
-                connection.execute(_UNDO_FAN_IN, (job.book_id, job.version))
+            if job.chapter_ids or job.is_fan_in:
+                undone = [r["job_id"] for r in connection.execute(_UNDO_FAN_IN, (job.book_id, job.version))]
+                bury_documents(connection, job.book_id, [job_path(j) for j in undone], now)
             self._free_chapters(connection, job, now)
             due = statuses.refresh_book(connection, job, now, self._tolerated)
-            return [job, *add_jobs(connection, due, job.job_id, now)]
+            begun = [] if job.is_fan_in else [job]
+            return begun + add_jobs(connection, due, job.job_id, now)
 
     def _begin_again(self, connection: Connection, job: Job, now: datetime) -> str | None:
+        """Why not, if it can't be. A fan-in's job is not begun by hand: counting makes it when it is due."""
         if statuses.is_cancelled(connection, job):
-            return "the book is cancelled"
+            return "the book is cancelled; resume it first"
+        if job.is_fan_in:
+            return None
         row = {"job_id": job.job_id, "type": job.type, "book_id": job.book_id, "version": job.version, "now": now}
         row |= {"data": Jsonb(dict(job.data)), "attempts": job.stage.attempts}
         return None if connection.execute(_BEGIN_AGAIN, row).rowcount else "it is being worked on already"
@@ -189,12 +220,12 @@ def _where(letters: Letters, limit: int) -> dict[str, Any]:
 def _refusal(row: Row) -> str | None:
     if row["job_id"] is None:
         return "the message could not be read, so there is nothing to do again"
-    if row["is_waiting"]:
-        return "it is waiting for its turn already"
     if row["is_old"]:
         return "a newer version of the book took over"
+    if row["is_cancelled"]:
+        return "the book is cancelled; resume it first"
     if row["redrives"] >= MAX_REDRIVES:
-        return f"it was redriven {MAX_REDRIVES} times; mend the cause and import again, or discard it"
+        return f"it was redriven {MAX_REDRIVES} times; mend the cause and import it again with force, or discard it"
     return None
 
 

@@ -22,12 +22,13 @@ _ENDED = """
       AND (%(book_id)s::uuid IS NULL OR j.book_id = %(book_id)s)
 """
 _BEGIN = """
-    INSERT INTO replays (replay_id, topic, source, requested_by, at, first_transaction, jobs)
+    INSERT INTO replays (replay_id, topic, source, requested_by, at, first_transaction, first_revision, jobs)
     SELECT %(replay_id)s, %(topic)s, %(source)s, %(requested_by)s, %(now)s, pg_current_xact_id()::xid,
-           coalesce(array_agg(j.job_id), '{}')
+           nextval('revisions'), coalesce(array_agg(j.job_id), '{}')
 """
 
-# A row's xmin is the transaction that wrote it: younger than the replay's own means that it changed since.
+# A row's xmin is the transaction that wrote it: younger than the replay's own means that it changed since. A job's
+# row also notes what was shown of it, which is no change: its revision tells.
 _RECEIPT = """
     WITH replay AS (SELECT * FROM replays WHERE replay_id = %s),
     ended AS (SELECT unnest(jobs) AS job_id FROM replay),
@@ -37,8 +38,7 @@ _RECEIPT = """
                     ON s.entity_type = 'book' AND s.entity_id = j.book_id, replay p
                 WHERE j.job_id IN (SELECT job_id FROM ended) AND s.completed_at < p.at),
     changed AS (
-        SELECT j.xmin FROM jobs j WHERE j.job_id IN (SELECT job_id FROM ended)
-        UNION ALL SELECT r.xmin FROM recent_chapters r WHERE r.book_id IN (SELECT book_id FROM touched)
+        SELECT r.xmin FROM recent_chapters r WHERE r.book_id IN (SELECT book_id FROM touched)
         UNION ALL SELECT k.xmin FROM chapter_chunks k JOIN recent_chapters r USING (chapter_id)
                   WHERE r.book_id IN (SELECT book_id FROM touched)
         UNION ALL SELECT c.xmin FROM book_contexts c WHERE c.book_id IN (SELECT book_id FROM touched)
@@ -48,11 +48,13 @@ _RECEIPT = """
            (SELECT count(*) FROM again WHERE state = 'claimed') AS stages_repeated,
            (SELECT count(*) FROM answers a WHERE a.created_at >= p.at
                 AND a.book_id IN (SELECT book_id FROM touched))
-           + (SELECT count(*) FROM embedding_cache e WHERE e.created_at >= p.at AND e.content_hash IN (
+           + (SELECT count(*) FROM (SELECT * FROM embedding_cache WHERE created_at >= p.at) e WHERE e.content_hash IN (
                   SELECT sha256(convert_to(k.chunk_text, 'UTF8')) FROM chapter_chunks k
                   JOIN recent_chapters r USING (chapter_id)
                   WHERE r.book_id IN (SELECT book_id FROM touched))) AS model_calls,
-           (SELECT count(*) FROM changed WHERE age(changed.xmin) < age(p.first_transaction)) AS rows_changed
+           (SELECT count(*) FROM changed WHERE age(changed.xmin) < age(p.first_transaction))
+           + (SELECT count(*) FROM jobs j WHERE j.job_id IN (SELECT job_id FROM ended)
+              AND j.revision > p.first_revision) AS rows_changed
     FROM replay p
 """
 

@@ -47,6 +47,7 @@ _REUSE_CHAPTER = """
     FROM recent_chapters old, unnest(%(new)s::uuid[], %(old)s::uuid[]) AS pair (new_id, old_id)
     WHERE new.chapter_id = pair.new_id AND old.chapter_id = pair.old_id
 """
+_STILL_THERE = "SELECT 1 FROM recent_chapters WHERE chapter_id = ANY(%s) ORDER BY chapter_id FOR KEY SHARE"
 _REUSE_CHUNKS = """
     INSERT INTO chapter_chunks (chapter_id, chunk_index, chunk_text, chunk_embedding, word_count,
                                 start_offset, end_offset, embedding_model, embedding_version)
@@ -110,6 +111,10 @@ def _(result: BookSplit, connection: Connection, job: Job, now: datetime) -> Non
     connection.execute(_CHAPTER_STATUSES, {"book_id": job.book_id, "version": job.version, "now": now})
     reused: dict[UUID, UUID] = {c.chapter_id: c.same_as for c in result.chapters if c.same_as is not None}
     if reused:
+        old = set(reused.values())
+        # Retention may have dropped their version meanwhile: then this is tried again, and they are computed.
+        if connection.execute(_STILL_THERE, (list(old),)).rowcount != len(old):
+            raise RuntimeError("a chapter that was to be reused is gone")
         pairs = {"new": list(reused), "old": list(reused.values())}
         connection.execute(_REUSE_CHAPTER, pairs)
         connection.execute(_REUSE_CHUNKS, pairs)

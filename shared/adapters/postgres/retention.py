@@ -22,7 +22,8 @@ _JOBS = """
         JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id
         WHERE j.state IN ('completed', 'failed', 'cancelled')
     ), dropped AS (
-        DELETE FROM jobs WHERE job_id IN (
+        -- The state again, on the row itself: one that is redriven just now is not dropped.
+        DELETE FROM jobs WHERE state IN ('completed', 'failed', 'cancelled') AND job_id IN (
             SELECT job_id FROM ended JOIN unnest(%(types)s::text[], %(states)s::text[], %(counts)s::int[])
                 AS kept (type, state, count) USING (type, state)
             WHERE (position > count OR finished_on < %(month)s) AND (is_old OR is_settled AND is_chapters)
@@ -31,7 +32,7 @@ _JOBS = """
     )
     INSERT INTO obsolete_documents (path, book_id, revision, since)
     SELECT 'jobs/' || job_id, book_id, nextval('revisions'), %(now)s FROM dropped
-    ON CONFLICT (path) DO UPDATE SET revision = excluded.revision, since = excluded.since
+    ON CONFLICT (path) DO UPDATE SET revision = excluded.revision, since = excluded.since, buried_at = NULL
 """
 
 # Readers' version and the latest stay.
@@ -47,12 +48,21 @@ _OLD_VERSION_STATUSES = """
         LEFT JOIN recent_chapters r ON r.chapter_id = s.entity_id
         WHERE s.entity_type = 'chapter' AND r.chapter_id IS NULL LIMIT %(limit)s)
 """
+# A letter's actions are its audit. What was discarded of a latest version still holds its chapter back.
+_LETTERS = """
+    last_seen < %(month)s AND NOT EXISTS (
+        SELECT 1 FROM dead_letter_actions a WHERE a.dead_letter_id = dead_letters.dead_letter_id
+        AND (a.outcome IN ('held', 'waiting', 'sent') OR a.finished_at >= %(month)s))
+    AND (state = 'resolved' OR book_id IS NULL OR NOT EXISTS (
+        SELECT 1 FROM books b WHERE b.book_id = dead_letters.book_id AND b.latest_version = dead_letters.version))
+"""
 _SIMPLE = {
-    "dead_letters": "state IN ('resolved', 'discarded') AND last_seen < %(month)s",
+    "dead_letters": _LETTERS,
     "idempotency_keys": "created_at < %(week)s",
     "deliveries": "at < %(week)s",
     "replays": "at < %(month)s",
-    "obsolete_documents": "since < %(quarter)s",
+    # Deleted once more after an attempt that was under way can have written it.
+    "obsolete_documents": "buried_at >= since + interval '15 minutes'",
 }
 _DROP = "DELETE FROM {table} WHERE ctid IN (SELECT ctid FROM {table} WHERE {condition} LIMIT %(limit)s)"
 
@@ -83,7 +93,6 @@ def _where(now: datetime, limit: int) -> dict[str, Any]:
         "states": list(states),
         "counts": list(counts),
         "now": now,
-        "quarter": now - timedelta(minutes=15),
         "week": now - timedelta(days=7),
         "month": now - timedelta(days=30),
         "limit": limit,

@@ -8,18 +8,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
+import structlog
 
 from shared.adapters.postgres.database import Connection, Database
 from shared.domain.errors import Unavailable
 from shared.domain.stages import Stage
 
 _TAKE = "SELECT pg_try_advisory_lock(%s, %s) AS taken"
+# A machine that vanished is noticed within 20 seconds, not after hours; and nobody here waits for a lock.
+_SETTINGS = (
+    "SET tcp_keepalives_idle = 5",
+    "SET tcp_keepalives_interval = 5",
+    "SET tcp_keepalives_count = 3",
+    "SET statement_timeout = '5s'",
+)
 _FREE = "SELECT pg_advisory_unlock(%s, %s)"
+
+log = structlog.get_logger()
 
 
 class PostgresSlots:
     """All places of this process are held by one session of its own, outside the pool: they are free as soon as
-    the process is gone. If the session is lost, those that are held are taken again before any other."""
+    PostgreSQL sees that the process is gone. If the session is lost, those that are held are taken again before any
+    other; if another process was quicker, the cap is exceeded until this one's attempt ends, and the log says so."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -50,7 +61,7 @@ class PostgresSlots:
     def _ask(self, place: tuple[int, int]) -> bool:
         try:
             row = self._session().execute(_TAKE, place).fetchone()
-        except psycopg.OperationalError as error:
+        except psycopg.Error as error:
             self._connection = None
             raise Unavailable(f"PostgreSQL: {type(error).__name__}: {error}") from error
         return bool(row and row["taken"])
@@ -58,8 +69,12 @@ class PostgresSlots:
     def _session(self) -> Connection:
         if self._connection is None or self._connection.closed:
             self._connection = self._database.connect()
+            for setting in _SETTINGS:
+                self._connection.execute(setting)
             for place in self._held:
-                self._connection.execute(_TAKE, place)
+                row = self._connection.execute(_TAKE, place).fetchone()
+                if not (row and row["taken"]):
+                    log.warning("slots.exceeded", place=place[1])
         return self._connection
 
     def _free(self, place: tuple[int, int]) -> None:
@@ -68,7 +83,7 @@ class PostgresSlots:
             try:
                 if self._connection is not None:
                     self._connection.execute(_FREE, place)
-            except psycopg.OperationalError:
+            except psycopg.Error:
                 self._connection = None
 
     def close(self) -> None:

@@ -48,6 +48,7 @@ _ATTEMPTS = """
     FROM jobs WHERE book_id = %(book_id)s AND version = %(version)s
 """
 
+_STATUS = "SELECT status FROM processing_status WHERE entity_type = 'book' AND entity_id = %(book_id)s"
 _IS_CANCELLED = """
     SELECT 1 FROM jobs WHERE book_id = %(book_id)s AND version = %(version)s AND state = 'cancelled' LIMIT 1
 """
@@ -160,6 +161,12 @@ def lock_book(connection: Connection, job: Job) -> bool:
 def is_cancelled(connection: Connection, job: Job) -> bool:
     """Whether work on the job's version was called off."""
     return connection.execute(_IS_CANCELLED, {"book_id": job.book_id, "version": job.version}).rowcount > 0
+
+
+def is_processing(connection: Connection, job: Job) -> bool:
+    """Whether the job's book shows that it is being worked on."""
+    row = connection.execute(_STATUS, {"book_id": job.book_id}).fetchone()
+    return row is not None and row["status"] == JobState.PROCESSING
 
 
 def refresh_book(connection: Connection, job: Job, now: datetime, tolerated: float) -> list[Job]:
