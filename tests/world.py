@@ -162,11 +162,14 @@ class World:
             return list(connection.execute(query, values))
 
 
-def manuscript(chapters: int = 5, words: int = 450, changed: Sequence[int] = ()) -> str:
-    """A book whose chapters all differ; those in `changed` differ from the same chapter without it."""
+def manuscript(chapters: int = 5, words: int = 450, changed: Sequence[int] = (), name: str = "") -> str:
+    """A book whose chapters all differ; those in `changed` differ from the same chapter without it.
+
+    Books of different names have no chapter in common.
+    """
     parts = []
     for n in range(1, chapters + 1):
-        seed = f"{n}-again" if n in changed else str(n)
+        seed = f"{name}{n}-again" if n in changed else f"{name}{n}"
         source = random.Random(seed)
         sentences = [
             " ".join(source.choice(_WORDS) for _ in range(9)).capitalize() + "." for _ in range(max(1, words // 9))
