@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -78,7 +78,14 @@ class RecordingStatuses(MemoryStatusStore):
 
 
 class World:
-    def __init__(self, dsn: str, embedder: FakeEmbedder | None = None, **config: Any) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        embedder: FakeEmbedder | None = None,
+        parts: Mapping[str, Any] | None = None,
+        **config: Any,
+    ) -> None:
+        """`parts` replaces ports by name."""
         self.dsn = dsn
         self.broker, self.clock, self.statuses = HeldBroker(), Clock(), RecordingStatuses()
         self.embedder, self.extractor = embedder or FakeEmbedder(), FakeContextExtractor()
@@ -94,6 +101,7 @@ class World:
                 "clock": self.clock,
                 "random": lambda: 1.0,
                 "authenticator": ByName(),
+                **(parts or {}),
             },
         )
         self.app.projector = replace(self.app.projector, defer=lambda seconds, callback: None)
