@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -81,7 +81,14 @@ class RecordingStatuses(MemoryStatusStore):
 
 
 class World:
-    def __init__(self, dsn: str, embedder: FakeEmbedder | None = None, **config: Any) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        embedder: FakeEmbedder | None = None,
+        parts: Mapping[str, Any] | None = None,
+        **config: Any,
+    ) -> None:
+        """`parts` replaces ports by name."""
         self.dsn = dsn
         self.broker, self.clock, self.statuses = HeldBroker(), Clock(), RecordingStatuses()
         self.embedder, self.extractor = embedder or FakeEmbedder(), FakeContextExtractor()
@@ -97,6 +104,7 @@ class World:
                 "clock": self.clock,
                 "random": lambda: 1.0,
                 "authenticator": ByName(),
+                **(parts or {}),
             },
         )
         self.app.projector = replace(self.app.projector, defer=lambda seconds, callback: None)
@@ -165,11 +173,14 @@ class World:
             return list(connection.execute(query, values))
 
 
-def manuscript(chapters: int = 5, words: int = 450, changed: Sequence[int] = ()) -> str:
-    """A book whose chapters all differ; those in `changed` differ from the same chapter without it."""
+def manuscript(chapters: int = 5, words: int = 450, changed: Sequence[int] = (), name: str = "") -> str:
+    """A book whose chapters all differ; those in `changed` differ from the same chapter without it.
+
+    Books of different names have no chapter in common.
+    """
     parts = []
     for n in range(1, chapters + 1):
-        seed = f"{n}-again" if n in changed else str(n)
+        seed = f"{name}{n}-again" if n in changed else f"{name}{n}"
         source = random.Random(seed)
         sentences = [
             " ".join(source.choice(_WORDS) for _ in range(9)).capitalize() + "." for _ in range(max(1, words // 9))

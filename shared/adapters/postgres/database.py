@@ -77,6 +77,8 @@ class Database:
                     max_size=self._size,
                     max_idle=60,
                     timeout=_CONNECT_SECONDS,
+                    # Else it waits twice as long after each failure, for up to five minutes, and all of us with it.
+                    reconnect_timeout=_CONNECT_SECONDS,
                     configure=_configure,
                     check=ConnectionPool.check_connection,
                     open=True,

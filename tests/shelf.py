@@ -1,0 +1,163 @@
+"""Twenty small books on their way through a stack, and what must be true of them in the end, whatever died."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
+from threading import Event
+from typing import Any
+
+import psycopg
+import requests
+from psycopg.rows import dict_row, tuple_row
+
+from shared.domain.stages import MAX_ABANDONED
+from tests.world import World, manuscript
+
+BOOKS = {f"Small book {n}": manuscript(chapters=3, words=240, name=f"small {n} ") for n in range(1, 21)}
+DEADLINE = 180.0
+_POLL_SECONDS = 0.1
+
+_ROWS = """
+    SELECT v.title AS book, v.version, v.split_method, b.current_version, b.total_word_count, r.chapter_number, r.title,
+           r.content, r.start_offset, r.end_offset, r.word_count, r.metadata::text, r.metadata_model,
+           r.embedding_vector::text, r.embedding_model, r.embedding_version, k.chunk_index, k.chunk_text,
+           k.chunk_embedding::text, k.word_count, k.start_offset, k.end_offset, k.embedding_model, k.embedding_version
+    FROM books b JOIN book_versions v USING (book_id)
+    LEFT JOIN recent_chapters r USING (book_id, version) LEFT JOIN chapter_chunks k USING (chapter_id)
+    WHERE b.book_id = ANY(%s) ORDER BY v.title, v.version, r.chapter_number, k.chunk_index
+"""
+_CONTEXTS = """
+    SELECT v.title, c.version, c.mode, c.model, c.context::text
+    FROM book_contexts c JOIN book_versions v USING (book_id, version) WHERE book_id = ANY(%s) ORDER BY 1, 2, 3
+"""
+_ABANDONED = """
+    SELECT job_id, type, (f->>'at')::timestamptz AS again, finished_on
+    FROM jobs, jsonb_array_elements(failures) f
+    WHERE book_id = ANY(%s) AND f->>'error_class' = 'Abandoned'
+"""
+
+Rows = tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]
+
+
+def rows_of(dsn: str, books: Sequence[str]) -> Rows:
+    """All that a pipeline makes of books: chapters, chunks, vectors, metadata, contexts; without ids and times."""
+    with psycopg.connect(dsn, row_factory=tuple_row) as connection:
+        found = [connection.execute(query, (list(books),)).fetchall() for query in (_ROWS, _CONTEXTS)]
+    return found[0], found[1]
+
+
+def rows_without_faults(world: World) -> Rows:
+    """What the same manuscripts come to where nothing ever dies."""
+    books = [world.import_book(content, title) for title, content in BOOKS.items()]
+    world.run()
+    return rows_of(world.dsn, books)
+
+
+def poll(seconds: float, what: str) -> Iterator[None]:
+    """Turns of a loop that waits for something, until the deadline."""
+    deadline, pause = time.monotonic() + seconds, Event()
+    while time.monotonic() < deadline:
+        yield
+        pause.wait(_POLL_SECONDS)
+    raise AssertionError(f"waited {seconds} s in vain for {what}")
+
+
+class Shelf:
+    """The books, imported through the API by a client who asks again, with one key for each, until it is heard.
+
+    `environment` is a local stack's; where a stack is started again, what it is then may be put in its place.
+    """
+
+    def __init__(self, environment: Mapping[str, str], key: str) -> None:
+        self.environment = environment
+        self.key = key
+        self.books: dict[str, str] = {}
+        self._pool = ThreadPoolExecutor(4)
+        self._imports: list[Future[None]] = []
+
+    def begin(self) -> None:
+        """Starts importing. No vector is known from a run before, so that all the work is done."""
+        with psycopg.connect(self.environment["DATABASE_URL"]) as connection:
+            connection.execute("DELETE FROM embedding_cache")
+        self._imports = [self._pool.submit(self._import, *book) for book in BOOKS.items()]
+
+    def _import(self, title: str, content: str) -> None:
+        body, headers = {"title": title, "content": content}, {"Idempotency-Key": f"{self.key} {title}"}
+        for _ in poll(DEADLINE, f"the import of {title}"):
+            url = f"{self.environment['BINDERY_URL']}/api/books/import"
+            try:
+                reply = requests.post(url, json=body, headers=headers, timeout=30)
+            except requests.RequestException:
+                continue
+            assert reply.status_code in (202, 500, 502, 503), reply.text
+            if reply.status_code == 202:
+                self.books[title] = reply.json()["book_id"]
+                return
+
+    def query(self, statement: str, *values: Any) -> list[dict[str, Any]]:
+        """Raises psycopg.OperationalError while the server is down."""
+        with psycopg.connect(self.environment["DATABASE_URL"], row_factory=dict_row) as connection:
+            return list(connection.execute(statement, values))
+
+    def counts(self) -> Counter[tuple[str, str]]:
+        """How many jobs there are of each type and state."""
+        statement = "SELECT type, state, count(*)::int AS n FROM jobs WHERE book_id = ANY(%s::uuid[]) GROUP BY 1, 2"
+        try:
+            rows = self.query(statement, list(self.books.values()))
+        except psycopg.OperationalError:
+            return Counter()
+        return Counter({(r["type"], r["state"]): r["n"] for r in rows})
+
+    def wait(self, meanwhile: Callable[[], object] = lambda: None) -> float:
+        """Until the API says that all books are completed; the seconds since the start of the call."""
+        started = time.monotonic()
+        for _ in poll(DEADLINE, "all books"):
+            meanwhile()
+            if len(self.books) == len(BOOKS) and set(self.statuses()) == {"completed"}:
+                break
+        for done in self._imports:
+            done.result()
+        self._pool.shutdown()
+        return time.monotonic() - started
+
+    def statuses(self) -> list[str]:
+        """Of the books, as the API tells; empty while it does not answer."""
+        ours = set(self.books.values())
+        try:
+            reply = requests.get(f"{self.environment['BINDERY_URL']}/api/books?limit={len(BOOKS)}", timeout=30)
+            return [b["status"] for b in reply.json()["books"] if b["book_id"] in ours] if reply.ok else []
+        except requests.RequestException:
+            return []
+
+    def check(self, expected: Rows) -> None:
+        """Every row is there once, no job is in limbo, none gave up."""
+        books = list(self.books.values())
+        assert len(set(books)) == len(BOOKS)
+        assert rows_of(self.environment["DATABASE_URL"], books) == expected
+        unfinished = self.query("SELECT job_id, state FROM jobs WHERE state <> 'completed'")
+        assert unfinished == []
+        assert self.query("SELECT * FROM dead_letters") == []
+        worn = "SELECT job_id FROM jobs WHERE attempts > max_attempts OR abandoned >= %s"
+        assert self.query(worn, MAX_ABANDONED) == []
+        assert self.query("SELECT entity_id, status FROM processing_status WHERE status <> 'completed'") == []
+
+    def taken_up_again(self, kills: Sequence[tuple[datetime, str]]) -> list[tuple[str, float, float]]:
+        """Of each job that a kill of its function interrupted: its type, seconds until its next claim, and its end.
+
+        `kills` are times and job types; the kill before a claim is what interrupted it.
+        """
+        found = []
+        for row in self.query(_ABANDONED, list(self.books.values())):
+            before = [at for at, job_type in kills if job_type in (row["type"], "") and at < row["again"]]
+            if before:
+                at = max(before)
+                found.append((row["type"], (row["again"] - at).total_seconds(), _seconds(at, row["finished_on"])))
+        return found
+
+
+def _seconds(start: datetime, end: datetime) -> float:
+    return (end - start).total_seconds()
