@@ -12,11 +12,12 @@ from shared.adapters.postgres.migrations import migrate
 
 MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
 
+# Long ago: to a lease that is just over, `reconcile` gives a moment. Not -infinity, which Python can't read.
 _END_LEASES = """
-    UPDATE jobs SET lease_until = now() - interval '1 second' WHERE state = 'processing'
+    UPDATE jobs SET lease_until = '2000-01-01' WHERE state = 'processing'
 """
 _PUBLISH_AGAIN = """
-    UPDATE jobs SET published_at = '-infinity' WHERE state IN ('pending', 'processing', 'retrying')
+    UPDATE jobs SET published_at = '2000-01-01' WHERE state IN ('pending', 'processing', 'retrying')
 """
 _PROJECT_AGAIN = "UPDATE processing_status SET projected_revision = -1, projected_at = NULL"
 _PROJECT_JOBS_AGAIN = "UPDATE jobs SET projected_revision = -1"
@@ -32,6 +33,11 @@ def project_again(dsn: str) -> None:
     _execute(dsn, _PROJECT_AGAIN, _PROJECT_JOBS_AGAIN)
 
 
+def take_over(dsn: str) -> None:
+    """The stack before this one is gone, with its leases, its messages and its live documents."""
+    _execute(dsn, _END_LEASES, _PUBLISH_AGAIN, _PROJECT_AGAIN, _PROJECT_JOBS_AGAIN)
+
+
 def _execute(dsn: str, *statements: str) -> None:
     with psycopg.connect(dsn) as connection:
         for statement in statements:
@@ -44,8 +50,7 @@ def start_database(folder: Path, on_line: OnLine) -> Postgres:
     postgres = Postgres(folder, settings=settings, on_line=on_line)
     try:
         migrate(postgres.dsn, MIGRATIONS)
-        # The stack before this one is gone, with its leases, its messages and its live documents.
-        _execute(postgres.dsn, _END_LEASES, _PUBLISH_AGAIN, _PROJECT_AGAIN, _PROJECT_JOBS_AGAIN)
+        take_over(postgres.dsn)
     except BaseException:
         postgres.close()
         raise
