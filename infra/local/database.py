@@ -33,6 +33,11 @@ def project_again(dsn: str) -> None:
     _execute(dsn, _PROJECT_AGAIN, _PROJECT_JOBS_AGAIN)
 
 
+def take_over(dsn: str) -> None:
+    """The stack before this one is gone, with its leases, its messages and its live documents."""
+    _execute(dsn, _END_LEASES, _PUBLISH_AGAIN, _PROJECT_AGAIN, _PROJECT_JOBS_AGAIN)
+
+
 def _execute(dsn: str, *statements: str) -> None:
     with psycopg.connect(dsn) as connection:
         for statement in statements:
@@ -45,8 +50,7 @@ def start_database(folder: Path, on_line: OnLine) -> Postgres:
     postgres = Postgres(folder, settings=settings, on_line=on_line)
     try:
         migrate(postgres.dsn, MIGRATIONS)
-        # The stack before this one is gone, with its leases, its messages and its live documents.
-        _execute(postgres.dsn, _END_LEASES, _PUBLISH_AGAIN, _PROJECT_AGAIN, _PROJECT_JOBS_AGAIN)
+        take_over(postgres.dsn)
     except BaseException:
         postgres.close()
         raise

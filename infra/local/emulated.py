@@ -70,7 +70,7 @@ class EmulatedStack:
         own = {f"BINDERY_{k.upper()}": str(v) for k, v in settings.items()}
         own |= {"BINDERY_PROJECT": PROJECT, "BINDERY_DATABASE_URL": self.database_url, "BINDERY_AUTH": "local"}
         own |= {"FUNCTION_TARGET": name, "FUNCTION_SOURCE": source, "THREADS": str(threads), "WORKERS": "1"}
-        argv = [sys.executable, "-m", "functions_framework", "--host=127.0.0.1", f"--port={port}"]
+        argv = [sys.executable, "-m", "infra.local.function_server", "--host=127.0.0.1", f"--port={port}"]
         command = Command(
             name=name,
             argv=argv,

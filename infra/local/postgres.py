@@ -153,6 +153,7 @@ def _server(place: _Place, port: int, settings: Mapping[str, str], lock: IO[str]
         name=_NAME,
         argv=[str(place.bin / "postgres"), "-D", str(place.data), *flags],
         stop_signal=signal.SIGINT,  # a fast shutdown: it ends the sessions and writes a checkpoint
+        orphan_signal=signal.SIGINT,
         uid=-1 if place.uid is None else place.uid,
         # If we are killed, the next one waits until this server is gone too.
         holds=[lock.fileno()],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import signal
 import socket
@@ -17,7 +18,7 @@ from pathlib import Path
 OnLine = Callable[[str, str], None]
 """Takes a process's name and a line that it wrote."""
 
-RESTART_SECONDS = (0.2, 1.0, 3.0, 10.0)
+RESTART_SECONDS = (0.05, 1.0, 3.0, 10.0)
 """How long to wait before the first restart, the second…; the last one counts for all that follow."""
 
 LONG_ENOUGH_SECONDS = 30.0
@@ -25,6 +26,7 @@ LONG_ENOUGH_SECONDS = 30.0
 
 _WATCHDOG = Path(__file__).with_name("watchdog.py")
 _POLL_SECONDS = 0.03
+_MOMENT_SECONDS = 2.0
 _LAST_LINES = 20
 
 # Below the ports that Linux and macOS take for outgoing connections: a client that knocks on the port of a
@@ -71,6 +73,7 @@ class Command:
     """What to run. `ready` says whether it serves yet; `seconds` is how long that may take.
 
     `uid` is who runs it, -1 being ourselves. `holds` are file descriptors (locks, say) that it keeps open.
+    `orphan_signal` is what it gets if its watchdog is killed.
     """
 
     name: str
@@ -79,6 +82,7 @@ class Command:
     cwd: str = "/"
     stop_signal: int = signal.SIGTERM
     grace: float = 10.0
+    orphan_signal: int = signal.SIGKILL
     uid: int = -1
     holds: Sequence[int] = ()
     ready: Callable[[], bool] = field(default=lambda: True)
@@ -92,6 +96,7 @@ class Process:
         self.command = command
         self.last_lines: list[str] = []
         self._on_line = on_line
+        self._group: int | None = None
         self._stopping = threading.Lock()
         self._popen = _under_watchdog(command)
         self._reader = threading.Thread(target=self._read, name=f"log-{command.name}", daemon=True)
@@ -104,8 +109,11 @@ class Process:
 
     def _read(self) -> None:
         assert self._popen.stdout is not None
-        for raw in self._popen.stdout:
+        for number, raw in enumerate(self._popen.stdout):
             line = raw.decode(errors="replace").rstrip()
+            if number == 0 and line.isdecimal():
+                self._group = int(line)  # the watchdog's own line
+                continue
             self.last_lines = [*self.last_lines[1 - _LAST_LINES :], line]
             # Come what may, read on: else the pipe fills up and the command blocks.
             with contextlib.suppress(Exception):
@@ -146,13 +154,26 @@ class Process:
                 self._popen.kill()
                 self._popen.wait()
             if self._reader is not threading.current_thread():
-                self._reader.join(2)
+                if self._popen.returncode < 0:
+                    self._end_orphans()
+                self._reader.join(_MOMENT_SECONDS)
             if not self._reader.is_alive():
                 self._popen.stdout.close()
 
+    def _end_orphans(self) -> None:
+        """The watchdog was killed. Who lives on keeps our pipe open, and a port or a file that the next one needs."""
+        self._reader.join(_POLL_SECONDS)
+        for number, seconds in ((self.command.stop_signal, self.command.grace), (signal.SIGKILL, _MOMENT_SECONDS)):
+            if self._group is None or not self._reader.is_alive():
+                return
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._group, number)
+            self._reader.join(seconds)
+
 
 def _under_watchdog(command: Command) -> subprocess.Popen[bytes]:
-    options = [str(int(command.stop_signal)), str(command.grace), str(command.uid), command.cwd]
+    stop, orphan = str(int(command.stop_signal)), str(int(command.orphan_signal))
+    options = [stop, str(command.grace), orphan, str(command.uid), command.cwd]
     return subprocess.Popen(
         # -S -E: no site-packages and no PYTHON* variables, so that it starts fast and always.
         [sys.executable, "-S", "-E", str(_WATCHDOG), *options, *command.argv],

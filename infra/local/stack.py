@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from infra.local.emulators import Missing, find_emulators
+from infra.local.locks import is_alive
 from infra.local.processes import OnLine
 
 Backend = Literal["auto", "emulators", "embedded"]
@@ -70,11 +71,11 @@ def running_stack(data: Path) -> Mapping[str, str] | None:
     """The environment of the stack that runs on this data folder, if one does."""
     try:
         state = json.loads((data / _STATE).read_text())
-        os.kill(state["pid"], 0)
+        pid, environment = int(state["pid"]), dict(state["environment"])
     except (OSError, ValueError, KeyError):
         return None
-    environment: Mapping[str, str] = state["environment"]
-    return environment
+    # A stack that was killed in a container may stay a zombie for good.
+    return environment if is_alive(pid) else None
 
 
 def _write_private(file: Path, value: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ from queue import Queue
 import psutil
 import pytest
 
-from infra.local.processes import RESTART_SECONDS, Command, StartFailed, Supervisor, free_port
+from infra.local.processes import RESTART_SECONDS, Command, StartFailed, Supervisor, free_port, is_listening
 
 DEADLINE = 30
 FOREVER = "import os, signal; print(os.getpid(), flush=True); signal.pause()"
@@ -214,6 +215,81 @@ def test_an_owner_that_dies_leaves_no_process_behind(number: signal.Signals) -> 
         owner.wait(DEADLINE)
 
     wait_gone(*pids)
+
+
+def test_a_killed_watchdog_takes_the_whole_family_along_before_the_next_one_starts(
+    supervisor: Supervisor, lines: Lines
+) -> None:
+    starts_worker = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {STUBBORN!r}])\n{FOREVER}"
+    supervisor.start(python(starts_worker, grace=0.1))
+    family = [lines.next_pid(), lines.next_pid()]
+
+    os.kill(supervisor.pid("child"), signal.SIGKILL)
+
+    heirs = [lines.next_pid()]
+    assert not any(_runs(pid) for pid in family)
+    heirs.append(lines.next_pid())
+    assert not set(heirs) & set(family)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent died")
+def test_a_watchdog_that_is_killed_with_its_owner_leaves_no_command_behind() -> None:
+    owner = subprocess.Popen([sys.executable, "-c", OWNER], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert owner.stdout is not None
+    with owner, owner.stdout as out:
+        out.readline()
+        (watchdog,) = psutil.Process(owner.pid).children()
+        (command,) = watchdog.children()
+        owner.send_signal(signal.SIGSTOP)  # lest it notices
+        watchdog.kill()
+        owner.kill()
+        # Here, while the command's own child holds the pipe: it got no signal.
+        wait_gone(command.pid)
+        for worker in psutil.process_iter():
+            if worker.pid != os.getpid() and _in_group(worker, command.pid):
+                worker.kill()
+
+
+def _in_group(process: psutil.Process, group: int) -> bool:
+    try:
+        return os.getpgid(process.pid) == group
+    except ProcessLookupError:
+        return False
+
+
+BUSY = """
+import functions_framework, os, signal
+
+@functions_framework.http
+def busy(request):
+    print("worker", os.getpid(), flush=True)
+    signal.sigwait([signal.SIGUSR1])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent died")
+def test_a_functions_busy_worker_ends_with_its_server(tmp_path: Path) -> None:
+    (tmp_path / "busy.py").write_text(BUSY)
+    port = free_port()
+    environment = {"FUNCTION_TARGET": "busy", "FUNCTION_SOURCE": str(tmp_path / "busy.py"), "THREADS": "2"}
+    server = subprocess.Popen(
+        [sys.executable, "-m", "infra.local.function_server", "--host=127.0.0.1", f"--port={port}"],
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdout is not None
+    with server, server.stdout as out:
+        while not is_listening(port):
+            assert server.poll() is None
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            worker = int(out.readline().split()[1])
+            assert worker != server.pid
+
+            server.kill()
+
+            wait_gone(worker)
 
 
 def test_a_free_port_is_given_once() -> None:
