@@ -90,6 +90,11 @@ class Boundary:
             self.note(f"SLOW {when} {port}")
             self.slow(task)
             self._scheduler.pause(task)
+            if kind in MODELS and self._rng.random() < 0.5:
+                self.count("model took too long")
+                self.note(f"FAULT model took too long: {port}")
+                self.on_fault(task)
+                raise Unavailable("simulated: the model took too long")
             return
         self._maybe_raise(task, port, kind, when)
 

@@ -39,7 +39,7 @@ def draw_profile(rng: random.Random) -> Profile:
 
     return Profile(
         switch=rng.choice([0.15, 0.4, 0.8]),
-        events=rng.randrange(300, 1600),
+        events=rng.randrange(250, 1000),
         crash=rate(0.75, 0.001, 0.01),
         slow=rate(0.6, 0.002, 0.01),
         database=rate(0.4, 0.002, 0.01),
