@@ -56,7 +56,9 @@ def run_a_task(sim: Simulation) -> None:
 def deliver(sim: Simulation) -> None:
     """Any message that is due: a drop, a second copy or a delivery."""
     p = sim.world.profile
-    sent = sim.rng.choice(sim.broker.due())
+    due = sim.broker.due()
+    same = [s for s in due if s.job_id in sim.sleeping()]
+    sent = sim.rng.choice(same if same and sim.rng.random() < 0.5 else due)
     if sim.rng.random() < p.drop:
         sim.count("message dropped")
         sim.note(f"DROP m{sent.number} {sent.job_id}")
@@ -87,8 +89,15 @@ def give_up(sim: Simulation) -> None:
     sim.broker.give_up(sent)
 
 
-@action(lambda sim: 0.7 if _room(sim) and any(c.has_more for c in sim.clients) else 0.0)
+def _import_next(sim: Simulation) -> float:
+    if not _room(sim) or not any(c.has_more for c in sim.clients):
+        return 0.0
+    return 4.0 if sim.sleeping() else 0.7
+
+
+@action(_import_next)
 def import_next(sim: Simulation) -> None:
+    """Rather while a handler sleeps: what it does may be of an older version when it wakes."""
     sim.rng.choice([c for c in sim.clients if c.has_more]).import_next(sim)
 
 

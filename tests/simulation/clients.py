@@ -84,5 +84,5 @@ class Client:
 def draw_clients(rng: random.Random) -> list[Client]:
     return [
         Client(name=f"c{n}", texts=draw_texts(rng), has_document=rng.random() < 0.7)
-        for n in range(1, rng.choice([1, 2, 2, 3]) + 1)
+        for n in range(1, rng.choice([1, 1, 2, 2, 3]) + 1)
     ]

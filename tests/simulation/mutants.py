@@ -187,7 +187,7 @@ def more_counts_as_shown_than_was() -> Iterator[None]:
     with changed(
         projections,
         "_SETTLED",
-        without(projections._SETTLED, "projected_revision, %s)", "projected_revision, 100 + %s)"),
+        without(projections._SETTLED, "projected_revision, %s)", "projected_revision, 1000 + %s)"),
     ):
         yield
 

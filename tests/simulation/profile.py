@@ -6,12 +6,16 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from shared.domain.stages import JobType
 from tests.world import manuscript
 
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """Rates are chances at each boundary of a port's call, or of each message; 0 if the seed is spared."""
+    """Rates are chances at each boundary of a port's call, or of each message; 0 if the seed is spared.
+
+    `sore` is where this seed crashes every other time: before or after which call, in jobs of which type.
+    """
 
     switch: float
     events: int
@@ -30,6 +34,7 @@ class Profile:
     rejecting: bool
     forcing: bool
     crowd: int
+    sore: tuple[str, str, str] | None
 
 
 def draw_profile(rng: random.Random) -> Profile:
@@ -55,7 +60,20 @@ def draw_profile(rng: random.Random) -> Profile:
         rejecting=rng.random() < 0.12,
         forcing=rng.random() < 0.2,
         crowd=rng.choice([2, 4, 8]),
+        sore=(*rng.choice(SORE), rng.choice(TYPES)) if rng.random() < 0.6 else None,
     )
+
+
+_COMMITTED = ("PostgresJobStore.commit", "after")
+SORE: Sequence[tuple[str, str]] = (
+    *(_COMMITTED, _COMMITTED, _COMMITTED),
+    ("PostgresJobStore.claim", "after"),
+    ("PostgresVectorCache.keep", "after"),
+    ("publisher.publish", "after"),
+    ("statuses.put", "after"),
+    ("statuses.put", "before"),
+)
+TYPES = [t for t in JobType if t is not JobType.DEAD_LETTER]
 
 
 CHAPTERS, WORDS = (3, 4, 5, 6), (100, 250, 450)
@@ -71,7 +89,7 @@ def draw_texts(rng: random.Random) -> list[str]:
     """What one book is imported as, one after the other: much stays the same, chapters come, go and change."""
     chapters, words, changed = rng.choice(CHAPTERS), rng.choice(WORDS), rng.choice(CHANGES)
     texts = [manuscript(chapters, words, changed)]
-    for _ in range(rng.choice([0, 0, 1, 1, 2])):
+    for _ in range(rng.choice([0, 0, 0, 1, 1, 2])):
         if rng.random() < 0.4:
             chapters = rng.choice(CHAPTERS)
         if rng.random() < 0.7:
