@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.adapters.memory_statuses import MemoryStatusStore
-from shared.adapters.postgres import imports, jobs, library, projections, statuses
+from shared.adapters.postgres import caches, imports, jobs, projections, statuses
 from shared.adapters.postgres.jobs import PostgresJobStore
 from shared.domain import progress
 from shared.pipeline import embed_chapters, process_book
@@ -156,7 +156,9 @@ def chapters_are_reused_by_title() -> Iterator[None]:
 @mutant
 def vectors_are_not_kept() -> Iterator[None]:
     with changed(
-        library, "_KEEP", without(library._KEEP, "ORDER BY content_hash", "WHERE get_byte(content_hash, 0) %% 2 = 0")
+        caches,
+        "_KEEP_VECTORS",
+        without(caches._KEEP_VECTORS, "ORDER BY content_hash", "WHERE get_byte(content_hash, 0) %% 2 = 0"),
     ):
         yield
 
@@ -186,8 +188,10 @@ def old_documents_overwrite_new_ones() -> Iterator[None]:
 def more_counts_as_shown_than_was() -> Iterator[None]:
     with changed(
         projections,
-        "_SETTLED",
-        without(projections._SETTLED, "projected_revision, %s)", "projected_revision, 1000 + %s)"),
+        "_SETTLE_STATUSES",
+        without(
+            projections._SETTLE_STATUSES, "projected_revision, d.revision)", "projected_revision, 1000 + d.revision)"
+        ),
     ):
         yield
 

@@ -14,7 +14,8 @@ from tests.world import manuscript
 class Profile:
     """Rates are chances at each boundary of a port's call, or of each message; 0 if the seed is spared.
 
-    `sore` is where this seed crashes every other time: before or after which call, in jobs of which type.
+    `places`: how many attempts of a stage with a strict cap may be under way. `cancels` to `projections` are the
+    weights of what owners and operators do. `sore` is where this seed crashes every other time: before or after which call, in jobs of which type.
     """
 
     switch: float
@@ -34,6 +35,12 @@ class Profile:
     rejecting: bool
     forcing: bool
     crowd: int
+    places: int
+    cancels: float
+    deletes: float
+    redrives: float
+    replays: float
+    projections: float
     sore: tuple[str, str, str] | None
 
 
@@ -60,6 +67,12 @@ def draw_profile(rng: random.Random) -> Profile:
         rejecting=rng.random() < 0.12,
         forcing=rng.random() < 0.2,
         crowd=rng.choice([2, 4, 8]),
+        places=rng.choice([1, 2, 5]),
+        cancels=rate(0.4, 0.05, 0.3),
+        deletes=rate(0.3, 0.02, 0.1),
+        redrives=rate(0.5, 0.05, 0.2),
+        replays=rate(0.3, 0.05, 0.2),
+        projections=rate(0.3, 0.05, 0.2),
         sore=(*rng.choice(SORE), rng.choice(TYPES)) if rng.random() < 0.6 else None,
     )
 

@@ -53,7 +53,9 @@ class Totals:
                 **{f"books {state}": n for state, n in report.books.items()},
                 "messages delivered": report.delivered,
                 "events": len(report.trace),
-                "answers lost to a fault, paid again": report.excused,
+                "answers lost to a fault, paid again": report.lost_answers,
+                "answers dropped with their book, paid again": report.paid_anew,
+                "answers paid again on purpose (force)": report.forced,
                 "answers asked for twice at once": report.raced,
                 "messages lost": report.lost,
                 "paid twice": report.paid_twice,
@@ -63,7 +65,7 @@ class Totals:
     def __str__(self) -> str:
         rows = [("runs", self.runs), *sorted(self.numbers.items()), ("runs that broke an invariant", self.broken)]
         faults = [*self.faults.most_common(), ("all faults", self.faults.total())]
-        return "\n".join(f"{name:42} {number:>8,}" for name, number in [*rows, ("", 0), *faults] if name)
+        return "\n".join(f"{name:46} {number:>8,}" for name, number in [*rows, ("", 0), *faults] if name)
 
 
 def simulate(database: SimulatedDatabase, seed: int, mutant: AbstractContextManager[None] | None = None) -> Report:
@@ -86,7 +88,9 @@ def simulate(database: SimulatedDatabase, seed: int, mutant: AbstractContextMana
         faults=sim.boundary.faults,
         books=_count(states),
         delivered=sim.delivered,
-        excused=sim.ledger.excused,
+        lost_answers=sim.ledger.lost,
+        paid_anew=sim.ledger.paid_anew,
+        forced=sim.ledger.forced,
         raced=sim.ledger.raced,
         lost=sum(s.fate in (Fate.WAITING, Fate.DELIVERING) for s in sim.broker.all),
         paid_twice=sim.paid_twice,
