@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,12 +13,13 @@ from uuid import UUID
 from shared.domain.stages import STAGES, JobType
 from shared.ports import LeaseLost
 from tests.simulation import actions, invariants
-from tests.simulation.boundary import SimulatedDatabase
-from tests.simulation.broker import Sent
+from tests.simulation.boundary import Boundary, SimulatedDatabase
+from tests.simulation.broker import Sent, SimulatedBroker
 from tests.simulation.clients import Client, draw_clients
 from tests.simulation.invariants import Broken
-from tests.simulation.tasks import Task
-from tests.simulation.world import Process, World
+from tests.simulation.ledger import Ledger
+from tests.simulation.tasks import Scheduler, Task
+from tests.simulation.world import Process, SimulatedClock, World
 
 # Far more than the slowest of a thousand seeds took: 30 minutes, 1,500 events.
 _HEALING_ROUNDS, _HEALING_EVENTS = 90, 4_000
@@ -56,11 +58,16 @@ class Simulation:
 
     def __init__(self, database: SimulatedDatabase, seed: int) -> None:
         self.seed = seed
-        self.world = World(database, seed)
-        self.rng, self.scheduler, self.broker = self.world.rng, self.world.scheduler, self.world.broker
-        self.boundary, self.clock, self.ledger = self.world.boundary, self.world.clock, self.world.ledger
+        self.world: World = World(database, seed)
+        self.rng: random.Random = self.world.rng
+        self.scheduler: Scheduler = self.world.scheduler
+        self.broker: SimulatedBroker = self.world.broker
+        self.boundary: Boundary = self.world.boundary
+        self.clock: SimulatedClock = self.world.clock
+        self.ledger: Ledger = self.world.ledger
         self.events: list[tuple[datetime, str, str]] = []
-        self.steps = self.started = 0
+        self.steps: int = 0
+        self.started = 0
         self.delivered = 0
         self.changed = False
         self.broken: Broken | None = None
