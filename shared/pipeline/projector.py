@@ -123,7 +123,8 @@ class Projector:
         try:
             if self.projections.claim_book(book_id, self.clock(), MIN_SECONDS):
                 self._write(book_id, self.projections.of_book(book_id))
-            else:
+            elif self.projections.of_book(book_id):
+                # Held back. A book that is deleted could never be claimed, and nothing waits for it.
                 self._later(book_id)
         except Unavailable as error:
             log.warning("project.unavailable", book_id=str(book_id), error=str(error))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from uuid import UUID
 
+from shared.domain import jobs
 from shared.domain.errors import Rejected
 from shared.domain.stages import JobType
 from tests.integration.test_pipeline import ROWS
@@ -149,6 +152,20 @@ def test_a_late_message_brings_nothing_of_a_deleted_book_back(world: World) -> N
     assert world.rows("SELECT 1 FROM answers") == []
     assert world.statuses.all() == []
     assert world.rows("SELECT 1 FROM dead_letters") == []
+
+
+def test_what_is_held_back_of_a_book_is_forgotten_when_it_is_deleted(world: World) -> None:
+    book_id = half_done(world)
+    timers: list[Callable[[], None]] = []
+    projector = replace(world.app.projector, defer=lambda seconds, callback: timers.append(callback), _waiting=set())
+    for _ in range(2):
+        projector.project(jobs.extract_context(UUID(book_id), 1, "quick"))
+    assert len(timers) == 1
+    world.call("DELETE", f"/api/books/{book_id}")
+    timers.pop()()
+
+    assert timers == []
+    assert world.statuses.all() == []
 
 
 def test_a_document_written_late_is_deleted_by_reconcile(world: World) -> None:

@@ -43,7 +43,8 @@ def act(sim: Simulation) -> bool:
     return True
 
 
-def _room(sim: Simulation) -> bool:
+def room(sim: Simulation) -> bool:
+    """Whether another task may begin."""
     return len(sim.scheduler.tasks) < sim.world.profile.crowd
 
 
@@ -52,11 +53,13 @@ def run_a_task(sim: Simulation) -> None:
     sim.scheduler.step_any()
 
 
-@action(lambda sim: 5.0 if _room(sim) and sim.broker.due() else 0.0)
+@action(lambda sim: 5.0 if room(sim) and sim.broker.due() else 0.0)
 def deliver(sim: Simulation) -> None:
     """Any message that is due: a drop, a second copy or a delivery."""
     p = sim.world.profile
-    sent = sim.rng.choice(sim.broker.due())
+    due = sim.broker.due()
+    same = [s for s in due if s.job_id in sim.sleeping()]
+    sent = sim.rng.choice(same if same and sim.rng.random() < 0.5 else due)
     if sim.rng.random() < p.drop:
         sim.count("message dropped")
         sim.note(f"DROP m{sent.number} {sent.job_id}")
@@ -87,27 +90,34 @@ def give_up(sim: Simulation) -> None:
     sim.broker.give_up(sent)
 
 
-@action(lambda sim: 0.7 if _room(sim) and any(c.has_more for c in sim.clients) else 0.0)
+def _import_next(sim: Simulation) -> float:
+    if not room(sim) or not any(c.has_more for c in sim.clients):
+        return 0.0
+    return 4.0 if sim.sleeping() else 0.7
+
+
+@action(_import_next)
 def import_next(sim: Simulation) -> None:
+    """Rather while a handler sleeps: what it does may be of an older version when it wakes."""
     sim.rng.choice([c for c in sim.clients if c.has_more]).import_next(sim)
 
 
-@action(lambda sim: 0.1 if _room(sim) and any(c.last for c in sim.clients) else 0.0)
+@action(lambda sim: 0.1 if room(sim) and any(c.last and not c.deleting for c in sim.clients) else 0.0)
 def import_again(sim: Simulation) -> None:
-    sim.rng.choice([c for c in sim.clients if c.last]).import_again(sim)
+    sim.rng.choice([c for c in sim.clients if c.last and not c.deleting]).import_again(sim)
 
 
-@action(lambda sim: 0.5 if _room(sim) and any(c.wants for c in sim.clients) else 0.0)
+@action(lambda sim: 0.5 if room(sim) and any(c.wants for c in sim.clients) else 0.0)
 def retry_an_import(sim: Simulation) -> None:
     sim.rng.choice([c for c in sim.clients if c.wants]).retry(sim)
 
 
-@action(lambda sim: 0.1 if sim.world.profile.forcing and any(c.book_id and not c.wants for c in sim.clients) else 0.0)
+@action(lambda sim: 0.1 if sim.world.profile.forcing and any(c.may_force for c in sim.clients) else 0.0)
 def import_with_force(sim: Simulation) -> None:
-    sim.rng.choice([c for c in sim.clients if c.book_id and not c.wants]).force(sim)
+    sim.rng.choice([c for c in sim.clients if c.may_force]).force(sim)
 
 
-@action(lambda sim: 0.1 if _room(sim) and any(c.book_id for c in sim.clients) else 0.0)
+@action(lambda sim: 0.1 if room(sim) and any(c.book_id for c in sim.clients) else 0.0)
 def read(sim: Simulation) -> None:
     client = sim.rng.choice([c for c in sim.clients if c.book_id])
     what = sim.rng.choice(["/status", "/chapters", ""])
@@ -115,7 +125,7 @@ def read(sim: Simulation) -> None:
     sim.spawn(f"GET {path}", sim.world.api, lambda: http.get(path, headers={"Authorization": "Bearer ann"}))
 
 
-@action(lambda sim: 0.25 if _room(sim) else 0.0)
+@action(lambda sim: 0.25 if room(sim) else 0.0)
 def reconcile(sim: Simulation) -> None:
     sim.reconcile()
 

@@ -77,7 +77,9 @@ class Boundary:
     def _maybe_fail(self, task: Task, port: str, when: str) -> None:
         kind = port.partition(".")[0]
         p = self._profile
-        crash = p.crash * (5 if when == "after" and port in COMMITS else 1)
+        crash = p.crash * (3 if when == "after" and port in COMMITS else 1)
+        if p.sore == (port, when, task.notes.get("topic")):
+            crash = 0.5
         slow = p.slow * (8 if kind in MODELS or port == "PostgresLibrary.reusable" else 1)
         drawn = self._rng.random()
         if drawn < crash:
@@ -90,6 +92,11 @@ class Boundary:
             self.note(f"SLOW {when} {port}")
             self.slow(task)
             self._scheduler.pause(task)
+            if kind in MODELS and self._rng.random() < 0.5:
+                self.count("model took too long")
+                self.note(f"FAULT model took too long: {port}")
+                self.on_fault(task)
+                raise Unavailable("simulated: the model took too long")
             return
         self._maybe_raise(task, port, kind, when)
 

@@ -25,11 +25,33 @@ class Client:
     wants: dict[str, Any] | None = None
     last: dict[str, Any] | None = None
     under_way: int = 0
+    deleting: bool = False
+    # Whether the owner was told that all work has ended, and what may have set it going again since.
+    cancelled: bool = False
+    moves: int = 0
+    moving: int = 0
     unexpected: list[str] = field(default_factory=list)
 
     @property
     def has_more(self) -> bool:
-        return self.wants is None and self.sent < len(self.texts)
+        return self.wants is None and not self.deleting and self.sent < len(self.texts)
+
+    @property
+    def may_force(self) -> bool:
+        return self.book_id is not None and not self.wants and not self.deleting and self.sent > 0
+
+    def move(self) -> None:
+        """Something begins that may end a cancellation. Whoever calls this lowers `moving` when it has ended."""
+        self.cancelled = False
+        self.moves += 1
+        self.moving += 1
+
+    def forget_book(self, *, again: bool) -> None:
+        """The book is deleted. `again`: the text that was sent last is to be sent once more."""
+        self.book_id = self.last = None
+        self.deleting = self.cancelled = False
+        if again:
+            self.sent = max(0, self.sent - 1)
 
     def import_next(self, sim: Simulation) -> None:
         self.wants = self._request(self.texts[self.sent], force=False)
@@ -58,6 +80,7 @@ class Client:
     def _send(self, sim: Simulation, body: dict[str, Any]) -> None:
         self.last = body
         self.under_way += 1
+        self.move()
         headers = {"Authorization": "Bearer ann"}
         if not self.has_document and "book_id" not in body:
             headers["Idempotency-Key"] = f"key-{self.name}"
@@ -71,6 +94,7 @@ class Client:
 
     def _answered(self, body: dict[str, Any], task: Task) -> None:
         self.under_way -= 1
+        self.moving -= 1
         if task.error is not None:
             return
         if task.outcome.status_code == 202:
@@ -84,5 +108,5 @@ class Client:
 def draw_clients(rng: random.Random) -> list[Client]:
     return [
         Client(name=f"c{n}", texts=draw_texts(rng), has_document=rng.random() < 0.7)
-        for n in range(1, rng.choice([1, 2, 2, 3]) + 1)
+        for n in range(1, rng.choice([1, 1, 2, 2, 3]) + 1)
     ]

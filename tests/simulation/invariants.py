@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from shared.domain.dead_letters import MAX_REDRIVES
 from shared.domain.errors import Unavailable
 from shared.domain.jobs import Job
 from shared.domain.stages import JobType
-from shared.ports import Document, LeaseLost
-from tests.simulation import known_bugs
+from shared.ports import Document, Tombstone
 from tests.simulation.baseline import Rows, fault_free, rows_of
 from tests.simulation.broker import Fate
-from tests.simulation.ledger import Again
 from tests.simulation.tasks import Crash, Task
 
 if TYPE_CHECKING:
@@ -29,8 +28,6 @@ class Broken(AssertionError):
 
 def no_handler_raises_what_nobody_expects(task: Task) -> None:
     """A reconcile run may raise Unavailable. Nothing else gets out of a handler, and no API call answers 500."""
-    if known_bugs.BURYING_AN_OLDER_VERSION_RAISES and _is_buried(task):
-        return
     expected = (Crash, Unavailable) if task.body.__class__.__name__ == "Reconcile" else (Crash,)
     if task.error is not None and not isinstance(task.error, expected):
         raise Broken("no handler raises", f"{task.name}: {task.error!r}") from task.error
@@ -39,42 +36,54 @@ def no_handler_raises_what_nobody_expects(task: Task) -> None:
         raise Broken("no handler raises", f"{task.name} answered {status}")
 
 
-def _is_buried(task: Task) -> bool:
-    return isinstance(task.error, LeaseLost) and task.notes.get("topic") == JobType.DEAD_LETTER
-
-
 def readers_see_only_complete_versions(sim: Simulation) -> None:
     rows = sim.world.database.rows("""
         SELECT b.book_id, b.current_version, v.completed_at,
                (SELECT min(r.chapter_number) FROM recent_chapters r
                 JOIN processing_status s ON s.entity_type = 'chapter' AND s.entity_id = r.chapter_id
                 WHERE r.book_id = b.book_id AND r.version = b.current_version AND s.status <> 'failed'
-                  AND (r.metadata IS NULL OR r.embedding_vector IS NULL)) AS unfinished
+                  AND (r.metadata IS NULL OR r.embedding_vector IS NULL)
+                  -- What failed may be redriven: readers went without it before.
+                  AND NOT EXISTS (SELECT 1 FROM dead_letters d WHERE d.book_id = r.book_id AND d.state = 'redriven'
+                                  AND d.payload->'chapter_ids' ? r.chapter_id::text)) AS unfinished
         FROM books b LEFT JOIN book_versions v ON v.book_id = b.book_id AND v.version = b.current_version
         WHERE b.current_version IS NOT NULL""")
     for row in rows:
-        before = sim.seen.get(row["book_id"], 0)
+        before = sim.history.seen.get(row["book_id"], 0)
         if row["completed_at"] is None:
             raise Broken("readers see complete versions", f"{row['book_id']} shows v{row['current_version']}")
         if row["unfinished"] is not None:
             raise Broken("readers see complete versions", f"{row['book_id']}: chapter {row['unfinished']} is not done")
         if row["current_version"] < before:
             raise Broken("readers never go back", f"{row['book_id']}: v{before}, then v{row['current_version']}")
-        sim.seen[row["book_id"]] = row["current_version"]
+        sim.history.seen[row["book_id"]] = row["current_version"]
 
 
 def retries_wait(sim: Simulation, job_id: str) -> None:
     """No attempt begins before its time, however early the message comes."""
-    earliest = sim.not_before.get(job_id)
+    earliest = sim.history.not_before.get(job_id)
     if earliest is not None and sim.clock.peak < earliest:
         raise Broken("retries wait", f"{job_id} was to wait until {earliest:%H:%M:%S}, it is {sim.clock():%H:%M:%S}")
+
+
+def a_cancelled_book_stands_still(sim: Simulation, task: Task, what: str) -> None:
+    """From the answer to its cancel on, until its owner does something that may set it going again."""
+    for client in sim.clients:
+        if client.cancelled and client.book_id == str(task.notes.get("book")):
+            raise Broken("a cancelled book stands still", f"{task.name} {what} {task.job_id}")
+
+
+def no_more_at_once_than_may_be(sim: Simulation, task: Task) -> None:
+    same = [t for t in sim.scheduler.tasks if t.notes.get("topic") == task.notes["topic"] and t.notes.get("claimed")]
+    if len(same) > sim.world.slots.places:
+        raise Broken("a strict cap holds", f"{len(same)} attempts at {task.notes['topic']} at once")
 
 
 def every_request_is_answered_once(sim: Simulation) -> None:
     """However often it was sent: each client has one book, and no answer but 202 and 503."""
     for client in sim.clients:
-        if client.unexpected:
-            raise Broken("every request is answered", f"{client.name}: {client.unexpected}")
+        if client.unexpected or sim.unexpected:
+            raise Broken("every request is answered", f"{client.name}: {client.unexpected}, {sim.unexpected}")
     books = sim.world.database.rows("SELECT book_id FROM books")
     wanted = {c.book_id for c in sim.clients if c.book_id}
     if {str(b["book_id"]) for b in books} != wanted:
@@ -88,7 +97,8 @@ def every_request_is_answered_once(sim: Simulation) -> None:
 
 def no_job_is_in_limbo(sim: Simulation) -> None:
     rows = sim.world.database.rows("""
-        SELECT j.*, b.latest_version, EXISTS (SELECT 1 FROM dead_letters d WHERE d.job_id = j.job_id) AS has_letter
+        SELECT j.*, b.latest_version, EXISTS (
+            SELECT 1 FROM dead_letters d WHERE d.job_id = j.job_id AND d.state = 'open') AS has_letter
         FROM jobs j JOIN books b USING (book_id) ORDER BY job_id""")
     for job in rows:
         fine = (
@@ -100,11 +110,39 @@ def no_job_is_in_limbo(sim: Simulation) -> None:
             raise Broken("no job is in limbo", f"{job['job_id']} is {job['state']}, letter: {job['has_letter']}")
 
 
+_HOPELESS = """
+    SELECT d.*, (d.version < b.latest_version OR d.message LIKE 'simulated: the model refuses%%' OR
+                 (SELECT count(*) FROM dead_letter_actions a WHERE a.dead_letter_id = d.dead_letter_id
+                  AND a.action = 'redrive' AND a.outcome IN ('sent', 'succeeded', 'failed')) >= %s) AS is_hopeless
+    FROM dead_letters d JOIN books b USING (book_id) WHERE d.state = 'open' ORDER BY d.dead_letter_id
+"""
+
+
+def can_be_redriven(sim: Simulation) -> bool:
+    """Whether there is a letter that another chance may help."""
+    return any(not r["is_hopeless"] for r in sim.world.database.rows(_HOPELESS, MAX_REDRIVES))
+
+
+def every_redrive_has_an_end(sim: Simulation) -> None:
+    for row in sim.world.database.rows("SELECT * FROM dead_letter_actions"):
+        if row["outcome"] not in ("succeeded", "failed", "dropped", "done") or row["finished_at"] is None:
+            raise Broken("every redrive has an end", f"letter {row['dead_letter_id']}: {row['outcome']}")
+
+
+def what_can_be_mended_is_mended(sim: Simulation) -> None:
+    """Resumes and redrives bring every book to completion, unless the model refuses its text, or too often failed."""
+    for letter in sim.world.database.rows(_HOPELESS, MAX_REDRIVES):
+        if not letter["is_hopeless"]:
+            raise Broken("what can be mended is mended", f"{letter['job_id']}: {letter['message']}")
+    if rows := sim.world.database.rows("SELECT job_id FROM dead_letters WHERE state = 'redriven'"):
+        raise Broken("what can be mended is mended", f"{[r['job_id'] for r in rows]}: redriven, and nothing came of it")
+
+
 def every_book_is_completed_or_failed_for_a_reason(sim: Simulation) -> None:
     rows = sim.world.database.rows("""
         SELECT b.*, s.status, s.version, s.progress,
-               EXISTS (SELECT 1 FROM dead_letters d JOIN jobs j USING (job_id)
-                       WHERE j.book_id = b.book_id AND j.version = b.latest_version) AS has_letter
+               EXISTS (SELECT 1 FROM dead_letters d
+                       WHERE d.book_id = b.book_id AND d.version = b.latest_version AND d.state = 'open') AS has_letter
         FROM books b JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id""")
     for book in rows:
         fine = book["version"] == book["latest_version"] and (
@@ -113,6 +151,15 @@ def every_book_is_completed_or_failed_for_a_reason(sim: Simulation) -> None:
         )
         if not fine:
             raise Broken("every book ends", f"{book['book_id']} v{book['latest_version']} is {book['status']}")
+
+
+def what_is_deleted_is_gone(sim: Simulation) -> None:
+    """Whatever was written late. Its rows went with its row in `books`; these go by other ways."""
+    for book_id in sim.history.deleted:
+        found = sim.world.database.rows("SELECT job_id FROM deliveries WHERE job_id LIKE %s", f"%{book_id}%")
+        documents = [d.path for d in sim.world.statuses.all() if _book_of(d) == book_id]
+        if found or documents:
+            raise Broken("what is deleted is gone", f"{book_id}: {documents}, {found}")
 
 
 _EXPLAINED = ("Abandoned", "DeliveriesExhausted")
@@ -140,7 +187,7 @@ def extracted_text_is_paid_once(sim: Simulation) -> None:
 
 
 def _paid_once(sim: Simulation, model: str) -> None:
-    for again in _paid_again(sim):
+    for again in sim.ledger.again:
         if again.model == model:
             what = f"{again.job_id} asked again, but the first {again.why}: {again.key[0]} {again.key[-1][:80]!r}"
             raise Broken(f"{model} is paid once", what)
@@ -148,63 +195,51 @@ def _paid_once(sim: Simulation, model: str) -> None:
 
 def paid_twice(sim: Simulation) -> int:
     """How many answers were paid for again for no reason."""
-    return len(_paid_again(sim))
-
-
-def _paid_again(sim: Simulation) -> list[Again]:
-    forced = _forced_jobs(sim)
-    return [a for a in sim.ledger.again if not (a.model == "embedder" and a.job_id in forced)]
-
-
-def _forced_jobs(sim: Simulation) -> set[str]:
-    rows = sim.world.database.rows("SELECT job_id FROM jobs JOIN book_versions USING (book_id, version) WHERE force")
-    return {r["job_id"] for r in rows}
+    return len(sim.ledger.again)
 
 
 def live_documents_only_move_forward(sim: Simulation) -> None:
+    """Only a redrive makes what has ended begin again, and even then progress does not fall."""
     last: dict[str, Document] = {}
-    for document in sim.world.statuses.taken:
-        before = last.get(document.path)
-        last[document.path] = document
+    for position, taken in enumerate(sim.world.statuses.taken):
+        before = last.pop(taken.path, None)
+        if isinstance(taken, Tombstone):
+            continue
+        last[taken.path] = taken
         if before is None:
             continue
-        if document.revision <= before.revision:
-            raise Broken("revisions only rise", f"{document.path}: {before.revision}, then {document.revision}")
-        if _version(sim, document) == _version(sim, before):
-            _compare_moments(document.path, before.fields, document.fields)
+        if taken.revision <= before.revision:
+            raise Broken("revisions only rise", f"{taken.path}: {before.revision}, then {taken.revision}")
+        book_id = _book_of(taken)
+        version = sim.history.version_of(book_id, taken.revision)
+        if version == sim.history.version_of(book_id, before.revision):
+            _compare_moments(before, taken, sim.history.was_redriven(book_id, before.revision, position))
 
 
-def _compare_moments(path: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-    if after["progress"] < before["progress"]:
-        raise Broken("progress only rises", f"{path}: {before['progress']}, then {after['progress']}")
-    if before.get("status") == "completed" and after["status"] != "completed":
-        raise Broken("what is completed stays so", f"{path} was completed, then {after['status']}")
-
-
-def _version(sim: Simulation, document: Document) -> int:
-    """Of which import of its book the document tells: revisions grow over versions."""
+def _book_of(document: Document) -> UUID:
     kind, _, rest = document.path.partition("/")
-    if kind != "books":
-        return 0
-    began = sim.began[UUID(rest.partition("/")[0])]
-    return sum(document.revision >= b for b in began)
+    return UUID(rest.partition("/")[0] if kind == "books" else document.fields["book_id"])
+
+
+def _compare_moments(before: Document, after: Document, redriven: bool) -> None:
+    is_job = before.path.startswith("jobs/")
+    old, new = before.fields, after.fields
+    if new["progress"] < old["progress"] and not (is_job and redriven):
+        raise Broken("progress only rises", f"{before.path}: {old['progress']}, then {new['progress']}")
+    state = "state" if is_job else "status"
+    if old[state] in ("completed", "failed") and new[state] != old[state] and not redriven:
+        raise Broken("what has ended stays so", f"{before.path} was {old[state]}, then {new[state]}")
 
 
 def live_documents_equal_their_projections(sim: Simulation) -> None:
     wanted = _projections(sim)
     for path, document in sorted(wanted.items()):
         live = sim.world.statuses.get(path)
-        if known_bugs.JOB_DOCUMENTS_STAY_BEHIND and path.startswith("jobs/"):
-            continue
-        if known_bugs.CHAPTER_DOCUMENTS_STAY_BEHIND and "/chapters/" in path:
-            continue
         if live is None or _timeless(live) != _timeless(document):
             raise Broken("live documents are true", f"{path}\n  live:   {live}\n  should: {document}")
 
 
 def no_live_document_outlives_what_it_shows(sim: Simulation) -> None:
-    if known_bugs.OBSOLETE_CHAPTER_DOCUMENTS_STAY:
-        return
     wanted = _projections(sim)
     for live in sim.world.statuses.all():
         if live.path not in wanted:
@@ -234,8 +269,8 @@ def books_are_what_a_run_without_faults_makes_of_them(sim: Simulation) -> None:
     damaged = {
         r["book_id"]
         for r in database.rows("""
-        SELECT book_id FROM dead_letters d JOIN books b USING (book_id) JOIN jobs j USING (job_id, book_id)
-        WHERE j.version = b.latest_version AND d.message NOT LIKE 'simulated: the model refuses%%'""")
+        SELECT book_id FROM dead_letters d JOIN books b USING (book_id)
+        WHERE d.version = b.latest_version AND d.state = 'open' AND d.message NOT LIKE 'simulated: the model refuses%%'""")
     }
     found = [(b, rows_of(database, b["book_id"], b["version"])) for b in books if b["book_id"] not in damaged]
     for book, rows in found:
@@ -261,11 +296,14 @@ AT_THE_END: list[Check] = [
     every_message_is_accounted_for,
     no_job_is_in_limbo,
     every_dead_letter_is_explained_by_a_fault,
+    every_redrive_has_an_end,
+    what_can_be_mended_is_mended,
     every_book_is_completed_or_failed_for_a_reason,
     embedded_text_is_paid_once,
     extracted_text_is_paid_once,
     live_documents_only_move_forward,
     live_documents_equal_their_projections,
     no_live_document_outlives_what_it_shows,
+    what_is_deleted_is_gone,
     books_are_what_a_run_without_faults_makes_of_them,
 ]

@@ -10,16 +10,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from shared.domain.model import EmbeddingTask
+from shared.domain.results import content_hash
 from tests.simulation.tasks import Task
 
 Key = tuple[str, ...]
 
-# The transactions that look whether there is an answer, and those that keep one, by model. A second store of answers
-# (say, of chapters' metadata per book) is one more name in each.
-LOOKS = {"embedder": {"PostgresVectorCache.find"}, "extractor": {"PostgresJobStore.claim"}}
-KEEPS = {"embedder": {"PostgresVectorCache.keep"}, "extractor": {"PostgresJobStore.commit"}}
+# The transactions that look whether there is an answer, and those that keep one, by model.
+LOOKS = {"embedder": {"PostgresVectorCache.find"}, "extractor": {"PostgresAnswerCache.find"}}
+KEEPS = {"embedder": {"PostgresVectorCache.keep"}, "extractor": {"PostgresAnswerCache.keep"}}
+
+# After these an attempt that is under way may have lost its lease.
+_UPHEAVALS = (
+    *("PostgresImports.add", "PostgresJobStore.bury", "PostgresDeadLetters._send"),
+    *("PostgresControl.cancel", "PostgresControl.delete"),
+)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -30,6 +37,7 @@ class Answer:
     kept_at: int | None = None
     excused: bool = False
     vanished: bool = False
+    forgotten: bool = False
 
 
 @dataclass(kw_only=True)
@@ -50,8 +58,11 @@ class Ledger:
     upheavals: int = 0
     answers: dict[Key, list[Answer]] = field(default_factory=dict)
     again: list[Again] = field(default_factory=list)
-    excused: int = 0
+    lost: int = 0
+    paid_anew: int = 0
+    forced: int = 0
     raced: int = 0
+    gone: set[UUID] = field(default_factory=set)
 
     def answered(self, task: Task, model: str, keys: Sequence[Key]) -> None:
         looked = task.notes.get(f"looked {model}", task.notes.get("began", 0))
@@ -59,13 +70,32 @@ class Ledger:
         for key in keys:
             before = self.answers.setdefault(key, [])
             why = next((w for a in before if (w := _why(a, looked))), None)
-            if why:
+            if task.notes.get("forced"):
+                self.forced += bool(before)
+            elif why:
                 self.again.append(Again(key=key, model=model, job_id=str(task.job_id), why=why))
-            elif any(not a.excused for a in before):
-                self.raced += 1
+            else:
+                self._explain(before)
             answer = Answer(key=key, model=model, job_id=str(task.job_id))
             before.append(answer)
             open_answers.append(answer)
+
+    def _explain(self, before: Sequence[Answer]) -> None:
+        """Counts an answer that was there before, by what became of that."""
+        if any(not a.excused and not a.forgotten for a in before):
+            self.raced += 1
+        elif any(not a.forgotten for a in before):
+            self.lost += 1
+        elif before:
+            self.paid_anew += 1
+
+    def forget(self, book_id: UUID, vectors: set[bytes]) -> None:
+        """The book is deleted: its answers, and the vectors that are not among those that are left."""
+        self.gone.add(book_id)
+        for key, answers in self.answers.items():
+            is_gone = content_hash(key[1]) not in vectors if key[0] == "embed" else key[1] == str(book_id)
+            for answer in answers if is_gone else ():
+                answer.forgotten = True
 
     def committed(self, task: Task, port: str) -> None:
         self.time += 1
@@ -75,7 +105,7 @@ class Ledger:
                 task.notes[f"looked {model}"] = self.time
             if port in KEEPS[model]:
                 self._keep(task, model)
-        if port in ("PostgresImports.add", "PostgresJobStore.bury"):
+        if port in _UPHEAVALS:
             self.upheavals += 1
         if port == "PostgresJobStore.claim":
             task.notes["upheavals"] = self.upheavals
@@ -85,6 +115,8 @@ class Ledger:
         for answer in task.notes.get("open", []):
             if answer.model == model:
                 answer.kept_at = self.time
+                # What is answered for a book that is gone is not kept.
+                answer.forgotten = model == "extractor" and task.notes.get("book") in self.gone
             else:
                 still_open.append(answer)
         task.notes["open"] = still_open
@@ -92,7 +124,6 @@ class Ledger:
     def fault(self, task: Task) -> None:
         """A fault hit the task: the answers that it has not kept may be lost."""
         for answer in task.notes.get("open", []):
-            self.excused += not answer.excused
             answer.excused = True
 
     def ended(self, task: Task) -> None:
@@ -109,7 +140,7 @@ class Ledger:
 
 
 def _why(answer: Answer, looked: int) -> str | None:
-    if answer.excused:
+    if answer.excused or answer.forgotten:
         return None
     if answer.kept_at is not None and answer.kept_at < looked:
         return "was kept before the second looked"
@@ -134,7 +165,7 @@ class PaidEmbedder:
 
 
 class PaidExtractor:
-    """Notes each question that was paid for. For now they are counted by job: two versions may pay for one chapter."""
+    """Notes each question that was paid for: each book keeps its own answers, over all its versions."""
 
     def __init__(self, extractor: Any, ledger: Ledger, current: Any) -> None:
         self._extractor, self._ledger, self._current = extractor, ledger, current
@@ -144,15 +175,15 @@ class PaidExtractor:
         return self._extractor.model
 
     def quick(self, title: str, beginning: str) -> Any:
-        return self._paid("quick", beginning, self._extractor.quick(title, beginning))
+        return self._paid("quick", (title, beginning), self._extractor.quick(title, beginning))
 
     def chapter(self, title: str, text: str) -> Any:
-        return self._paid("chapter", text, self._extractor.chapter(title, text))
+        return self._paid("chapter", (title, text), self._extractor.chapter(title, text))
 
     def full(self, title: str, chapters: Any) -> Any:
-        return self._paid("full", title, self._extractor.full(title, chapters))
+        return self._paid("full", (title, *map(repr, chapters)), self._extractor.full(title, chapters))
 
-    def _paid(self, mode: str, text: str, answer: Any) -> Any:
+    def _paid(self, mode: str, question: Key, answer: Any) -> Any:
         if (running := self._current()) is not None:
-            self._ledger.answered(running, "extractor", [(mode, str(running.job_id), text)])
+            self._ledger.answered(running, "extractor", [(mode, str(running.notes.get("book")), *question)])
         return answer

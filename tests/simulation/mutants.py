@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.adapters.memory_statuses import MemoryStatusStore
-from shared.adapters.postgres import imports, jobs, library, projections, statuses
+from shared.adapters.postgres import caches, control, dead_letters, imports, jobs, projections, redrives, statuses
 from shared.adapters.postgres.jobs import PostgresJobStore
 from shared.domain import progress
-from shared.pipeline import embed_chapters, process_book
+from shared.pipeline import process_book
+from shared.pipeline.projector import Projector
+from shared.pipeline.runner import Runner
 from shared.ports import ClaimState
 from tests.simulation.boundary import SimulatedDatabase
 from tests.simulation.session import simulate
@@ -77,7 +79,8 @@ def rewritten(function: Any, part: str, instead: str) -> Any:
 @mutant
 def an_overtaken_attempt_writes_all_the_same() -> Iterator[None]:
     with changed(jobs, "_END", without(jobs._END, "AND lease = %(lease)s")):
-        yield
+        with changed(jobs, "_IS_HELD", without(jobs._IS_HELD, "AND lease = %s", "AND %s::uuid IS NOT NULL")):
+            yield
 
 
 @mutant
@@ -103,22 +106,10 @@ def a_retry_does_not_wait() -> Iterator[None]:
 
 
 @mutant
-def reconcile_overlooks_what_was_never_published() -> Iterator[None]:
-    with changed(jobs, "_STALLED", without(jobs._STALLED, "coalesce(published_at, created_at)", "published_at")):
-        yield
-
-
-@mutant
 def nobody_publishes_children_again() -> Iterator[None]:
     with changed(PostgresJobStore, "children", lambda self, job_id: []):
         with changed(PostgresJobStore, "stalled", lambda self, now, limit: []):
             yield
-
-
-@mutant
-def a_stale_job_is_left_as_it_is() -> Iterator[None]:
-    with changed(jobs, "_CANCEL", without(jobs._CANCEL, "WHERE", "WHERE false AND")):
-        yield
 
 
 @mutant
@@ -156,16 +147,10 @@ def chapters_are_reused_by_title() -> Iterator[None]:
 @mutant
 def vectors_are_not_kept() -> Iterator[None]:
     with changed(
-        library, "_KEEP", without(library._KEEP, "ORDER BY content_hash", "WHERE get_byte(content_hash, 0) %% 2 = 0")
+        caches,
+        "_KEEP_VECTORS",
+        without(caches._KEEP_VECTORS, "ORDER BY content_hash", "WHERE get_byte(content_hash, 0) %% 2 = 0"),
     ):
-        yield
-
-
-@mutant
-def chapter_vectors_are_of_what_the_model_said() -> Iterator[None]:
-    """Not of what the cache gives back: a repeated run comes to something slightly else."""
-    new = rewritten(embed_chapters.EmbedChapters._compute, 'array("f", v).tolist()', "v")
-    with changed(embed_chapters.EmbedChapters, "_compute", new):
         yield
 
 
@@ -186,8 +171,86 @@ def old_documents_overwrite_new_ones() -> Iterator[None]:
 def more_counts_as_shown_than_was() -> Iterator[None]:
     with changed(
         projections,
-        "_SETTLED",
-        without(projections._SETTLED, "projected_revision, %s)", "projected_revision, 100 + %s)"),
+        "_SETTLE_STATUSES",
+        without(
+            projections._SETTLE_STATUSES, "projected_revision, d.revision)", "projected_revision, 1000 + d.revision)"
+        ),
+    ):
+        yield
+
+
+@mutant
+def a_document_counts_as_written_before_it_is() -> Iterator[None]:
+    """So it is forgotten if the store is down."""
+    new = rewritten(
+        Projector._write,
+        "self.statuses.put(documents)\n    self.projections.settled(documents)",
+        "self.projections.settled(documents)\n    self.statuses.put(documents)",
+    )
+    with changed(Projector, "_write", new):
+        yield
+
+
+@mutant
+def answers_are_not_kept() -> Iterator[None]:
+    with changed(caches, "_KEEP_ANSWER", without(caches._KEEP_ANSWER, "WHERE book_id", "WHERE false AND book_id")):
+        yield
+
+
+@mutant
+def cancel_leaves_the_lease() -> Iterator[None]:
+    with changed(control, "_CANCEL", without(control._CANCEL, "lease = NULL, lease_until = NULL, ")):
+        yield
+
+
+@mutant
+def resume_forgets_what_was_cancelled() -> Iterator[None]:
+    with changed(control, "_RESUME", without(control._RESUME, "AND state = 'cancelled'", "AND state = 'retrying'")):
+        yield
+
+
+@mutant
+def delete_leaves_no_tombstones() -> Iterator[None]:
+    with changed(control, "bury_book", lambda connection, book_id, now: None):
+        yield
+
+
+@mutant
+def a_tombstone_deletes_newer_documents() -> Iterator[None]:
+    new = rewritten(MemoryStatusStore.delete, "known and known.revision < tombstone.revision", "known")
+    with changed(MemoryStatusStore, "delete", new):
+        yield
+
+
+@mutant
+def what_was_written_late_is_not_buried() -> Iterator[None]:
+    with changed(Projector, "bury_all", lambda self, limit: None):
+        with changed(Projector, "bury", lambda self, book_id: None):
+            yield
+
+
+@mutant
+def a_redrive_leaves_the_fan_in_as_it_was() -> Iterator[None]:
+    with changed(redrives, "_UNDO_FAN_IN", without(redrives._UNDO_FAN_IN, "WHERE", "WHERE false AND")):
+        yield
+
+
+@mutant
+def a_redrive_has_no_outcome() -> Iterator[None]:
+    with changed(dead_letters, "_FINISH", without(dead_letters._FINISH, "WHERE", "WHERE false AND")):
+        yield
+
+
+@mutant
+def the_strict_cap_is_forgotten() -> Iterator[None]:
+    with changed(Runner, "run", lambda self, job_id, job_type: self._run(job_id)):
+        yield
+
+
+@mutant
+def the_timer_of_a_deleted_book_goes_on() -> Iterator[None]:
+    with changed(
+        Projector, "_catch_up", rewritten(Projector._catch_up, "elif self.projections.of_book(book_id)", "else")
     ):
         yield
 

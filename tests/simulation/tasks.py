@@ -17,7 +17,7 @@ class Crash(BaseException):
 
 
 class Stuck(Exception):
-    """A task waits for something that another task holds: it was held over the call of a port."""
+    """A task waits for something that another task holds, or threads run that the scheduler does not know."""
 
 
 class Worker:
@@ -28,7 +28,8 @@ class Worker:
         self._go.acquire()
         self._back.acquire()
         self._body: Callable[[], None] | None = None
-        threading.Thread(target=self._loop, daemon=True).start()
+        self.thread = threading.Thread(target=self._loop, daemon=True)
+        self.thread.start()
 
     def begin(self, body: Callable[[], None]) -> None:
         self._body = body
@@ -120,8 +121,11 @@ class Scheduler:
         self.check(task)
 
     def check(self, task: Task) -> None:
+        """Raises Crash if the task is dead, and Stuck if some other thread calls a port meanwhile."""
         if task.killed:
             raise Crash
+        if task.worker is None or task.worker.thread is not threading.current_thread():
+            raise Stuck("a thread that the scheduler does not know calls a port: give it to `defer`")
 
     def kill(self, task: Task) -> None:
         """Ends a task where it stands. It must not be the one that runs."""

@@ -15,6 +15,7 @@ from flask import Request
 from werkzeug.test import EnvironBuilder
 
 from shared.adapters.fake_models import FakeContextExtractor, FakeEmbedder
+from shared.adapters.memory_broker import MemoryBroker
 from shared.adapters.memory_statuses import MemoryStatusStore
 from shared.bootstrap import App
 from shared.config import Config
@@ -22,7 +23,7 @@ from shared.domain.errors import Rejected
 from shared.domain.model import EmbeddingModel
 from shared.domain.stages import JobType, Stage
 from shared.pipeline.heartbeat import Heartbeat
-from shared.ports import Document
+from shared.ports import Document, Tombstone
 from tests.simulation.boundary import Boundary, Proxy, SimulatedDatabase
 from tests.simulation.broker import Sent, SimulatedBroker
 from tests.simulation.ledger import Ledger, PaidEmbedder, PaidExtractor
@@ -61,12 +62,21 @@ class SimulatedClock:
 
 
 class KeptStatuses(MemoryStatusStore):
-    """Remembers every document that it took, in order."""
+    """Remembers every document that it took, and what deleted one, in order."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.taken: list[Document] = []
+        self.taken: list[Document | Tombstone] = []
         self.listen("", self.taken.append)
+
+    def delete(self, tombstones: Sequence[Tombstone]) -> None:
+        """A tombstone that deleted nothing is not remembered."""
+        self.taken += [t for t in tombstones if (d := self.get(t.path)) and d.revision < t.revision]
+        super().delete(tombstones)
+
+    def lose_all(self) -> None:
+        self.taken += [Tombstone(path=d.path, revision=d.revision + 1) for d in self.all()]
+        self._documents.clear()
 
 
 class Still(Heartbeat):
@@ -80,13 +90,14 @@ class Still(Heartbeat):
 class Places:
     """PostgreSQL's advisory locks are its sessions'; all the simulated processes share one. This is their twin."""
 
-    def __init__(self) -> None:
+    def __init__(self, places: int) -> None:
+        self.places = places
         self.taken: Counter[str] = Counter()
         self.most: Counter[str] = Counter()
 
     @contextmanager
     def take(self, stage: Stage) -> Iterator[bool]:
-        free = self.taken[stage.type] < stage.concurrency
+        free = self.taken[stage.type] < min(self.places, stage.concurrency)
         self.taken[stage.type] += free
         self.most[stage.type] = max(self.most[stage.type], self.taken[stage.type])
         try:
@@ -108,7 +119,7 @@ class Process:
             "extractor": Proxy(world.extractor, "extractor", world.boundary),
         }
         drawn = {"clock": world.clock, "random": world.rng.random, "new_id": world.new_id}
-        self.app = App(world.config, {**proxies, **drawn, "authenticator": ByName()})
+        self.app = App(world.config, {**proxies, **drawn, "authenticator": ByName(), "rewinder": MemoryBroker()})
         self.app.database = world.database  # type: ignore[assignment]
         self.app.projector = replace(self.app.projector, defer=self._defer)
         self.app.heartbeat = Still(store=self.app.store, clock=world.clock)
@@ -146,7 +157,7 @@ class World:
         )
         self.clock, self.statuses, self.ledger = SimulatedClock(), KeptStatuses(), Ledger()
         self.scheduler = Scheduler(self.rng)
-        self.slots = Places()
+        self.slots = Places(self.profile.places)
         self.boundary = Boundary(self.rng, self.scheduler, self.profile)
         self.broker = SimulatedBroker(self.rng, self.boundary, self.clock)
         self.broker.partial = self.profile.broker / 4
