@@ -139,9 +139,9 @@ class Scheduler:
     def close(self) -> None:
         """Ends what is left, with no word to anyone."""
         self.on_end = lambda task: None
-        for task in list(self.tasks):
-            task.on_end = lambda task: None
-            self.kill(task)
+        while self.tasks:
+            self.tasks[0].on_end = lambda task: None
+            self.kill(self.tasks[0])
 
     def _run(self, task: Task) -> None:
         try:
