@@ -173,7 +173,9 @@ def more_counts_as_shown_than_was() -> Iterator[None]:
         projections,
         "_SETTLE_STATUSES",
         without(
-            projections._SETTLE_STATUSES, "projected_revision, d.revision)", "projected_revision, 1000 + d.revision)"
+            projections._SETTLE_STATUSES,
+            "projected_revision, free.revision)",
+            "projected_revision, 1000 + free.revision)",
         ),
     ):
         yield
@@ -224,9 +226,8 @@ def a_tombstone_deletes_newer_documents() -> Iterator[None]:
 
 @mutant
 def what_was_written_late_is_not_buried() -> Iterator[None]:
-    with changed(Projector, "bury_all", lambda self, limit: None):
-        with changed(Projector, "bury", lambda self, book_id: None):
-            yield
+    with changed(Projector, "_bury", lambda self, obsolete: None):
+        yield
 
 
 @mutant
