@@ -34,7 +34,7 @@ _BOOK = """
 
 # Of the newest version that has been split: until then, its predecessor's chapters are what there is.
 _CHAPTERS = """
-    SELECT r.book_id, r.chapter_id, r.chapter_number, r.title, r.word_count, b.owner_uid,
+    SELECT r.book_id, r.version, r.chapter_id, r.chapter_number, r.title, r.word_count, b.owner_uid,
            (SELECT count(*) FROM chapter_chunks k WHERE k.chapter_id = r.chapter_id) AS chunks,
            s.status, s.phase, s.progress, s.attempt, s.next_attempt_at, s.error, s.revision
     FROM recent_chapters r
@@ -199,7 +199,7 @@ def _book_document(row: Mapping[str, Any], now: datetime) -> Document:
 
 
 def _chapter_document(row: Mapping[str, Any]) -> Document:
-    same = ("owner_uid", "title", "status", "phase", "progress", "word_count", "chunks", "error")
+    same = ("owner_uid", "version", "title", "status", "phase", "progress", "word_count", "chunks", "error")
     fields = {name: row[name] for name in (*same, "attempt", "next_attempt_at")}
     fields["number"] = row["chapter_number"]
     fields["chapter_id"] = str(row["chapter_id"])
