@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from shared.domain.chapter_evidence import chapter_headings
-from shared.domain.chunks import count_words, cut
+from shared.domain.chunks import count_words, cut, has_word
 from shared.domain.heading_search import find_headings
 from shared.domain.headings import Heading, HeadingKind
 
 # A text without headings is split into pieces of about this many words.
 WORDS_WITHOUT_HEADINGS = 3000
+# More headings than this are no chapters' but a list's; live documents have four digits for a chapter's number.
+MAX_CHAPTERS = 9999
 # A part whose heading is followed by more than this before its first chapter is a chapter of its own.
 _PART_WORDS = 150
 _PUBLISHER_LINE = re.compile(r"\*\*\*\s?(START|END) OF\b[^\r\n]*", re.IGNORECASE)
@@ -66,13 +68,14 @@ class _Mark:
 
 def split_chapters(text: str) -> Split:
     """Every character lands in exactly one section; a text without a word has no chapters."""
-    if not count_words(text):
+    if not has_word(text):
         front = Section(kind=SectionKind.FRONT_MATTER, number=None, title="Front matter", start=0, end=len(text))
         return Split(sections=(front,) if text else (), method=SplitMethod.SIZE)
     begin, end = _body(text)
     headings = find_headings(text, begin, end)
     chosen = chapter_headings(text, headings, end)
     marks = _marks(text, chosen, end)
+    marks = marks if len(marks) <= MAX_CHAPTERS else []
     method = SplitMethod.HEADINGS if marks else SplitMethod.SIZE
     if marks:
         end = _back_matter(headings, chosen, end)
@@ -95,7 +98,7 @@ def _body(text: str) -> tuple[int, int]:
     tail = max(begin, end - _LAST_WORDS_LENGTH)
     if end < len(text) and (last := _PUBLISHER_LAST_WORDS.search(text[tail:end])):
         end = tail + last.start(1)
-    return (begin, end) if count_words(text[begin:end]) else (0, len(text))
+    return (begin, end) if has_word(text[begin:end]) else (0, len(text))
 
 
 def _marks(text: str, chosen: list[Heading], end: int) -> list[_Mark]:
@@ -149,9 +152,7 @@ def _back_matter(headings: list[Heading], chosen: list[Heading], end: int) -> in
 
 
 def _marks_by_size(text: str, begin: int, end: int) -> list[_Mark]:
-    spans = [
-        (a, b) for a, b in cut(text[begin:end], WORDS_WITHOUT_HEADINGS) if count_words(text[begin + a : begin + b])
-    ]
+    spans = [(a, b) for a, b in cut(text[begin:end], WORDS_WITHOUT_HEADINGS) if has_word(text[begin + a : begin + b])]
     starts = [begin, *(begin + a for a, _ in spans[1:])]
     return [_Mark(start=start, title=f"Part {i}") for i, start in enumerate(starts, 1)]
 

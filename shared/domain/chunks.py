@@ -53,6 +53,10 @@ class _Pieces:
         self.ranks.append(rank)
 
 
+def has_word(text: str) -> bool:
+    return _WORD.search(text) is not None
+
+
 def count_words(text: str) -> int:
     """Runs of letters, digits and underscores; a run of more than 40 counts a word for every 8 characters."""
     return sum(
@@ -137,7 +141,7 @@ def _pieces(text: str, limit: float) -> _Pieces:
 
 def _rank(text: str, token: re.Match[str], following: int) -> int:
     gap = text[token.end() : following]
-    if gap != " " and _PARAGRAPH.search(gap):
+    if gap not in (" ", "\n") and _PARAGRAPH.search(gap):
         return 3
     if not _SENTENCE_END.search(text, max(token.start(), token.end() - 8), token.end()):
         return 0
@@ -147,7 +151,7 @@ def _rank(text: str, token: re.Match[str], following: int) -> int:
 def _add_token(pieces: _Pieces, token: re.Match[str], rank: int, limit: float) -> None:
     run, start = token.group(), token.start()
     if len(run) <= _LONG_WORD:
-        pieces.add(start, token.end(), 1 if run.isalnum() else max(1, count_words(run)), rank)
+        pieces.add(start, token.end(), 1 if len(run) == 1 or run.isalnum() else max(1, count_words(run)), rank)
         return
     spans = [
         (a, min(a + _RUN_PIECE if clause.end() - clause.start() > MAX_RUN else clause.end(), clause.end()))

@@ -25,12 +25,15 @@ _INVISIBLE = string.whitespace + "\x1c\x1d\x1e\x85\xa0\u2028\u2029\u3000\ufeff\u
 _LONG_LINE = 120
 _WRAPPED_LINE = 55
 _MAX_SUBTITLE_LINE = 80
+# A chapter's heading, its line in the contents, and its subtitle, of as many chapters as a book may have.
+MAX_HEADINGS = 30_000
 
 
 def find_headings(text: str, start: int, end: int) -> list[Heading]:
     """All that could be headings in `text[start:end]`, in order, with their offsets and subtitles.
 
-    Among them may be the lines of a table of contents, and sentences that look like a heading.
+    Among them may be the lines of a table of contents, and sentences that look like a heading. Where there are
+    more than `MAX_HEADINGS`, every line looks like one, and none is.
     """
     lines = text[start:end].splitlines(keepends=True)
     page = _Page(lines=lines, crammed=_is_crammed(lines), fenced=_fenced(lines))
@@ -44,6 +47,8 @@ def find_headings(text: str, start: int, end: int) -> list[Heading]:
             found.append(replace(heading, start=offset, end=offset + sum(map(len, lines[i : i + used]))))
             last = i + used - 1
             places.append(last + 1)
+            if len(found) > MAX_HEADINGS:
+                return []
         offset += len(line)
     return _with_subtitles(page, found, places)
 
@@ -57,6 +62,8 @@ def _is_crammed(lines: Sequence[str]) -> bool:
 def _fenced(lines: Sequence[str]) -> bytearray:
     """A 1 for each line inside a fence that is closed; one that never closes hides nothing."""
     inside = bytearray(len(lines))
+    if not any("```" in line or "~~~" in line for line in lines):
+        return inside
     opened, mark = -1, ""
     for i, line in enumerate(lines):
         match = _FENCE.match(line)

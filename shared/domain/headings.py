@@ -101,7 +101,7 @@ def _read_keyword(words: str, level: int) -> Heading | None:
     return Heading(
         kind=HeadingKind.CHAPTER if match["chapter"] else HeadingKind.PART,
         title=_lower_shouting(label) + ("" if bare else rest),
-        keyword=keyword if match.re is _KEYWORD else label,
+        keyword=keyword,
         number=number,
         level=level,
         bare=bare,
