@@ -8,7 +8,14 @@ ALTER TABLE jobs ADD COLUMN projected_revision bigint NOT NULL DEFAULT 0;
 UPDATE jobs SET projected_revision = revision;
 UPDATE processing_status SET projected_revision = revision WHERE entity_type = 'chapter';
 CREATE INDEX jobs_unprojected ON jobs (job_id) WHERE projected_revision < revision;
+CREATE INDEX jobs_of_note ON jobs (book_id, version, state) WHERE state IN ('processing', 'retrying', 'cancelled');
 CREATE INDEX jobs_ended ON jobs (type, state, finished_on) WHERE state IN ('completed', 'failed', 'cancelled');
+
+-- What fan-in counts at every commit, without reading all of a book's chapters.
+CREATE INDEX chapters_without_metadata ON recent_chapters (book_id, version) WHERE metadata IS NULL;
+CREATE INDEX chapters_without_vector ON recent_chapters (book_id, version) WHERE embedding_timestamp IS NULL;
+CREATE INDEX chapters_failed ON processing_status (book_id, version)
+    WHERE entity_type = 'chapter' AND status = 'failed';
 
 -- One dead letter for each job: a job that fails again brings its letter up to date.
 DELETE FROM dead_letters older USING dead_letters newer
@@ -69,6 +76,7 @@ CREATE TABLE obsolete_documents (
     since    timestamptz NOT NULL,
     buried_at timestamptz                                 -- when the document was last deleted
 );
+CREATE INDEX obsolete_by_turn ON obsolete_documents (buried_at NULLS FIRST);
 CREATE INDEX obsolete_by_book ON obsolete_documents (book_id);
 
 -- Every delivery of a job's message, for a replay's receipt; kept for some days.

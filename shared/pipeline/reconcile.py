@@ -50,8 +50,8 @@ class Reconcile:
         except Unavailable as error:
             failures.append(error)
         redriven = self.redrive.release(MAX_JOBS)
-        projected = self.project(failures)
         dropped = self.retention.drop(self.clock(), MAX_DROPPED)
+        projected = self.project(failures)
         log.info("reconcile.done", published=len(stalled), redriven=redriven, projected=projected, **dropped)
         if failures:
             raise failures[0]

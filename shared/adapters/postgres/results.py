@@ -66,17 +66,20 @@ _KEEP_METADATA = "UPDATE recent_chapters SET metadata = %s, metadata_model = %s 
 
 _DROP_CHUNKS = "DELETE FROM chapter_chunks WHERE chapter_id = ANY(%s)"
 
-# The vectors are in the cache already: they do not travel a second time.
+# The vectors are in the cache already: they do not travel a second time. LIMIT keeps the planner, which can't know
+# how many chunks there are, from reading the whole cache instead of looking each of them up.
 _KEEP_CHUNKS = """
     INSERT INTO chapter_chunks (chapter_id, chunk_index, chunk_text, chunk_embedding, word_count,
                                 start_offset, end_offset, embedding_model, embedding_version)
     SELECT k.chapter_id, k.chunk_index, k.chunk_text, e.embedding, k.word_count, k.start_offset, k.end_offset,
-           e.embedding_model, e.embedding_version
+           %(model)s, %(version)s
     FROM unnest(%(chapter_ids)s::uuid[], %(indexes)s::int[], %(texts)s::text[], %(words)s::int[],
                 %(starts)s::int[], %(ends)s::int[], %(hashes)s::bytea[])
          AS k (chapter_id, chunk_index, chunk_text, word_count, start_offset, end_offset, content_hash)
-    JOIN embedding_cache e USING (content_hash)
-    WHERE e.embedding_model = %(model)s AND e.embedding_version = %(version)s AND e.task = %(task)s
+    CROSS JOIN LATERAL (
+        SELECT embedding FROM embedding_cache c
+        WHERE c.content_hash = k.content_hash AND c.embedding_model = %(model)s
+          AND c.embedding_version = %(version)s AND c.task = %(task)s LIMIT 1) e
 """
 
 _KEEP_CHAPTER_VECTOR = """

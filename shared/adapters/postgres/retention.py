@@ -9,9 +9,15 @@ from typing import Any
 from shared.adapters.postgres.database import Database
 from shared.domain.stages import STAGES
 
+_BURY = """
+    INSERT INTO obsolete_documents (path, book_id, revision, since)
+    SELECT 'jobs/' || job_id, book_id, nextval('revisions'), %(now)s FROM dropped
+    ON CONFLICT (path) DO UPDATE SET revision = excluded.revision, since = excluded.since, buried_at = NULL
+"""
+
 # The newest of each type stay, as many as the table of stages says, for thirty days at most; so do the steps of a
 # book's latest version, which tell how far it is, and whatever is not ended with its book.
-_JOBS = """
+_JOBS = f"""
     WITH ended AS (
         SELECT j.job_id, j.book_id,
                row_number() OVER (PARTITION BY j.type, j.state ORDER BY j.finished_on DESC, j.job_id) AS position,
@@ -22,25 +28,29 @@ _JOBS = """
         JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id
         WHERE j.state IN ('completed', 'failed', 'cancelled')
     ), dropped AS (
-        -- The state again, on the row itself: one that is redriven just now is not dropped.
-        DELETE FROM jobs WHERE state IN ('completed', 'failed', 'cancelled') AND job_id IN (
-            SELECT job_id FROM ended JOIN unnest(%(types)s::text[], %(states)s::text[], %(counts)s::int[])
-                AS kept (type, state, count) USING (type, state)
-            WHERE (position > count OR finished_on < %(month)s) AND (is_old OR is_settled AND is_chapters)
-            ORDER BY finished_on LIMIT %(limit)s)
+        -- The state again, on the locked row itself: one that is redriven just now is not dropped.
+        DELETE FROM jobs WHERE job_id IN (
+            SELECT job_id FROM jobs WHERE state IN ('completed', 'failed', 'cancelled') AND job_id IN (
+                SELECT job_id FROM ended JOIN unnest(%(types)s::text[], %(states)s::text[], %(counts)s::int[])
+                    AS kept (type, state, count) USING (type, state)
+                WHERE (position > count OR finished_on < %(month)s) AND (is_old OR is_settled AND is_chapters)
+                ORDER BY finished_on LIMIT %(limit)s)
+            FOR UPDATE SKIP LOCKED)
         RETURNING job_id, book_id
     )
-    INSERT INTO obsolete_documents (path, book_id, revision, since)
-    SELECT 'jobs/' || job_id, book_id, nextval('revisions'), %(now)s FROM dropped
-    ON CONFLICT (path) DO UPDATE SET revision = excluded.revision, since = excluded.since, buried_at = NULL
+    {_BURY}
 """
 
 # Readers' version and the latest stay.
-_VERSIONS = """
-    DELETE FROM book_versions WHERE (book_id, version) IN (
+_VERSIONS = f"""
+    WITH old AS (
         SELECT v.book_id, v.version FROM book_versions v JOIN books b USING (book_id)
         WHERE v.version < b.latest_version AND v.version < b.current_version AND v.created_at < %(week)s
-        ORDER BY v.created_at LIMIT %(limit)s FOR UPDATE OF v SKIP LOCKED)
+        ORDER BY v.created_at LIMIT %(limit)s FOR UPDATE OF v SKIP LOCKED
+    ), dropped AS (
+        SELECT job_id, book_id FROM jobs JOIN old USING (book_id, version)
+    ), buried AS ({_BURY})
+    DELETE FROM book_versions v USING old WHERE v.book_id = old.book_id AND v.version = old.version
 """
 _OLD_VERSION_STATUSES = """
     DELETE FROM processing_status WHERE (entity_type, entity_id) IN (
@@ -64,7 +74,10 @@ _SIMPLE = {
     # Deleted once more after an attempt that was under way can have written it.
     "obsolete_documents": "buried_at >= since + interval '15 minutes'",
 }
-_DROP = "DELETE FROM {table} WHERE ctid IN (SELECT ctid FROM {table} WHERE {condition} LIMIT %(limit)s)"
+_DROP = """
+    DELETE FROM {table} WHERE ctid IN (SELECT ctid FROM {table} WHERE {condition}
+    LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+"""
 
 
 class PostgresRetention:

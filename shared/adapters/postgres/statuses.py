@@ -20,16 +20,22 @@ _LOCK_BOOK = """
     WHERE entity_type = 'book' AND entity_id = %(book_id)s FOR UPDATE
 """
 
+# Chapters count from 1; what is pending and what failed have indexes of their own. To count all chapters at the end
+# of each would take the square of their number.
 _COUNT = """
-    SELECT count(*) AS total,
-           count(*) FILTER (WHERE c.metadata IS NOT NULL) AS processed,
-           count(*) FILTER (WHERE c.embedding_timestamp IS NOT NULL) AS embedded,
-           count(*) FILTER (WHERE s.status = 'failed') AS failed,
-           count(*) FILTER (WHERE c.metadata IS NULL AND s.status <> 'failed') AS pending_metadata,
-           count(*) FILTER (WHERE c.embedding_timestamp IS NULL AND s.status <> 'failed') AS pending_vectors
-    FROM recent_chapters c
-    JOIN processing_status s ON s.entity_type = 'chapter' AND s.entity_id = c.chapter_id
-    WHERE c.book_id = %(book_id)s AND c.version = %(version)s
+    SELECT t.total, t.total - m.missing AS processed, t.total - v.missing AS embedded, f.failed,
+           m.missing - f.without_metadata AS pending_metadata, v.missing - f.without_vector AS pending_vectors
+    FROM (SELECT coalesce(max(chapter_number), 0)::bigint AS total FROM recent_chapters
+          WHERE book_id = %(book_id)s AND version = %(version)s) t,
+         (SELECT count(*) AS missing FROM recent_chapters
+          WHERE book_id = %(book_id)s AND version = %(version)s AND metadata IS NULL) m,
+         (SELECT count(*) AS missing FROM recent_chapters
+          WHERE book_id = %(book_id)s AND version = %(version)s AND embedding_timestamp IS NULL) v,
+         (SELECT count(*) AS failed, count(*) FILTER (WHERE c.metadata IS NULL) AS without_metadata,
+                 count(*) FILTER (WHERE c.embedding_timestamp IS NULL) AS without_vector
+          FROM processing_status s JOIN recent_chapters c ON c.chapter_id = s.entity_id
+          WHERE s.entity_type = 'chapter' AND s.status = 'failed'
+            AND s.book_id = %(book_id)s AND s.version = %(version)s) f
 """
 
 _STEPS = """
@@ -46,6 +52,7 @@ _ATTEMPTS = """
            coalesce(max(attempts) FILTER (WHERE state = 'retrying'), 0) AS attempt,
            min(next_attempt_at) FILTER (WHERE state = 'retrying') AS next_attempt_at
     FROM jobs WHERE book_id = %(book_id)s AND version = %(version)s
+      AND state IN ('processing', 'retrying', 'cancelled')
 """
 
 _STATUS = "SELECT status FROM processing_status WHERE entity_type = 'book' AND entity_id = %(book_id)s"

@@ -1,0 +1,225 @@
+"""Work that nobody will do is found again, and work that somebody does is left alone."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+
+from shared.domain.errors import Unavailable
+from shared.domain.stages import LEASE_SECONDS, STAGES, JobType
+from shared.pipeline import reconcile
+from shared.ports import Message
+from tests.world import World, manuscript
+
+CHAPTER = JobType.CHAPTER_PROCESSING
+
+
+def split_book(world: World, chapters: int = 4, title: str = "A Book") -> str:
+    book_id = world.import_book(manuscript(chapters=chapters), title=title)
+    world.deliver(world.take(JobType.BOOK_PROCESSING))
+    return book_id
+
+
+def lose_all(world: World) -> list[Message]:
+    lost, world.broker.waiting = world.broker.waiting, []
+    return lost
+
+
+def published_again(world: World) -> list[str]:
+    """The jobs whose messages one run sends."""
+    before = len(world.broker.published)
+    world.app.reconcile()
+    return [m.data["job_id"] for m in world.broker.published[before:]]
+
+
+def test_a_job_that_was_never_published_is_after_a_moment(world: World) -> None:
+    world.broker.down = True
+    job_id = world.post({"title": "Kept", "content": manuscript(1)}).json["job_id"]
+    world.broker.down = False
+
+    assert published_again(world) == []
+    world.clock.advance(6)
+    assert published_again(world) == [job_id]
+    assert published_again(world) == []
+
+
+def test_a_job_whose_process_died_is_published_once_its_lease_is_long_over(world: World) -> None:
+    split_book(world)
+    job_id = world.take(CHAPTER).data["job_id"]
+    world.clock.advance(60)
+    world.app.store.claim(job_id, world.clock())
+    world.clock.advance(LEASE_SECONDS + 20)
+    assert job_id not in published_again(world)
+    world.clock.advance(10)
+
+    assert job_id in published_again(world)
+    world.clock.advance(20)
+    assert job_id not in published_again(world)
+    world.run()
+    assert {r["state"] for r in world.rows("SELECT state FROM jobs")} == {"completed"}
+
+
+def test_a_retry_that_is_overdue_is_published_and_one_that_is_not_waits(world: World) -> None:
+    split_book(world)
+    message = world.take(CHAPTER)
+
+    def fail(text: str) -> None:
+        world.extractor._before = None
+        raise Unavailable("slow down", retry_after=300)
+
+    world.extractor._before = fail
+    assert world.deliver(message) == 429
+    world.clock.advance(310)
+    assert message.data["job_id"] not in published_again(world)
+    world.clock.advance(30)
+    assert message.data["job_id"] in published_again(world)
+    world.run()
+    assert world.extractor.calls["chapter"] == 4
+
+
+def test_what_is_queued_while_nothing_is_delivered_is_published_again(world: World) -> None:
+    split_book(world)
+    lost = lose_all(world)
+    world.clock.advance(24)
+    assert published_again(world) == []
+    world.clock.advance(2)
+
+    assert sorted(published_again(world)) == sorted(m.data["job_id"] for m in lost)
+    assert published_again(world) == []
+    world.run()
+    assert {r["state"] for r in world.rows("SELECT state FROM jobs")} == {"completed"}
+
+
+def test_a_long_queue_that_moves_is_not_published_again_within_ten_minutes(world: World) -> None:
+    split_book(world, chapters=40)
+    queue = [m for m in lose_all(world) if m.topic == CHAPTER]
+    others: set[str] = set()
+    for _ in range(29):
+        world.clock.advance(20)
+        world.deliver(queue.pop(0))
+        others.update(j for j in published_again(world) if j.startswith("chapter-"))
+    assert others == set()
+
+    world.clock.advance(21)
+    world.deliver(queue.pop(0))
+    assert sorted(published_again(world))[: len(queue)] == sorted(m.data["job_id"] for m in queue)
+
+
+def test_a_queue_behind_one_long_attempt_is_not_published_again(world: World) -> None:
+    split_book(world)
+    message = world.take(CHAPTER)
+    found: list[str] = []
+
+    def work_long(text: str) -> None:
+        world.extractor._before = None
+        for _ in range(30):
+            world.clock.advance(2)
+            world.app.heartbeat.beat()
+        found.extend(published_again(world))
+
+    world.extractor._before = work_long
+    assert world.deliver(message) == 204
+    assert [j for j in found if j.startswith("chapter-")] == []
+
+
+def test_a_run_publishes_so_many_and_the_next_one_the_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconcile, "MAX_JOBS", 4)
+    split_book(world, chapters=8)
+    lost = lose_all(world)
+    world.clock.advance(26)
+    runs = [published_again(world) for _ in range(4)]
+
+    assert [len(r) for r in runs] == [4, 4, len(lost) - 8, 0]
+    assert len({j for r in runs for j in r}) == len(lost)
+
+
+def test_a_message_of_an_older_version_is_sent_once_more_and_then_no_more(world: World) -> None:
+    book_id = split_book(world)
+    old = [m.data["job_id"] for m in lose_all(world)]
+    world.call("POST", "/api/books/import", {"title": "B", "content": manuscript(2, words=90), "book_id": book_id})
+    world.clock.advance(60)
+    assert set(old) <= set(published_again(world))
+    world.run()
+    world.clock.advance(60)
+    assert published_again(world) == []
+    assert world.status(book_id)["version"] == 2
+
+
+def test_books_whose_documents_lag_are_written_and_no_others(world: World) -> None:
+    shown = world.import_book(manuscript(2))
+    world.run()
+    world.clock.advance(60)
+    world.app.reconcile()
+    world.statuses.down = True
+    hidden = world.import_book(manuscript(3), title="Hidden")
+    world.run()
+    world.statuses.down = False
+    world.clock.advance(60)
+    before = len(world.statuses.history)
+
+    lagging = world.rows("SELECT job_id AS id FROM jobs WHERE book_id = %s", hidden)
+    lagging += world.rows("SELECT entity_id AS id FROM processing_status WHERE book_id = %s", hidden)
+    assert world.app.reconcile().projected == len(lagging)
+    assert not any(shown in d.path for d in world.statuses.history[before:])
+    for document in world.app.projections.of_book(UUID(hidden), chapters=True):
+        assert world.statuses.get(document.path) == document
+    assert world.app.reconcile().projected == 0
+
+
+def leave_work(world: World) -> tuple[str, str]:
+    """Books of which one lags and one has lost its messages; deliveries are old enough to go."""
+    world.statuses.down = True
+    lagging = world.import_book(manuscript(2))
+    world.run()
+    world.statuses.down = False
+    world.clock.advance(8 * 24 * 3600)
+    lost = world.import_book(manuscript(2), title="Lost")
+    lose_all(world)
+    world.clock.advance(60)
+    return lagging, lost
+
+
+def test_without_the_broker_documents_are_written_and_old_rows_dropped(world: World) -> None:
+    lagging, lost = leave_work(world)
+    world.broker.down = True
+    with pytest.raises(Unavailable, match="broker"):
+        world.app.reconcile()
+
+    document = world.statuses.get(f"books/{lagging}")
+    assert document is not None
+    assert document.fields["status"] == "completed"
+    assert world.rows("SELECT 1 FROM deliveries") == []
+    world.broker.down = False
+    world.app.reconcile()
+    world.run()
+    assert world.status(lost)["status"] == "completed"
+
+
+def test_without_live_documents_messages_are_sent_and_old_rows_dropped(world: World) -> None:
+    lagging, lost = leave_work(world)
+    world.statuses.down = True
+    with pytest.raises(Unavailable, match="live documents"):
+        world.app.reconcile()
+
+    assert world.rows("SELECT 1 FROM deliveries") == []
+    world.run()
+    assert world.status(lost)["status"] == "completed"
+    world.statuses.down = False
+    world.clock.advance(60)
+    assert world.app.reconcile().projected > 0
+    assert world.statuses.get(f"books/{lagging}") is not None
+
+
+def test_two_runs_at_once_do_no_harm(world: World) -> None:
+    book_id = split_book(world)
+    lose_all(world)
+    world.clock.advance(60)
+    world.app.reconcile()
+    world.app.reconcile()
+    world.run(copies=2)
+
+    assert world.status(book_id)["status"] == "completed"
+    assert set(world.embedder.calls.values()) == {1}
+    assert world.extractor.calls["chapter"] == 4
+    assert all(r["attempts"] <= STAGES[CHAPTER].attempts for r in world.rows("SELECT attempts FROM jobs"))
