@@ -2,7 +2,7 @@ import functions_framework
 from flask import Request
 from flask.typing import ResponseReturnValue
 
-from shared.bootstrap import serve_api
+from shared.serving import serve_api
 
 
 @functions_framework.http

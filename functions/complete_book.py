@@ -2,8 +2,8 @@ import functions_framework
 from flask import Request
 from flask.typing import ResponseReturnValue
 
-from shared.bootstrap import serve_push
 from shared.domain.stages import JobType
+from shared.serving import serve_push
 
 
 @functions_framework.http

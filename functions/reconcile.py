@@ -2,7 +2,7 @@ import functions_framework
 from flask import Request
 from flask.typing import ResponseReturnValue
 
-from shared.bootstrap import serve_reconcile
+from shared.serving import serve_reconcile
 
 
 @functions_framework.http

@@ -21,9 +21,10 @@ from werkzeug.wrappers import Response
 from infra.local.database import start_database
 from infra.local.processes import OnLine
 from infra.local.timer import Every
-from shared import bootstrap
+from shared import serving
 from shared.adapters.memory_broker import MemoryBroker, Subscription
 from shared.adapters.memory_statuses import MemoryStatusStore
+from shared.bootstrap import App
 from shared.config import Config
 from shared.domain.stages import MAX_DELIVERIES, REDELIVERY_SECONDS, STAGES, JobType, Stage
 from shared.ports import Document
@@ -47,8 +48,8 @@ class EmbeddedStack:
         config = Config(database_url=self.database_url, project="bindery-local", auth="local", **settings)
         self.broker, self.statuses = MemoryBroker(), MemoryStatusStore()
         ports = {"publisher": self.broker, "rewinder": self.broker, "statuses": self.statuses, **(parts or {})}
-        self.app = bootstrap.App(config, ports)
-        bootstrap.install(self.app)
+        self.app = App(config, ports)
+        serving.install(self.app)
         for stage in STAGES.values():
             self.broker.subscribe(_subscription(stage))
         self._server = self._serve()
@@ -70,7 +71,7 @@ class EmbeddedStack:
         self.broker.close()
         self.app.projector.close()
         self.app.close()
-        bootstrap.install(None)
+        serving.install(None)
         self._postgres.close()
 
 

@@ -15,8 +15,9 @@ from werkzeug.test import Client, EnvironBuilder
 from werkzeug.wrappers import Response
 
 from infra.local.embedded import FUNCTIONS
-from shared import bootstrap
+from shared import serving
 from shared.bootstrap import App
+from shared.config import Config
 from shared.domain.identity import Caller, Unauthenticated
 from shared.domain.stages import STAGES
 from shared.http.push import MAX_PUSH_BYTES
@@ -38,11 +39,11 @@ def deployed(lasting_world: World) -> Iterator[World]:
     """The world behind its functions, with a small limit for bodies, and a finished book of Ann's."""
     world = lasting_world
     app = App(world.app.config.model_copy(update={"max_body_bytes": LIMIT}), world.app.parts)
-    bootstrap.install(app)
+    serving.install(app)
     world.import_book(manuscript(2), google_doc_id="ann's")
     world.run()
     yield world
-    bootstrap.install(None)
+    serving.install(None)
     app.close()
 
 
@@ -197,7 +198,7 @@ def operations() -> list[tuple[str, str, dict[str, Any]]]:
 
 
 def api_document() -> dict[str, Any]:
-    config = bootstrap.Config(project="test", database_url="host=127.0.0.1", auth="local", models="fake")
+    config = Config(project="test", database_url="host=127.0.0.1", auth="local", models="fake")
     document: dict[str, Any] = App(config, {"publisher": None, "statuses": None}).api.api_doc
     return document
 
@@ -304,7 +305,7 @@ def test_a_page_after_anothers_book_is_that_after_no_book(deployed: World) -> No
 
 def test_every_function_is_served_by_what_hardens() -> None:
     for file in Path(FUNCTIONS).glob("[a-z]*.py"):
-        assert "from shared.bootstrap import serve_" in file.read_text(), file.name
+        assert "from shared.serving import serve_" in file.read_text(), file.name
 
 
 def test_a_stranger_is_refused_with_the_same_words_whoever_they_claim_to_be(deployed: World) -> None:

@@ -14,7 +14,7 @@ import pytest
 from werkzeug.test import Client
 
 from infra.local.embedded import FUNCTIONS
-from shared import bootstrap
+from shared import serving
 from shared.adapters.firebase_auth import FirebaseAuthenticator
 from shared.adapters.google_tokens import CachedRequest
 from shared.adapters.push_auth import OidcPushVerifier
@@ -34,9 +34,9 @@ def deployed(world: World) -> Iterator[World]:
     app = App(world.app.config, {**world.app.parts, "authenticator": FirebaseAuthenticator(PROJECT, google)})
     app.push_verifier = OidcPushVerifier("https://x", ACCOUNT, google)
     app.projector = replace(app.projector, defer=lambda seconds, callback: None)
-    bootstrap.install(app)
+    serving.install(app)
     yield world
-    bootstrap.install(None)
+    serving.install(None)
     app.close()
 
 
