@@ -31,7 +31,7 @@ _POLL_SECONDS, _QUIET_POLLS = 0.5, 6
 
 
 def add_operations(app: typer.Typer) -> None:
-    for action in (cancel, resume, retry, delete, replay, project):
+    for action in (cancel, resume, retry, delete, replay, receipt, project):
         app.command(epilog=_EXAMPLES[action.__name__])(action)
     app.add_typer(letters, name="dead-letters")
     app.add_typer(snapshots, name="snapshot")
@@ -44,6 +44,7 @@ _EXAMPLES = {
     "delete": "Example: `bindery delete 0d9c… --yes`",
     "replay": "Examples:\n\n- `bindery replay chapter-processing --since 2h --dry-run`\n\n"
     "- `bindery replay embedding-generation --book 0d9c…`\n\n- `bindery replay book-processing --snapshot before-v2`",
+    "receipt": "Example: `bindery receipt 5b1e…`",
     "project": "Examples:\n\n- `bindery project --all`\n\n- `bindery project --book 0d9c…`",
 }
 
@@ -210,14 +211,23 @@ def replay(
         stop("name one of --since, --snapshot and --book", USAGE)
     client = connect(url, token, None, data_dir)
     body = {"stage": stage, "since": moment(since), "snapshot": snapshot, "book_id": book, "dry_run": dry_run}
-    receipt = client.post("/api/replays", {k: v for k, v in body.items() if v is not None})
-    if not dry_run:
-        receipt = awaited(client, receipt)
-    if as_json:
-        print_json(receipt)
-    else:
-        view.show_receipt(receipt)
-    if receipt["model_calls"] or receipt["rows_changed"]:
+    begun = client.post("/api/replays", {k: v for k, v in body.items() if v is not None})
+    _show_receipt(begun if dry_run else awaited(client, begun), as_json)
+
+
+def receipt(replay: str, url: Url = None, token: Token = None, data_dir: DataDir = DATA, as_json: Json = False) -> None:
+    """Show what came of a replay so far."""
+    _show_receipt(connect(url, token, None, data_dir).get(f"/api/replays/{replay}"), as_json)
+
+
+def _show_receipt(found: dict[str, Any], as_json: bool) -> None:
+    """Ends with FAILED if it changed something, or has not delivered all yet."""
+    print_json(found) if as_json else view.show_receipt(found)
+    if found["replay_id"] is None:
+        return
+    if found["messages_redelivered"] < (found["expected"] or 0):
+        stop(f"not all is delivered yet; look again with `bindery receipt {found['replay_id']}`", FAILED)
+    if found["model_calls"] or found["rows_changed"]:
         raise typer.Exit(FAILED)
 
 
@@ -227,8 +237,8 @@ def awaited(client: Client, begun: dict[str, Any]) -> dict[str, Any]:
     while quiet < _QUIET_POLLS:
         before = receipt["messages_redelivered"]
         time.sleep(_POLL_SECONDS)
-        receipt = client.get(f"/api/replays/{begun['replay_id']}") | {"expected": begun["expected"]}
-        if begun["expected"] and receipt["messages_redelivered"] >= begun["expected"]:
+        receipt = client.get(f"/api/replays/{begun['replay_id']}")
+        if receipt["expected"] and receipt["messages_redelivered"] >= receipt["expected"]:
             break
         quiet = quiet + 1 if receipt["messages_redelivered"] == before else 0
     return receipt

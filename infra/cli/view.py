@@ -160,6 +160,7 @@ def show_receipt(receipt: Mapping[str, Any]) -> None:
         )
         return
     for label, value in (
+        ("replay", receipt["replay_id"]),
         ("messages redelivered", f"{receipt['messages_redelivered']}{expected}"),
         ("stages repeated", receipt["stages_repeated"]),
         ("model calls", receipt["model_calls"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+from uuid import UUID
 
 from flask import Response
 from flask_openapi3.openapi import OpenAPI
@@ -39,20 +40,25 @@ class Operations:
     project_again: ProjectAgain
 
 
+def _require(catalogue: Catalogue, book_id: UUID) -> str:
+    """The book's status. Raises UnknownBook if the caller may not see it."""
+    row = catalogue.status(scope(), book_id)
+    if row is None:
+        raise UnknownBook
+    return str(row["status"])
+
+
 def add_operations(app: OpenAPI, parts: Operations) -> None:
     _add_control(app, parts)
     _add_letters(app, parts.redrive)
     _add_redrives(app, parts.redrive)
     _add_replays(app, parts)
-    _add_projections(app, parts.project_again)
+    _add_projections(app, parts)
 
 
 def _add_control(app: OpenAPI, parts: Operations) -> None:
     def status_of(path: BookPath) -> Response:
-        row = parts.catalogue.status(scope(), path.book_id)
-        if row is None:
-            raise UnknownBook
-        return reply(s.ControlReply(book_id=path.book_id, status=row["status"]))
+        return reply(s.ControlReply(book_id=path.book_id, status=_require(parts.catalogue, path.book_id)))
 
     @app.post("/api/books/<book_id>/cancel", summary="End all work on a book", **described(s.ControlReply, 404, 409))
     def cancel_book(path: BookPath) -> Response:
@@ -66,12 +72,11 @@ def _add_control(app: OpenAPI, parts: Operations) -> None:
 
     @app.post("/api/books/<book_id>/retry", summary="Do again what failed", **described(s.RedriveReply, 404, 409))
     def retry_book(path: BookPath) -> Response:
-        if parts.catalogue.status(scope(), path.book_id) is None:
-            raise UnknownBook
+        _require(parts.catalogue, path.book_id)
         letters = Letters(owner_uid=scope(), book_id=path.book_id)
         redrive = parts.redrive.redrive(RedriveRequest(letters=letters, requested_by=caller().uid))
         if not redrive.accepted and not redrive.refused:
-            raise NotNow("nothing of this book has failed: there is nothing to do again")
+            raise NotNow("nothing of this book can be done again: nothing failed, or it was discarded")
         return reply(s.RedriveReply.model_validate(asdict(redrive)))
 
     @app.delete("/api/books/<book_id>", summary="Delete a book for good", **described(None, 404, status=204))
@@ -136,6 +141,8 @@ def _add_replays(app: OpenAPI, parts: Operations) -> None:
             snapshot=body.snapshot,
             book_id=body.book_id,
         )
+        if body.book_id:
+            _require(parts.catalogue, body.book_id)
         expected = replay.expected(request)
         replay_id = None if body.dry_run else replay.begin(request)
         return reply(s.ReplayReply(replay_id=replay_id, stage=body.stage, expected=expected), 202)
@@ -167,16 +174,20 @@ def _add_replays(app: OpenAPI, parts: Operations) -> None:
         return Response(status=204)
 
 
-def _add_projections(app: OpenAPI, project_again: ProjectAgain) -> None:
-    @app.post("/api/projections", summary="Write live documents anew", **described(s.ProjectionReply, 403, status=202))
+def _add_projections(app: OpenAPI, parts: Operations) -> None:
+    @app.post(
+        "/api/projections", summary="Write live documents anew", **described(s.ProjectionReply, 403, 404, status=202)
+    )
     def begin_projection(body: s.ProjectionBody) -> Response:
         administrator()
-        return reply(s.ProjectionReply(books=project_again.begin(body.book_id)), 202)
+        if body.book_id:
+            _require(parts.catalogue, body.book_id)
+        return reply(s.ProjectionReply(books=parts.project_again.begin(body.book_id)), 202)
 
     @app.post("/api/projections/next", summary="Write some of them now", **described(s.ProjectedReply, 403))
     def project_next() -> Response:
         administrator()
-        projected, left = project_again.next()
+        projected, left = parts.project_again.next()
         return reply(s.ProjectedReply(projected=projected, left=left))
 
 

@@ -244,7 +244,8 @@ def test_a_replay_shows_a_receipt_without_a_model_call_or_a_changed_row(stack: P
     (later,) = call(stack, "replay", "embedding-generation", "--since", "1h")
 
     assert (dry["expected"], dry["replay_id"]) == (11, None)
-    assert receipt["messages_redelivered"] == 11
+    assert receipt["messages_redelivered"] == receipt["expected"] == 11
+    assert call(stack, "receipt", receipt["replay_id"]) == [receipt]
     assert later["messages_redelivered"] >= 1
     for told in (receipt, later):
         assert (told["stages_repeated"], told["model_calls"], told["rows_changed"]) == (0, 0, 0)

@@ -37,6 +37,14 @@ def test_a_replay_of_a_completed_book_costs_nothing(world: World, stage: JobType
     assert begun.status_code == 202
     assert begun.json["expected"] == count > 0
     assert receipt(world, begun) == {**FREE, "messages_redelivered": count}
+    told = world.get(f"/api/replays/{begun.json['replay_id']}", user="root").json
+    assert (told["expected"], told["stage"]) == (count, stage)
+
+
+@pytest.mark.parametrize("path", ["/api/replays", "/api/projections"])
+def test_a_book_that_is_not_there_is_told(world: World, path: str) -> None:
+    body = {"book_id": str(UUID(int=7))} | ({"stage": "chapter-processing"} if "replays" in path else {})
+    assert world.call("POST", path, body, user="root").status_code == 404
 
 
 def test_a_receipt_tells_what_did_change(world: World) -> None:

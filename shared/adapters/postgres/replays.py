@@ -44,6 +44,10 @@ _RECEIPT = """
         UNION ALL SELECT c.xmin FROM book_contexts c WHERE c.book_id IN (SELECT book_id FROM touched)
         UNION ALL SELECT v.xmin FROM book_versions v WHERE v.book_id IN (SELECT book_id FROM touched))
     SELECT p.replay_id, p.topic AS stage, p.source, p.requested_by, p.at,
+           CASE WHEN NOT p.source ? 'snapshot' THEN
+               (SELECT count(*) FROM jobs j WHERE j.job_id IN (SELECT job_id FROM ended)
+                AND (p.source->>'since' IS NULL OR j.published_at >= (p.source->>'since')::timestamptz))
+           END AS expected,
            (SELECT count(*) FROM again) AS messages_redelivered,
            (SELECT count(*) FROM again WHERE state = 'claimed') AS stages_repeated,
            (SELECT count(*) FROM answers a WHERE a.created_at >= p.at
