@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import datetime
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from threading import Event
 from typing import Any
 
@@ -14,12 +16,16 @@ import psycopg
 import requests
 from psycopg.rows import dict_row, tuple_row
 
+from infra.local.emulated import PROJECT
+from shared.adapters.postgres.database import Database
+from shared.adapters.postgres.projections import PostgresProjections
 from shared.domain.stages import MAX_ABANDONED
 from tests.world import World, manuscript
 
 BOOKS = {f"Small book {n}": manuscript(chapters=3, words=240, name=f"small {n} ") for n in range(1, 21)}
 DEADLINE = 180.0
 _POLL_SECONDS = 0.1
+_EMULATOR_HOSTS = ("PUBSUB_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST")
 
 _ROWS = """
     SELECT v.title AS book, v.version, v.split_method, b.current_version, b.total_word_count, r.chapter_number, r.title,
@@ -64,6 +70,20 @@ def poll(seconds: float, what: str) -> Iterator[None]:
         yield
         pause.wait(_POLL_SECONDS)
     raise AssertionError(f"waited {seconds} s in vain for {what}")
+
+
+@contextmanager
+def environment(values: dict[str, str]) -> Iterator[None]:
+    """What a stack's processes inherit, for a while; what a stack sets itself is taken back, too."""
+    before = {name: os.environ.get(name) for name in (*values, *_EMULATOR_HOSTS)}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 class Shelf:
@@ -113,11 +133,15 @@ class Shelf:
         return Counter({(r["type"], r["state"]): r["n"] for r in rows})
 
     def wait(self, meanwhile: Callable[[], object] = lambda: None) -> float:
-        """Until the API says that all books are completed; the seconds since the start of the call."""
+        """Until the API says that all books are completed, and no job is left; the seconds since the start of the call.
+
+        A quick context may come after its book's completion, which does not wait for it.
+        """
         started = time.monotonic()
         for _ in poll(DEADLINE, "all books"):
             meanwhile()
-            if len(self.books) == len(BOOKS) and set(self.statuses()) == {"completed"}:
+            done = len(self.books) == len(BOOKS) and set(self.statuses()) == {"completed"}
+            if done and {state for _, state in self.counts()} == {"completed"}:
                 break
         for done in self._imports:
             done.result()
@@ -144,6 +168,29 @@ class Shelf:
         worn = "SELECT job_id FROM jobs WHERE attempts > max_attempts OR abandoned >= %s"
         assert self.query(worn, MAX_ABANDONED) == []
         assert self.query("SELECT entity_id, status FROM processing_status WHERE status <> 'completed'") == []
+
+    def documents(self) -> dict[str, Any]:
+        """The live documents of the books and their chapters."""
+        from google.cloud import firestore
+
+        with environment({"FIRESTORE_EMULATOR_HOST": self.environment["FIRESTORE_EMULATOR_HOST"]}):
+            client = firestore.Client(project=PROJECT)
+        references = [client.document(path) for path in self.projections()]
+        return {d.reference.path: d.to_dict() for d in client.get_all(references) if d.exists}
+
+    def projections(self) -> dict[str, Any]:
+        """What they should be."""
+        database = Database(self.environment["DATABASE_URL"])
+        of_book = PostgresProjections(database, lambda: datetime.now(UTC)).of_book
+        found = [d for book_id in self.books.values() for d in of_book(book_id, chapters=True)]
+        database.close()
+        assert len(found) == 4 * len(BOOKS)
+        return {d.path: {**d.fields, "revision": d.revision} for d in found}
+
+    def await_documents(self) -> None:
+        for _ in poll(DEADLINE, "the live documents"):
+            if self.documents() == self.projections():
+                return
 
     def taken_up_again(self, kills: Sequence[tuple[datetime, str]]) -> list[tuple[str, float, float]]:
         """Of each job that a kill of its function interrupted: its type, seconds until its next claim, and its end.

@@ -97,10 +97,13 @@ class EmulatedStack:
     def _project_all(self) -> None:
         """The Firestore emulator forgot everything: what it should show stands in PostgreSQL."""
         project_again(self.database_url)
-        self._call_reconcile()
+        while self._call_reconcile()["projected"]:
+            pass
 
-    def _call_reconcile(self) -> None:
-        requests.post(self._reconcile_url, timeout=60).raise_for_status()
+    def _call_reconcile(self) -> Mapping[str, Any]:
+        reply = requests.post(self._reconcile_url, timeout=60)
+        reply.raise_for_status()
+        return reply.json()  # type: ignore[no-any-return]
 
     def pid(self, name: str) -> int:
         """Of the watchdog of a function (by its name), of `pubsub`, `firestore` or `postgres`. Raises KeyError."""

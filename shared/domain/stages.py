@@ -52,8 +52,8 @@ MAX_BACKOFF_SECONDS = 600.0
 REDELIVERY_SECONDS = 1.0
 
 # A lease is renewed while its attempt goes on, so that it may be short: a dead process's work is free soon.
-LEASE_SECONDS = 6.0
-HEARTBEAT_SECONDS = 2.0
+LEASE_SECONDS = 5.0
+HEARTBEAT_SECONDS = 1.5
 
 # A job whose process died so often takes others down with it, and is given up.
 MAX_ABANDONED = 10

@@ -29,6 +29,7 @@ from shared.domain.chapters import split_chapters
 from shared.domain.chunks import split_chunks
 from shared.domain.model import EmbeddingTask
 from shared.log import configure_logging
+from tests.benchmarks.recovery import HEAD, recovery
 from tests.world import manuscript
 
 FUNCTIONS = Path(__file__).resolve().parents[2] / "functions"
@@ -226,9 +227,10 @@ def _cold(file: Path, environment: dict[str, str]) -> tuple[float, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="+", choices=["overhead", "novels", "cold-starts"])
+    parser.add_argument("what", nargs="+", choices=["overhead", "novels", "cold-starts", "recovery"])
     parser.add_argument("--backend", action="append", choices=["embedded", "emulators"])
     parser.add_argument("--file", action="append", type=Path, default=[], help="a novel as text; for `novels`")
+    parser.add_argument("--seed", type=int, default=1, help="of the moments to kill; for `recovery`")
     chosen = parser.parse_args()
     configure_logging("error")
     backends = chosen.backend or ["embedded", "emulators"]
@@ -237,6 +239,8 @@ def main() -> None:
             overhead(backends)
         elif what == "cold-starts":
             cold_starts()
+        elif what == "recovery":
+            table(f"Seconds to recover from a SIGKILL (seed {chosen.seed})", HEAD, recovery(chosen.seed))
         else:
             novels(chosen.file or [Path(__file__).resolve().parents[2] / "infra" / "local" / "sample.md"], backends)
 

@@ -9,32 +9,35 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import requests
 
 from infra.local.emulated import PROJECT, EmulatedStack
 from infra.local.emulators import Emulators
-from infra.local.stack import run_stack, running_stack
-from shared.adapters.postgres.database import Database
-from shared.adapters.postgres.projections import PostgresProjections
-from tests.killing import FUNCTIONS, Moments, end, family, kill_all_below, kill_worker
-from tests.shelf import BOOKS, Rows, Shelf, poll, rows_without_faults
+from infra.local.stack import run_stack
+from tests.killing import (
+    FUNCTIONS,
+    SLOW,
+    Moments,
+    await_stack,
+    dev,
+    end,
+    family,
+    folder,
+    kill_all_below,
+    kill_at,
+    kill_machine,
+    kill_server,
+    kill_worker,
+)
+from tests.shelf import BOOKS, Rows, Shelf, environment, rows_without_faults
 from tests.world import World
 
 SEED = int(os.environ.get("BINDERY_SEED") or random.SystemRandom().randrange(2**32))
-SLOW = {"BINDERY_FAKE_MODEL_SECONDS": "0.2", "BINDERY_MODELS": "fake", "BINDERY_MAX_BOOKS_UNDER_WAY": "1000"}
-START_SECONDS = 180.0
-EMULATOR_HOSTS = ("PUBSUB_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST")
 TIMES = 2
 
 # How many jobs are completed at the end: of the function's type, or of all if it does none.
@@ -53,28 +56,6 @@ TOTALS = {
 def chance(request: pytest.FixtureRequest) -> random.Random:
     print(f"BINDERY_SEED={SEED}")
     return random.Random(f"{SEED} {request.node.name}")
-
-
-@contextmanager
-def environment(values: dict[str, str]) -> Iterator[None]:
-    """What a stack's processes inherit, for a while; what a stack sets itself is taken back, too."""
-    before = {name: os.environ.get(name) for name in (*values, *EMULATOR_HOSTS)}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
-
-
-@contextmanager
-def folder() -> Iterator[Path]:
-    """One that PostgreSQL's user can reach, too."""
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
-        os.chmod(name, 0o755)
-        yield Path(name)
 
 
 @pytest.fixture(scope="module")
@@ -141,23 +122,23 @@ def test_the_live_documents_may_be_lost_and_are_written_again(
 
     tell(kills, shelf.wait(), shelf)
     shelf.check(expected)
-    await_documents(shelf)
+    shelf.await_documents()
 
     forget_documents(stack)
-    assert documents(shelf) != projections(shelf)
+    assert shelf.documents() != shelf.projections()
     assert call(shelf, "/api/projections")["books"] >= len(BOOKS)
     while call(shelf, "/api/projections/next")["left"]:
         pass
-    assert documents(shelf) == projections(shelf)
+    assert shelf.documents() == shelf.projections()
 
 
 def test_postgresql_may_be_killed_in_any_way(
     stack: EmulatedStack, shelf: Shelf, expected: Rows, chance: random.Random
 ) -> None:
-    ways = [kill_server, kill_session, restart_at_once]
+    ways = [kill_server, lambda pid: kill_session(pid, chance), restart_at_once]
     chance.shuffle(ways)
 
-    kills = kill_at(chance, shelf, lambda: ways.pop()(stack.pid("postgres"), chance), times=len(ways))
+    kills = kill_at(chance, shelf, lambda: ways.pop()(stack.pid("postgres")), times=len(ways))
 
     tell(kills, shelf.wait(), shelf)
     shelf.check(expected)
@@ -174,25 +155,7 @@ def test_a_machine_that_dies_goes_on_where_it_was(emulators: Emulators, expected
 
             tell(kills, shelf.wait(), shelf)
             shelf.check(expected)
-            await_documents(shelf)
-
-
-def kill_at(chance: random.Random, shelf: Shelf, kill: Any, times: int) -> list[tuple[datetime, str]]:
-    """Kills when random numbers of jobs are completed, and waits for that."""
-    moments = Moments(chance, times, {"": 7 * len(BOOKS)})
-    kills: list[tuple[datetime, str]] = []
-    for _ in poll(START_SECONDS, "the moment to kill"):
-        if moments.due(shelf.counts()):
-            kills.append((kill(), ""))
-        if not moments.left():
-            break
-    return kills
-
-
-def kill_server(watchdog: int, chance: random.Random) -> datetime:
-    """The postmaster alone: its sessions must not go on without it."""
-    end(family(watchdog)[1:2])
-    return datetime.now(UTC)
+            shelf.await_documents()
 
 
 def kill_session(watchdog: int, chance: random.Random) -> datetime:
@@ -202,36 +165,10 @@ def kill_session(watchdog: int, chance: random.Random) -> datetime:
     return datetime.now(UTC)
 
 
-def restart_at_once(watchdog: int, chance: random.Random) -> datetime:
+def restart_at_once(watchdog: int) -> datetime:
     """An immediate shutdown: no checkpoint, and recovery at the start."""
     end(family(watchdog)[1:2], signal.SIGQUIT)
     return datetime.now(UTC)
-
-
-def documents(shelf: Shelf) -> dict[str, Any]:
-    """The live documents of the books and their chapters."""
-    from google.cloud import firestore
-
-    with environment({"FIRESTORE_EMULATOR_HOST": shelf.environment["FIRESTORE_EMULATOR_HOST"]}):
-        client = firestore.Client(project=PROJECT)
-    references = [client.document(path) for path in projections(shelf)]
-    return {d.reference.path: d.to_dict() for d in client.get_all(references) if d.exists}
-
-
-def projections(shelf: Shelf) -> dict[str, Any]:
-    """What they should be."""
-    database = Database(shelf.environment["DATABASE_URL"])
-    of_book = PostgresProjections(database, lambda: datetime.now(UTC)).of_book
-    found = [d for book_id in shelf.books.values() for d in of_book(book_id, chapters=True)]
-    database.close()
-    assert len(found) == 4 * len(BOOKS)
-    return {d.path: {**d.fields, "revision": d.revision} for d in found}
-
-
-def await_documents(shelf: Shelf) -> None:
-    for _ in poll(START_SECONDS, "the live documents"):
-        if documents(shelf) == projections(shelf):
-            return
 
 
 def forget_documents(stack: EmulatedStack) -> None:
@@ -244,29 +181,3 @@ def call(shelf: Shelf, path: str) -> Any:
     reply = requests.post(f"{shelf.environment['BINDERY_URL']}{path}", json={}, timeout=60)
     assert reply.ok, reply.text
     return reply.json()
-
-
-@contextmanager
-def dev(data: Path) -> Iterator[psutil.Popen]:
-    """A `bindery dev`."""
-    command = [sys.executable, "-m", "infra.cli.main", "dev", "--backend", "emulators", "--data-dir", str(data)]
-    with (data / "log").open("a") as log, psutil.Popen(command, stdout=log, stderr=subprocess.STDOUT) as process:
-        try:
-            yield process
-        finally:
-            end([process], signal.SIGTERM)
-            process.wait(60)
-
-
-def await_stack(data: Path, process: psutil.Popen) -> dict[str, str]:
-    for _ in poll(START_SECONDS, "the stack"):
-        assert process.is_running(), (data / "log").read_text()[-2000:]
-        if found := running_stack(data):
-            return dict(found)
-    raise AssertionError
-
-
-def kill_machine(process: psutil.Popen) -> datetime:
-    end(family(process.pid))
-    process.wait(60)
-    return datetime.now(UTC)

@@ -1,0 +1,201 @@
+"""Seconds until the work goes on after each part was killed while twenty books were under way, on the emulators.
+
+Fake models take 0.2 s a question. Every book must end as in a run without faults, or this fails.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+from unittest.mock import patch
+
+import psycopg
+
+from infra.local.database import MIGRATIONS
+from infra.local.emulated import EmulatedStack
+from infra.local.postgres import Postgres
+from infra.local.stack import run_stack
+from shared.adapters.postgres.migrations import migrate
+from tests.killing import (
+    FUNCTIONS,
+    SLOW,
+    START_SECONDS,
+    await_stack,
+    dev,
+    folder,
+    kill_all_below,
+    kill_at,
+    kill_machine,
+    kill_server,
+    kill_worker,
+)
+from tests.shelf import BOOKS, Rows, Shelf, environment, poll, rows_without_faults
+from tests.world import World
+
+HEAD = ["killed", "what is measured", "samples", "median s", "worst s"]
+Row = list[Any]
+
+# Those whose jobs take long enough to be met at work.
+_LATEST = len(BOOKS) // 2
+_INTERRUPTED = ("process_book", "extract_context", "process_chapter", "embed_chapters")
+
+_WAITING = "SELECT job_id FROM jobs WHERE state IN ('pending', 'retrying') AND book_id = ANY(%s::uuid[])"
+_TAKEN = """
+    SELECT min(processed_on) AS first, max(processed_on) AS last, count(processed_on) AS n FROM jobs
+    WHERE job_id = ANY(%s) AND processed_on > %s
+"""
+_NEXT = "SELECT min(finished_on) AS next FROM jobs WHERE book_id = ANY(%s::uuid[]) AND finished_on > %s"
+
+
+def recovery(seed: int) -> list[Row]:
+    """The rows of a table; the seed draws the moments."""
+    expected, chance = _without_faults(), random.Random(seed)
+    rows: list[Row] = []
+    with _stack() as stack:
+        rows.append(_row("nothing", "all books done", [_begin(stack, "undisturbed").wait()]))
+        rows += _functions(stack, expected, chance)
+        rows += _broker(stack, expected, chance, "Pub/Sub, all messages gone")
+        rows.append(_documents(stack, expected))
+        rows.append(_postgresql(stack, expected, chance))
+    with patch.object(EmulatedStack, "_publish_again", lambda self: None), _stack() as stack:
+        rows += _broker(stack, expected, chance, "the same, found by `reconcile` alone, each minute as in the cloud")
+    return rows + _machine(expected, chance)
+
+
+def _without_faults() -> Rows:
+    with folder() as data, Postgres(data / "postgres") as server:
+        migrate(server.dsn, MIGRATIONS)
+        world = World(server.dsn, max_books_under_way=1000)
+        try:
+            return rows_without_faults(world)
+        finally:
+            world.close()
+
+
+@contextmanager
+def _stack() -> Iterator[EmulatedStack]:
+    with environment(SLOW), folder() as data, run_stack(data, "emulators", lambda name, line: None) as made:
+        assert isinstance(made, EmulatedStack)
+        yield made
+
+
+def _begin(stack: EmulatedStack, key: str) -> Shelf:
+    shelf = Shelf(stack.environment, key)
+    shelf.begin()
+    return shelf
+
+
+def _functions(stack: EmulatedStack, expected: Rows, chance: random.Random) -> list[Row]:
+    """One kill at a time, while the function does a job: a sample is a job that this interrupted."""
+    went_on: dict[str, list[float]] = {}
+    for name, kill in itertools.product(_INTERRUPTED, (kill_all_below, kill_worker)):
+        shelf = _begin(stack, f"{name} {kill.__name__} {chance.random()}")
+        at = _kill_at_work(shelf, FUNCTIONS[name], chance.randrange(_LATEST), lambda: kill(stack.pid(name)))  # noqa: B023
+        shelf.wait()
+        shelf.check(expected)
+        for job_type, again, _ in shelf.taken_up_again([(at, FUNCTIONS[name])]):
+            went_on.setdefault(job_type, []).append(again)
+    every = [s for samples in went_on.values() for s in samples]
+    rows = [_row(f"the function of {t}", "its job goes on", s) for t, s in sorted(went_on.items())]
+    return [*rows, _row("functions, all together", "its job goes on", every)]
+
+
+def _kill_at_work(shelf: Shelf, job_type: str, moment: int, kill: Callable[[], datetime]) -> datetime:
+    for _ in poll(START_SECONDS, f"a job of {job_type} under way"):
+        counts = shelf.counts()
+        done = counts[job_type, "completed"]
+        if done > _LATEST or (done >= moment and counts[job_type, "processing"]):
+            return kill()
+    raise AssertionError
+
+
+def _broker(stack: EmulatedStack, expected: Rows, chance: random.Random, what: str) -> list[Row]:
+    """Of the jobs that waited when all messages went; what was being worked on goes on by itself."""
+    first, last, done = [], [], []
+    for run in range(3):
+        shelf = _begin(stack, f"{what} {run}")
+        (at, _), *_ = kill_at(chance, shelf, lambda: kill_all_below(stack.pid("pubsub")), times=1)
+        waiting = [r["job_id"] for r in shelf.query(_WAITING, list(shelf.books.values()))]
+        done.append(shelf.wait())
+        shelf.check(expected)
+        (taken,) = shelf.query(_TAKEN, waiting, at)
+        if taken["n"]:
+            first.append((taken["first"] - at).total_seconds())
+            last.append((taken["last"] - at).total_seconds())
+    return [
+        _row(what, "the first job whose message was lost goes on", first),
+        _row(what, "the last one goes on", last),
+        _row(what, "all books done", done),
+    ]
+
+
+def _documents(stack: EmulatedStack, expected: Rows) -> Row:
+    """Killed when all is done, so that every document has to be written again."""
+    shelf = _begin(stack, "documents")
+    shelf.wait()
+    shelf.await_documents()
+    samples = []
+    for _ in range(3):
+        at = kill_all_below(stack.pid("firestore"))
+        shelf.await_documents()
+        samples.append(_since(at))
+    shelf.check(expected)
+    return _row("Firestore, all documents gone", f"the {4 * len(BOOKS)} documents are back", samples)
+
+
+def _postgresql(stack: EmulatedStack, expected: Rows, chance: random.Random) -> Row:
+    shelf = _begin(stack, "postgresql")
+    samples = []
+
+    def kill() -> datetime:
+        at = kill_server(stack.pid("postgres"))
+        samples.append(_until_a_job_ends(shelf, at))
+        return at
+
+    kill_at(chance, shelf, kill, times=3)
+    shelf.wait()
+    shelf.check(expected)
+    return _row("PostgreSQL", "the next job ends", samples)
+
+
+def _machine(expected: Rows, chance: random.Random) -> list[Row]:
+    with environment(SLOW), folder() as data:
+        with dev(data) as first:
+            shelf = Shelf(await_stack(data, first), "machine")
+            shelf.begin()
+            kill_at(chance, shelf, lambda: kill_machine(first), times=1)
+        at = datetime.now(UTC)
+        with dev(data) as second:
+            shelf.environment = await_stack(data, second)
+            next_job = _until_a_job_ends(shelf, at)
+            shelf.wait()
+            done = _since(at)
+            shelf.check(expected)
+    what = "everything, and started again"
+    return [_row(what, "the next job ends", [next_job]), _row(what, "all books done", [done])]
+
+
+def _until_a_job_ends(shelf: Shelf, at: datetime) -> float:
+    for _ in poll(120, "a job's end"):
+        try:
+            (row,) = shelf.query(_NEXT, list(shelf.books.values()), at)
+        except psycopg.OperationalError:
+            continue
+        if row["next"]:
+            return float((row["next"] - at).total_seconds())
+    raise AssertionError
+
+
+def _since(at: datetime) -> float:
+    return (datetime.now(UTC) - at).total_seconds()
+
+
+def _row(killed: str, measured: str, samples: Sequence[float]) -> Row:
+    if not samples:
+        return [killed, measured, 0, "none", "none"]
+    return [killed, measured, len(samples), statistics.median(samples), max(samples)]
