@@ -237,8 +237,11 @@ class Simulation:
         lagging = self.world.api.app.projections.lagging(later, 1000)
         rows += [{"what": f"document {d.path}"} for d in lagging]
         rows += self.world.database.rows("""
-            SELECT 'redrive ' || dead_letter_id || ' ' || outcome AS what FROM dead_letter_actions
-            WHERE finished_at IS NULL""")
+            SELECT 'redrive ' || dead_letter_id || ' ' || outcome AS what
+            FROM dead_letter_actions JOIN dead_letters d USING (dead_letter_id)
+            WHERE finished_at IS NULL AND NOT EXISTS (
+                -- It ends when the book is resumed.
+                SELECT 1 FROM jobs j WHERE j.job_id = d.job_id AND j.state = 'cancelled')""")
         waiting = [f"m{s.number}" for s in self.broker.waiting] + ["timer" for _ in self.world.deferred]
         return (
             [r["what"] for r in rows]
