@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from infra.cli import view
 from infra.cli.client import Client
@@ -121,9 +120,9 @@ def list_letters(
     if as_json:
         print_json(reply)
         return
-    columns = {"#": "dead_letter_id", "stage": "stage", "error": "error_class", "message": "message"}
-    columns |= {"fingerprint": "fingerprint", "times": "times", "last seen": "last_seen"}
-    _table(reply["dead_letters"], columns)
+    _print_causes(
+        reply["dead_letters"], "{dead_letter_id:>5}  {stage:<24} {fingerprint}  {times:>3} times, last {last_seen}"
+    )
     if reply["next"]:
         print(f"more: bindery dead-letters list --after {reply['next']}")
 
@@ -137,8 +136,7 @@ def group_letters(
     if as_json:
         print_json(reply)
         return
-    columns = {"letters": "letters", "books": "books", "stage": "stage", "error": "error_class"}
-    _table(reply["groups"], columns | {"message": "message", "fingerprint": "fingerprint", "last seen": "last_seen"})
+    _print_causes(reply["groups"], "{letters:>5}  {stage:<24} {fingerprint}  {books:>3} books, last {last_seen}")
 
 
 @letters.command("show", epilog="Example: `bindery dead-letters show 17`")
@@ -320,10 +318,14 @@ def _show_redrive(reply: dict[str, Any], as_json: bool, canary: bool = False) ->
         print(f"refused: {refused['dead_letter_id']}: {refused['reason']}")
 
 
-def _table(rows: list[dict[str, Any]], columns: dict[str, str]) -> None:
-    table = Table(box=None, padding=(0, 1), header_style="dim")
-    for name in columns:
-        table.add_column(name, max_width=48 if name == "message" else None)
+def _print_causes(rows: list[dict[str, Any]], counts: str) -> None:
+    """Two lines for each: what is to be copied into the next command, and the cause. `counts` names a format."""
     for row in rows:
-        table.add_row(*(view.plain(row[key]) for key in columns.values()))
-    view.console.print(table if rows else "none")
+        head = counts.format(**{k: view.plain(v) for k, v in row.items()})
+        view.console.print(head, highlight=False, markup=False, soft_wrap=True)
+        cause = " ".join(f"{row['error_class']}: {row['message']}".split())
+        view.console.print(
+            f"       {cause}", style="dim", highlight=False, markup=False, no_wrap=True, overflow="ellipsis"
+        )
+    if not rows:
+        print("none")

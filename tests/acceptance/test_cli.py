@@ -229,6 +229,8 @@ def test_a_book_without_words_is_a_dead_letter_that_can_be_looked_at_and_given_u
     assert "the manuscript holds no words" in shown["traceback"]
     people = bindery("dead-letters", "show", str(letter["dead_letter_id"]), "--data-dir", str(stack))
     assert "attempt 1" in people.stdout
+    listed = bindery("dead-letters", "list", "--book", book, "--data-dir", str(stack)).stdout
+    assert letter["fingerprint"] in listed, "a narrow terminal must not cut what is to be copied"
     (redriven,) = call(stack, "retry", book)
     assert redriven["accepted"] == [letter["dead_letter_id"]]
     assert bindery("watch", book, "--data-dir", str(stack)).returncode == 1
