@@ -143,8 +143,8 @@ class Shelf:
             done = len(self.books) == len(BOOKS) and set(self.statuses()) == {"completed"}
             if done and {state for _, state in self.counts()} == {"completed"}:
                 break
-        for done in self._imports:
-            done.result()
+        for imported in self._imports:
+            imported.result()
         self._pool.shutdown()
         return time.monotonic() - started
 
