@@ -46,6 +46,8 @@ _ABANDONED = """
     WHERE book_id = ANY(%s) AND f->>'error_class' = 'Abandoned'
 """
 
+UNFINISHED = "SELECT job_id, state FROM jobs WHERE state <> 'completed'"
+
 Rows = tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]
 
 
@@ -105,12 +107,16 @@ class Shelf:
             connection.execute("DELETE FROM embedding_cache")
         self._imports = [self._pool.submit(self._import, *book) for book in BOOKS.items()]
 
-    def _import(self, title: str, content: str) -> None:
+    def post(self, title: str, content: str) -> requests.Response:
         body, headers = {"title": title, "content": content}, {"Idempotency-Key": f"{self.key} {title}"}
+        return requests.post(
+            f"{self.environment['BINDERY_URL']}/api/books/import", json=body, headers=headers, timeout=30
+        )
+
+    def _import(self, title: str, content: str) -> None:
         for _ in poll(DEADLINE, f"the import of {title}"):
-            url = f"{self.environment['BINDERY_URL']}/api/books/import"
             try:
-                reply = requests.post(url, json=body, headers=headers, timeout=30)
+                reply = self.post(title, content)
             except requests.RequestException:
                 continue
             assert reply.status_code in (202, 500, 502, 503), reply.text
@@ -152,7 +158,7 @@ class Shelf:
         """Of the books, as the API tells; empty while it does not answer."""
         ours = set(self.books.values())
         try:
-            reply = requests.get(f"{self.environment['BINDERY_URL']}/api/books?limit={len(BOOKS)}", timeout=30)
+            reply = requests.get(f"{self.environment['BINDERY_URL']}/api/books?limit=200", timeout=30)
             return [b["status"] for b in reply.json()["books"] if b["book_id"] in ours] if reply.ok else []
         except requests.RequestException:
             return []
@@ -162,8 +168,7 @@ class Shelf:
         books = list(self.books.values())
         assert len(set(books)) == len(BOOKS)
         assert rows_of(self.environment["DATABASE_URL"], books) == expected
-        unfinished = self.query("SELECT job_id, state FROM jobs WHERE state <> 'completed'")
-        assert unfinished == []
+        assert self.query(UNFINISHED) == []
         assert self.query("SELECT * FROM dead_letters") == []
         worn = "SELECT job_id FROM jobs WHERE attempts > max_attempts OR abandoned >= %s"
         assert self.query(worn, MAX_ABANDONED) == []

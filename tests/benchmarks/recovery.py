@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import random
 import statistics
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -34,8 +35,8 @@ from tests.killing import (
     kill_server,
     kill_worker,
 )
-from tests.shelf import BOOKS, Rows, Shelf, environment, poll, rows_without_faults
-from tests.world import World
+from tests.shelf import BOOKS, UNFINISHED, Rows, Shelf, environment, poll, rows_without_faults
+from tests.world import World, manuscript
 
 HEAD = ["killed", "what is measured", "samples", "median s", "worst s"]
 Row = list[Any]
@@ -64,6 +65,7 @@ def recovery(seed: int) -> list[Row]:
         rows.append(_postgresql(stack, expected, chance))
     with patch.object(EmulatedStack, "_publish_again", lambda self: None), _stack() as stack:
         rows += _broker(stack, expected, chance, "the same, found by `reconcile` alone, each minute as in the cloud")
+        rows += _broker(stack, expected, chance, "the same, while a new book comes every four seconds", OneMore)
     return rows + _machine(expected, chance)
 
 
@@ -114,14 +116,39 @@ def _kill_at_work(shelf: Shelf, job_type: str, moment: int, kill: Callable[[], d
     raise AssertionError
 
 
-def _broker(stack: EmulatedStack, expected: Rows, chance: random.Random, what: str) -> list[Row]:
+class OneMore:
+    """Imports a new book every four seconds, as often as it is called."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._numbers = itertools.count(1)
+        self._next = time.monotonic()
+
+    def __call__(self) -> None:
+        if time.monotonic() >= self._next:
+            self._next += 4
+            title = f"{self._shelf.key}, one more {next(self._numbers)}"
+            self._shelf.post(title, manuscript(chapters=3, words=240, name=title)).raise_for_status()
+
+    def wait(self) -> None:
+        for _ in poll(START_SECONDS, "the books that came meanwhile"):
+            if not self._shelf.query(UNFINISHED):
+                return
+
+
+def _broker(
+    stack: EmulatedStack, expected: Rows, chance: random.Random, what: str, others: type[OneMore] | None = None
+) -> list[Row]:
     """Of the jobs that waited when all messages went; what was being worked on goes on by itself."""
     first, last, done = [], [], []
     for run in range(3):
         shelf = _begin(stack, f"{what} {run}")
         (at, _), *_ = kill_at(chance, shelf, lambda: kill_all_below(stack.pid("pubsub")), times=1)
         waiting = [r["job_id"] for r in shelf.query(_WAITING, list(shelf.books.values()))]
-        done.append(shelf.wait())
+        meanwhile = others(shelf) if others else None
+        done.append(shelf.wait(meanwhile or (lambda: None)))
+        if meanwhile:
+            meanwhile.wait()
         shelf.check(expected)
         (taken,) = shelf.query(_TAKEN, waiting, at)
         if taken["n"]:

@@ -106,6 +106,44 @@ def test_a_long_queue_that_moves_is_not_published_again_within_ten_minutes(world
     assert sorted(published_again(world))[: len(queue)] == sorted(m.data["job_id"] for m in queue)
 
 
+@pytest.mark.parametrize("seconds", [4, 24, 26])
+@pytest.mark.parametrize("phase", [3, 27, 59])
+def test_lost_messages_are_found_within_90_s_while_new_books_keep_coming(
+    world: World, seconds: int, phase: int
+) -> None:
+    split_book(world)
+    lost = {m.data["job_id"] for m in lose_all(world)}
+    found: set[str] = set()
+    for second in range(1, 91):
+        world.clock.advance(1)
+        if second % seconds == 0:
+            world.import_book(manuscript(1, words=90, name=f"{second}"), title=f"Book {second}")
+            world.run()
+        if second % 60 == phase:
+            found.update(published_again(world))
+
+    assert lost <= found
+    world.run()
+    assert {r["state"] for r in world.rows("SELECT state FROM jobs")} == {"completed"}
+
+
+def test_what_is_overtaken_again_and_again_is_published_ever_more_rarely(world: World) -> None:
+    """Its message may be waiting after all: each copy is one more."""
+    split_book(world)
+    waiting = {m.data["job_id"] for m in lose_all(world)}
+    minutes = []
+    for minute in range(1, 10):
+        world.clock.advance(50)
+        world.import_book(manuscript(1, words=90, name=f"{minute}"), title=f"Book {minute}")
+        world.run()
+        world.clock.advance(10)
+        if waiting <= set(published_again(world)):
+            minutes.append(minute)
+        lose_all(world)
+
+    assert minutes == [1, 3, 7]
+
+
 def test_a_queue_behind_one_long_attempt_is_not_published_again(world: World) -> None:
     split_book(world)
     message = world.take(CHAPTER)

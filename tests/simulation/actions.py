@@ -79,6 +79,14 @@ def delay(sim: Simulation) -> None:
     sim.broker.delay(sent, sim.rng.choice([10, 100, 1000]))
 
 
+@action(lambda sim: 0.03 if sim.world.profile.drop and sim.broker.waiting else 0.0)
+def the_broker_loses_all(sim: Simulation) -> None:
+    sim.count("all messages lost")
+    sim.note(f"LOSE ALL {len(sim.broker.waiting)} messages")
+    for sent in list(sim.broker.waiting):
+        sim.broker.drop(sent)
+
+
 @action(lambda sim: sim.world.profile.gives_up if sim.broker.waiting else 0.0)
 def give_up(sim: Simulation) -> None:
     """The broker has had enough of a message: its job ends in the dead-letter topic."""

@@ -19,7 +19,7 @@ from shared.domain.errors import Rejected
 from shared.domain.failures import Failure, describe
 from shared.domain.jobs import Job, JobState
 from shared.domain.results import BookSplit, ChaptersEmbedded, Result
-from shared.domain.stages import LEASE_SECONDS, MAX_ABANDONED, JobType
+from shared.domain.stages import LEASE_SECONDS, MAX_ABANDONED, STAGES, JobType
 from shared.ports import Buried, Claim, ClaimState, LeaseLost
 
 _FIND_JOB = "SELECT j.*, b.latest_version FROM jobs j JOIN books b USING (book_id) WHERE job_id = %s"
@@ -71,23 +71,31 @@ _ADD = """
 _CHILDREN = "SELECT * FROM jobs WHERE created_by = %s AND state = 'pending' ORDER BY created_at, job_id"
 _PUBLISHED = "UPDATE jobs SET published_at = %s WHERE job_id = ANY(%s)"
 
-# Work that nobody will do unless its message is sent again: never published, its lease over, its retry overdue,
-# or queued while no job of its type was taken up or is being worked on. A long queue that moves is left alone,
-# for ten minutes.
+# Work that nobody will do unless its message is sent again: never published, its lease over, its retry overdue, or
+# queued though its queue stands still (no job of its type is worked on, or was taken up of late) or has moved past it
+# (one that was made later was taken up). A queue that moves in order is left alone, for ten minutes.
+# What is overtaken may still be waiting out a broker's backoff: each time it has been sent again it is given as long as
+# it has been there, so that the copies stay few. Times are the makings', which no second publication moves.
 _STALLED = """
-    SELECT * FROM jobs j
+    WITH queues AS (
+        SELECT type,
+               (SELECT max(created_at) FROM jobs t WHERE t.type = s.type AND processed_on >= created_at) AS reached,
+               NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.type = s.type AND d.at > %(silent)s AND state = 'claimed')
+               AND NOT EXISTS (SELECT 1 FROM jobs t WHERE t.type = s.type AND state = 'processing'
+                               AND lease_until > %(now)s) AS stands
+        FROM unnest(%(types)s::text[]) AS s (type)
+    )
+    SELECT j.* FROM jobs j JOIN queues q USING (type)
     WHERE state = 'pending' AND published_at IS NULL AND created_at < %(moment)s
        OR state = 'pending' AND published_at < %(silent)s
-          AND (published_at < %(long_ago)s
-               OR NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.type = j.type AND d.at > %(silent)s
-                              AND d.state = 'claimed')
-                  AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.type = j.type AND o.state = 'processing'
-                                  AND o.lease_until > %(now)s))
+          AND (stands OR published_at < %(long_ago)s
+               OR reached > published_at + greatest(%(reordered)s, published_at - created_at))
        OR state = 'processing' AND lease_until < %(silent)s AND coalesce(published_at, created_at) < %(silent)s
        OR state = 'retrying' AND next_attempt_at < %(silent)s AND coalesce(published_at, created_at) < %(silent)s
     ORDER BY created_at, job_id LIMIT %(limit)s
 """
 _MOMENT, _SILENCE, _LONG = timedelta(seconds=5), timedelta(seconds=25), timedelta(minutes=10)
+_REORDERED = timedelta(seconds=5)
 
 _DIED = {"error_class": "Abandoned", "message": "its process died, or did not answer for as long as its lease"}
 
@@ -232,7 +240,7 @@ class PostgresJobStore:
 
     def stalled(self, now: datetime, limit: int) -> list[Job]:
         where: dict[str, Any] = {"now": now, "moment": now - _MOMENT, "silent": now - _SILENCE, "limit": limit}
-        where |= {"long_ago": now - _LONG}
+        where |= {"long_ago": now - _LONG, "reordered": _REORDERED, "types": list(STAGES)}
         with self._database.transaction() as connection:
             return [to_job(r) for r in connection.execute(_STALLED, where)]
 
