@@ -84,7 +84,7 @@ class Totals:
                 "answers dropped with their book, paid again": report.paid_anew,
                 "answers paid again on purpose (force)": report.forced,
                 "answers asked for twice at once": report.raced,
-                "messages lost": report.lost,
+                "messages unaccounted for": report.lost,
                 "paid twice": report.paid_twice,
             }
         )
