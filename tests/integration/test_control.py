@@ -10,6 +10,7 @@ from shared.domain import jobs
 from shared.domain.errors import Rejected
 from shared.domain.stages import JobType
 from tests.integration.test_pipeline import ROWS
+from tests.letters import Broken
 from tests.world import World, manuscript
 
 
@@ -73,6 +74,23 @@ def test_a_resumed_book_goes_on_where_it_was_and_pays_for_nothing_twice(world: W
     assert world.status(book_id)["status"] == "completed"
     assert world.extractor.calls["chapter"] == 4
     assert set(world.embedder.calls.values()) == {1}
+
+
+def test_a_book_that_is_done_but_for_its_quick_context_is_not_cancelled_and_can_be_retried(world: World) -> None:
+    broken = Broken(world, 3)
+    book_id = world.import_book(manuscript(chapters=12))
+    world.deliver(world.take(JobType.BOOK_PROCESSING))
+    quick = world.take(JobType.CONTEXT_EXTRACTION)
+    world.run()
+    assert world.status(book_id)["status"] == "completed"
+
+    refused = world.call("POST", f"/api/books/{book_id}/cancel")
+    assert (refused.status_code, refused.json["detail"]) == (409, "the book is completed: there is nothing to cancel")
+    broken.numbers.clear()
+    assert len(world.call("POST", f"/api/books/{book_id}/retry").json["accepted"]) == 1
+    assert world.deliver(quick) == 204
+    world.run()
+    assert world.status(book_id)["chapters"]["failed"] == 0
 
 
 def test_a_book_that_is_done_can_neither_be_cancelled_nor_resumed_nor_retried(world: World) -> None:

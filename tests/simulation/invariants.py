@@ -200,7 +200,8 @@ def paid_twice(sim: Simulation) -> int:
 
 
 def live_documents_only_move_forward(sim: Simulation) -> None:
-    """Only a redrive makes what has ended begin again, and even then progress does not fall."""
+    """Only a redrive makes what has ended begin again, and even then progress does not fall. A book that failed may be
+    cancelled, since other chapters of it may be under way."""
     last: dict[str, Document] = {}
     for position, taken in enumerate(sim.world.statuses.taken):
         before = last.pop(taken.path, None)
@@ -229,7 +230,8 @@ def _compare_moments(before: Document, after: Document, redriven: bool) -> None:
     if new["progress"] < old["progress"] and not (is_job and redriven):
         raise Broken("progress only rises", f"{before.path}: {old['progress']}, then {new['progress']}")
     state = "state" if is_job else "status"
-    if old[state] in ("completed", "failed") and new[state] != old[state] and not redriven:
+    called_off = not is_job and (old[state], new[state]) == ("failed", "cancelled")
+    if old[state] in ("completed", "failed") and new[state] != old[state] and not redriven and not called_off:
         raise Broken("what has ended stays so", f"{before.path} was {old[state]}, then {new[state]}")
 
 

@@ -63,8 +63,10 @@ class PostgresControl:
             book = _lock(connection, owner_uid, book_id)
             if book["status"] == JobState.CANCELLED:
                 return []
-            # Of a book that failed, other chapters may still be worked on.
-            ended = [to_job(r) for r in connection.execute(_CANCEL, book | {"now": now})]
+            # Of a book that failed, other chapters may still be worked on. A quick context that is late is left alone:
+            # a completed book can't be resumed.
+            is_done = book["status"] == JobState.COMPLETED
+            ended = [] if is_done else [to_job(r) for r in connection.execute(_CANCEL, book | {"now": now})]
             if not ended and book["status"] not in _UNDER_WAY:
                 raise NotNow(f"the book is {book['status']}: there is nothing to cancel")
             job = jobs.process_book(book_id, book["version"])

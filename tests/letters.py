@@ -1,0 +1,38 @@
+"""Books with chapters that fail, and the dead letters that come of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shared.domain.errors import Rejected
+from tests.world import World, manuscript
+
+
+class Broken:
+    """Fails the chapters of these numbers, as long as they are in here. A quick context is not kept from its work."""
+
+    def __init__(self, world: World, *numbers: int, error: type[Exception] = Rejected) -> None:
+        self.numbers = set(numbers)
+        self._error = error
+        world.extractor._before = self
+
+    def __call__(self, text: str) -> None:
+        for n in self.numbers:
+            if text.startswith(f"CHAPTER {n}\n") and "CHAPTER 12\n" not in text:
+                raise self._error(f"the model refuses chapter {n}")
+
+
+def failed_book(world: World, *numbers: int, chapters: int = 12, **more: Any) -> tuple[str, Broken]:
+    broken = Broken(world, *numbers, **more)
+    book_id = world.import_book(manuscript(chapters=chapters))
+    world.run()
+    return book_id, broken
+
+
+def letters(world: World, user: str = "ann", **query: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = world.get("/api/dead-letters", user=user, **query).json["dead_letters"]
+    return found
+
+
+def redrive(world: World, user: str = "ann", **body: Any) -> Any:
+    return world.call("POST", "/api/dead-letters/redrive", body, user=user).json
