@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -27,6 +29,8 @@ Project = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 DATA = Path(".bindery")
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def say(message: str) -> None:
@@ -53,3 +57,16 @@ def connect(url: str | None, token: str | None, project: str | None, data_dir: P
             "no local stack is running here; start one with `bindery dev`, or name a deployment with --url", UNREACHABLE
         )
     return Client(url=environment_of_stack["BINDERY_URL"], environment=environment_of_stack)
+
+
+def moment(text: str | None) -> str | None:
+    """A time as the API takes it, from `2h` or ISO 8601. Raises typer.BadParameter."""
+    if text is None:
+        return None
+    if found := re.fullmatch(r"(\d+)([smhd])", text):
+        return (datetime.now(UTC) - timedelta(**{_UNITS[found[2]]: int(found[1])})).isoformat()
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is neither like 30m, 2h, 7d nor a time in ISO 8601") from None
+    return (at if at.tzinfo else at.astimezone()).isoformat()

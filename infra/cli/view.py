@@ -150,6 +150,12 @@ def show_letter(letter: Mapping[str, Any]) -> None:
         console.print(escape(letter["traceback"]), style="dim", highlight=False)
 
 
+def show_batch(batch: Mapping[str, Any]) -> None:
+    console.print(f"asked for {plain(batch['requested_at'])}, {batch['per_minute']} a minute", highlight=False)
+    for outcome in ("held", "waiting", "sent", "succeeded", "failed", "dropped"):
+        console.print(f"{outcome:<10}{batch[outcome]:>6}", highlight=False)
+
+
 def show_receipt(receipt: Mapping[str, Any]) -> None:
     expected = "" if receipt["expected"] is None else f", of {receipt['expected']} jobs"
     if receipt["replay_id"] is None:

@@ -133,6 +133,28 @@ class RedriveReply(BaseModel):
     refused: list[RefusalEntry]
 
 
+class BatchPath(BaseModel):
+    batch_id: UUID
+
+
+class BatchReply(BaseModel):
+    """How many letters of a redrive are where."""
+
+    batch_id: UUID
+    requested_at: datetime
+    per_minute: int
+    held: int = Field(0, description="Wait for the canary")
+    waiting: int = Field(0, description="Wait for their turn")
+    sent: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    dropped: int = Field(0, description="Not sent: stopped, settled meanwhile, or the canary came to nothing")
+
+
+class StopReply(BaseModel):
+    stopped: int
+
+
 class DiscardReply(BaseModel):
     discarded: int
 

@@ -124,6 +124,19 @@ def _add_redrives(app: OpenAPI, redrive: RedriveLetters) -> None:
         )
         return reply(s.RedriveReply.model_validate(asdict(redrive.redrive(request))))
 
+    @app.get("/api/dead-letters/redrives/<batch_id>", summary="How a redrive goes", **described(s.BatchReply, 404))
+    def redrive_batch(path: s.BatchPath) -> Response:
+        found = redrive.letters.batch(scope(), path.batch_id)
+        if found is None:
+            return problem(404, "there is no such redrive")
+        return reply(s.BatchReply.model_validate(found))
+
+    @app.post("/api/dead-letters/redrives/<batch_id>/stop", summary="Send no more", **described(s.StopReply, 404))
+    def stop_batch(path: s.BatchPath) -> Response:
+        if redrive.letters.batch(scope(), path.batch_id) is None:
+            return problem(404, "there is no such redrive")
+        return reply(s.StopReply(stopped=redrive.stop(scope(), path.batch_id, caller().uid)))
+
     @app.post("/api/dead-letters/discard", summary="Give up on letters", **described(s.DiscardReply))
     def discard_dead_letters(body: s.DiscardBody) -> Response:
         return reply(s.DiscardReply(discarded=redrive.discard(_chosen(body), caller().uid, body.reason)))

@@ -42,6 +42,13 @@ class RedriveLetters:
             self.outbox.publish_soon(begun)
         return len(begun)
 
+    def stop(self, owner_uid: str | None, batch_id: UUID, requested_by: str) -> int:
+        """Sends no more of a batch, and returns how many that were. Raises Unavailable."""
+        who = "an administrator" if owner_uid is None else "its owner"
+        stopped = self.letters.stop(owner_uid, batch_id, f"{who} stopped the redrive", self.clock())
+        log.info("redrive.stopped", batch_id=str(batch_id), requested_by=requested_by, letters=stopped)
+        return stopped
+
     def discard(self, letters: Letters, requested_by: str, reason: str) -> int:
         """Gives up on open letters, and returns how many. Raises Unavailable."""
         discarded = self.letters.discard(letters, requested_by, reason, self.new_id(), self.clock())

@@ -29,6 +29,15 @@ class DeadLetters(Protocol):
         """Notes the redrives of the open letters among those chosen; `release` sends them in their turn."""
         ...
 
+    def batch(self, owner_uid: str | None, batch_id: UUID) -> Mapping[str, Any] | None:
+        """When it was asked for, at what rate, and how many of its letters, of this user's books alone, are at each
+        outcome. None if there are none."""
+        ...
+
+    def stop(self, owner_uid: str | None, batch_id: UUID, reason: str, now: datetime) -> int:
+        """Sends no more of the batch, and returns how many that were: they stay open."""
+        ...
+
     def release(self, now: datetime, limit: int) -> list[Job]:
         """Makes the jobs pending whose turn has come, and returns them with what else became due."""
         ...

@@ -234,6 +234,9 @@ def test_a_book_without_words_is_a_dead_letter_that_can_be_looked_at_and_given_u
     (redriven,) = call(stack, "retry", book)
     assert redriven["accepted"] == [letter["dead_letter_id"]]
     assert bindery("watch", book, "--data-dir", str(stack)).returncode == 1
+    (batch,) = call(stack, "dead-letters", "batch", redriven["batch_id"])
+    assert (batch["waiting"], batch["failed"]) == (0, 1)
+    assert call(stack, "dead-letters", "stop", redriven["batch_id"]) == [{"stopped": 0}]
     number = str(letter["dead_letter_id"])
     assert call(stack, "dead-letters", "discard", number, "--reason", "it is empty") == [{"discarded": 1}]
     assert call(stack, "dead-letters", "list", "--book", book)[0]["dead_letters"] == []

@@ -89,10 +89,15 @@ def control(sim: Simulation, client: Client, what: str) -> None:
 
 
 def redrive_all(sim: Simulation, **how: Any) -> None:
-    ask(
-        sim,
-        Request(method="POST", path="/api/dead-letters/redrive", proper=[200], user="root", body={"all": True} | how),
+    request = Request(
+        method="POST",
+        path="/api/dead-letters/redrive",
+        proper=[200],
+        user="root",
+        body={"all": True} | how,
+        on_answer=lambda reply: sim.batches.append(reply.json["batch_id"]),
     )
+    ask(sim, request)
 
 
 @action(lambda sim: sim.world.profile.cancels if room(sim) and _owned(sim) else 0.0)
@@ -136,6 +141,13 @@ def delete(sim: Simulation) -> None:
 @action(lambda sim: sim.world.profile.redrives if room(sim) and sim.clients else 0.0)
 def redrive(sim: Simulation) -> None:
     redrive_all(sim, **sim.rng.choice(_HOW))
+
+
+@action(lambda sim: sim.world.profile.redrives / 2 if room(sim) and sim.batches else 0.0)
+def stop_a_redrive(sim: Simulation) -> None:
+    """One of which nothing was accepted, or whose books were deleted, is not known."""
+    path = f"/api/dead-letters/redrives/{sim.rng.choice(sim.batches)}/stop"
+    ask(sim, Request(method="POST", path=path, proper=(200, 404), user="root"))
 
 
 @action(lambda sim: sim.world.profile.replays if room(sim) and _owned(sim) else 0.0)

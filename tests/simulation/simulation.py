@@ -74,6 +74,7 @@ class Simulation:
         self.history = History(self)
         self.requests: list[Request] = []
         self.unexpected: list[str] = []
+        self.batches: list[str] = []
         self.clients: list[Client] = draw_clients(self.rng)
         self._wire()
 

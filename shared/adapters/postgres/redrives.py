@@ -71,6 +71,20 @@ _CALL_OFF = """
 """
 _MAX_LETTERS = 10_000
 
+_OF_BATCH = """
+    FROM dead_letters d LEFT JOIN books b USING (book_id)
+    WHERE a.dead_letter_id = d.dead_letter_id AND a.batch_id = %(batch_id)s AND a.action = 'redrive'
+      AND (%(owner_uid)s::text IS NULL OR b.owner_uid = %(owner_uid)s)
+"""
+_BATCH = f"""
+    SELECT a.outcome, count(*) AS letters, min(a.requested_at) AS requested_at, min(a.per_minute) AS per_minute
+    FROM dead_letter_actions a WHERE EXISTS (SELECT 1 {_OF_BATCH}) GROUP BY a.outcome
+"""
+_STOP = f"""
+    UPDATE dead_letter_actions a SET outcome = 'dropped', reason = %(reason)s, finished_at = %(now)s
+    {_OF_BATCH} AND a.outcome IN ('held', 'waiting')
+"""
+
 _DUE = """
     SELECT a.action_id, d.dead_letter_id, d.type, d.book_id, d.version, d.job_id,
            d.payload - 'job_id' - 'book_id' - 'version' AS data
@@ -166,6 +180,19 @@ class PostgresDeadLetters:
             for row in rows:
                 connection.execute(_ADD_ACTION, done | row)
         return len(rows)
+
+    def batch(self, owner_uid: str | None, batch_id: UUID) -> Row | None:
+        with self._database.transaction() as connection:
+            rows = connection.execute(_BATCH, {"owner_uid": owner_uid, "batch_id": batch_id}).fetchall()
+        if not rows:
+            return None
+        known = {"batch_id": batch_id, "requested_at": rows[0]["requested_at"], "per_minute": rows[0]["per_minute"]}
+        return known | {r["outcome"]: r["letters"] for r in rows}
+
+    def stop(self, owner_uid: str | None, batch_id: UUID, reason: str, now: datetime) -> int:
+        where = {"owner_uid": owner_uid, "batch_id": batch_id, "reason": reason, "now": now}
+        with self._database.transaction() as connection:
+            return connection.execute(_STOP, where).rowcount
 
     def release(self, now: datetime, limit: int) -> list[Job]:
         with self._database.transaction() as connection:

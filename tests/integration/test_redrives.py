@@ -1,0 +1,254 @@
+"""Another chance for what failed for good: one, many, at a rate, after a canary, and what comes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shared.domain.dead_letters import MAX_REDRIVES
+from shared.domain.errors import Rejected
+from shared.domain.stages import JobType
+from tests.letters import Broken, failed_book, letters, redrive
+from tests.world import World, manuscript
+
+
+def test_a_redriven_chapter_heals_its_book(world: World) -> None:
+    book_id, broken = failed_book(world, 3)
+    summary = world.get(f"/api/books/{book_id}").json["context"]["summary"]
+    broken.numbers.clear()
+    reply = redrive(world, book_id=book_id)
+    assert len(reply["accepted"]) == 1
+    assert world.status(book_id)["status"] == "processing"
+    assert world.status(book_id)["progress"] == 100
+    world.run()
+
+    status = world.status(book_id)
+    context = world.get(f"/api/books/{book_id}").json["context"]
+    assert (status["status"], status["chapters"]["failed"]) == ("completed", 0)
+    assert context["missing_chapters"] == []
+    assert context["summary"] != summary
+    shown = world.statuses.get(f"books/{book_id}")
+    assert shown is not None
+    assert (shown.fields["status"], shown.fields["failed_chapters"]) == ("completed", 0)
+    assert letters(world) == []
+    assert letters(world, state="resolved")[0]["times"] == 1
+    assert world.extractor.calls["full"] == 2
+    assert set(world.embedder.calls.values()) == {1}
+
+
+def test_a_redrive_is_written_down_with_its_outcome(world: World) -> None:
+    book_id, broken = failed_book(world, 3)
+    (letter,) = letters(world)
+    redrive(world, user="root", ids=[letter["dead_letter_id"]])
+    world.run()
+    broken.numbers.clear()
+    redrive(world, ids=[letter["dead_letter_id"]])
+    world.run()
+
+    shown = world.get(f"/api/dead-letters/{letter['dead_letter_id']}").json
+    assert [(a["requested_by"], a["outcome"]) for a in shown["actions"]] == [
+        ("an administrator", "failed"),
+        ("ann", "succeeded"),
+    ]
+    told = world.get(f"/api/dead-letters/{letter['dead_letter_id']}", user="root").json
+    assert told["actions"][0]["requested_by"] == "root"
+    assert (shown["state"], shown["times"]) == ("resolved", 2)
+    assert world.status(book_id)["status"] == "completed"
+
+
+def test_a_canary_goes_first_and_the_rest_only_if_it_succeeds(world: World) -> None:
+    _, broken = failed_book(world, 2, 3, 4)
+    assert len(redrive(world, all=True, canary=True)["accepted"]) == 3
+    assert len(world.broker.waiting) == 1
+    world.run()
+    world.app.reconcile()
+    assert world.broker.waiting == []
+    outcomes = [r["outcome"] for r in world.rows("SELECT outcome FROM dead_letter_actions ORDER BY action_id")]
+    assert outcomes == ["failed", "dropped", "dropped"]
+
+    broken.numbers.clear()
+    redrive(world, all=True, canary=True)
+    world.run()
+    assert len(letters(world, state="resolved")) == 1
+    world.app.reconcile()
+    world.run()
+    assert len(letters(world, state="resolved")) == 3
+    assert letters(world) == []
+
+
+def test_redrives_are_sent_no_faster_than_asked(world: World) -> None:
+    _, broken = failed_book(world, 2, 3, 4, 5)
+    broken.numbers.clear()
+    redrive(world, all=True, per_minute=2)
+    sent = [m for m in world.broker.waiting if m.topic == JobType.CHAPTER_PROCESSING]
+    assert len(sent) == 2
+
+    world.app.reconcile()
+    assert len([m for m in world.broker.waiting if m.topic == JobType.CHAPTER_PROCESSING]) == 2
+    world.clock.advance(61)
+    assert world.app.reconcile().redriven >= 2
+    world.run()
+    assert letters(world) == []
+
+
+def test_a_message_is_redriven_a_few_times_and_then_no_more(world: World) -> None:
+    failed_book(world, 3)
+    for _ in range(MAX_REDRIVES):
+        assert len(redrive(world, all=True)["accepted"]) == 1
+        world.run()
+
+    reply = redrive(world, all=True)
+    assert reply["accepted"] == []
+    assert f"{MAX_REDRIVES} times" in reply["refused"][0]["reason"]
+
+
+def test_asking_twice_at_once_redrives_once(world: World) -> None:
+    failed_book(world, 2, 3)
+    assert len(redrive(world, all=True, canary=True)["accepted"]) == 2
+    again = redrive(world, all=True)
+    assert again["accepted"] == []
+    assert "waiting" in again["refused"][0]["reason"]
+
+
+def test_nothing_is_redriven_without_a_choice(world: World) -> None:
+    reply = world.call("POST", "/api/dead-letters/redrive", {"canary": True})
+    assert reply.status_code == 422
+    assert "say all" in reply.json["detail"]
+
+
+def test_a_chapter_that_failed_alone_in_its_group_is_embedded_alone(world: World) -> None:
+    broken = {4}
+
+    def refuse(texts: Any) -> None:
+        if any(t.startswith(f"CHAPTER {n}\n") for t in texts for n in broken):
+            raise Rejected("the model refuses this text")
+
+    world.embedder._before = refuse
+    book_id = world.import_book(manuscript(chapters=12))
+    world.run()
+    assert len(letters(world, stage="embedding-generation")) == 1
+
+    broken.clear()
+    redrive(world, book_id=book_id)
+    world.run()
+    assert world.status(book_id)["chapters"] == {"total": 12, "done": 12, "processed": 12, "embedded": 12, "failed": 0}
+    assert set(world.embedder.calls.values()) == {1}
+    assert letters(world) == []
+
+
+def test_a_chapter_that_failed_in_both_ways_waits_for_both(world: World) -> None:
+    broken = Broken(world, 4)
+    refused = {4}
+
+    def refuse(texts: Any) -> None:
+        if any(t.startswith(f"CHAPTER {n}\n") for t in texts for n in refused):
+            raise Rejected("the model refuses this text")
+
+    world.embedder._before = refuse
+    book_id = world.import_book(manuscript(chapters=12))
+    world.run()
+    broken.numbers.clear()
+    refused.clear()
+
+    redrive(world, stage="chapter-processing")
+    world.run()
+    assert world.status(book_id)["status"] == "completed"
+    assert world.status(book_id)["chapters"]["failed"] == 1
+    redrive(world, stage="embedding-generation")
+    world.run()
+    assert world.status(book_id)["chapters"]["failed"] == 0
+    assert world.status(book_id)["status"] == "completed"
+
+
+def test_a_context_that_failed_too_waits_for_the_chapter_that_is_redriven_with_it(world: World) -> None:
+    broken = Broken(world, 3)
+    fail = {"full"}
+    full = world.extractor.full
+
+    def refuse(*about: Any) -> Any:
+        if fail:
+            raise Rejected("no context")
+        return full(*about)
+
+    world.extractor.full = refuse  # type: ignore[method-assign]
+    book_id = world.import_book(manuscript(chapters=12))
+    world.run()
+    assert world.status(book_id)["status"] == "failed"
+    broken.numbers.clear()
+    fail.clear()
+    assert len(world.call("POST", f"/api/books/{book_id}/retry").json["accepted"]) == 2
+    world.run()
+
+    assert world.status(book_id)["status"] == "completed"
+    assert world.get(f"/api/books/{book_id}").json["context"]["missing_chapters"] == []
+    assert letters(world) == []
+
+
+def test_what_waits_for_a_canary_whose_book_is_deleted_is_let_go(world: World) -> None:
+    first, _ = failed_book(world, 2)
+    _, broken = failed_book(world, 3)
+    redrive(world, all=True, canary=True)
+    world.call("DELETE", f"/api/books/{first}")
+    world.app.reconcile()
+    broken.numbers.clear()
+    assert len(redrive(world, all=True)["accepted"]) == 1
+    world.run()
+    assert letters(world) == []
+
+
+def test_a_letter_that_is_discarded_before_its_turn_is_not_sent(world: World) -> None:
+    failed_book(world, 2, 3)
+    redrive(world, all=True, per_minute=1)
+    world.run()
+    later = letters(world)[0]["dead_letter_id"]
+    world.call("POST", "/api/dead-letters/discard", {"ids": [later], "reason": "enough"})
+    world.clock.advance(120)
+    assert world.app.reconcile().redriven == 0
+    assert letters(world, state="discarded")[0]["dead_letter_id"] == later
+
+
+def test_a_redrive_is_looked_at_and_stopped(world: World) -> None:
+    _, broken = failed_book(world, 2, 3, 4, 5)
+    broken.numbers = {3}
+    batch = redrive(world, all=True, per_minute=2)["batch_id"]
+    world.run()
+    path = f"/api/dead-letters/redrives/{batch}"
+    counts = {"held": 0, "waiting": 2, "sent": 0, "succeeded": 1, "failed": 1, "dropped": 0}
+    assert world.get(path).json.items() >= {"batch_id": batch, "per_minute": 2, **counts}.items()
+
+    assert world.call("POST", f"{path}/stop").json == {"stopped": 2}
+    assert world.call("POST", f"{path}/stop").json == {"stopped": 0}
+    world.clock.advance(120)
+    assert world.app.reconcile().redriven == 0
+    assert world.get(path).json.items() >= (counts | {"waiting": 0, "dropped": 2}).items()
+    broken.numbers.clear()
+    assert len(redrive(world, all=True)["accepted"]) == 3
+    world.run()
+    assert letters(world) == []
+
+
+def test_a_canary_that_is_stopped_takes_no_others_with_it(world: World) -> None:
+    _, broken = failed_book(world, 2, 3, 4)
+    broken.numbers.clear()
+    batch = redrive(world, all=True, canary=True)["batch_id"]
+    assert world.call("POST", f"/api/dead-letters/redrives/{batch}/stop").json == {"stopped": 2}
+    world.run()
+    world.app.reconcile()
+    world.run()
+
+    outcomes = [r["outcome"] for r in world.rows("SELECT outcome FROM dead_letter_actions ORDER BY action_id")]
+    assert outcomes == ["succeeded", "dropped", "dropped"]
+    assert len(letters(world)) == 2
+
+
+def test_a_redrive_is_its_owners_and_administrators(world: World) -> None:
+    failed_book(world, 2, 3)
+    batch = redrive(world, user="root", all=True, per_minute=1)["batch_id"]
+    path = f"/api/dead-letters/redrives/{batch}"
+    assert world.get(path, user="ben").status_code == 404
+    assert world.call("POST", f"{path}/stop", user="ben").status_code == 404
+    assert world.get(path.replace(batch, "5b1e8f0c-2c1b-4f3d-9a55-0d3f3c1f8e11"), user="root").status_code == 404
+
+    assert world.call("POST", f"{path}/stop", user="root").json == {"stopped": 1}
+    (letter,) = [found for found in letters(world) if found["state"] == "open"]
+    shown = world.get(f"/api/dead-letters/{letter['dead_letter_id']}").json["actions"]
+    assert [(a["outcome"], a["requested_by"], a["reason"]) for a in shown] == [("dropped", "an administrator", None)]
