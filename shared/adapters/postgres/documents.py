@@ -8,11 +8,17 @@ from uuid import UUID
 
 from shared.adapters.postgres.database import Connection
 
-_BURY = """
-    INSERT INTO obsolete_documents (path, book_id, revision, since)
-    SELECT path, %(book_id)s, nextval('revisions'), %(now)s FROM unnest(%(paths)s::text[]) AS path
-    ON CONFLICT (path) DO UPDATE SET revision = excluded.revision, since = excluded.since, buried_at = NULL
-"""
+
+def bury(gone: str) -> str:
+    """The statement that writes tombstones for `gone`, a query for paths and book ids, with the parameter `now`."""
+    return f"""
+        INSERT INTO obsolete_documents (path, book_id, revision, since)
+        SELECT path, book_id, nextval('revisions'), %(now)s FROM ({gone}) AS gone (path, book_id)
+        ON CONFLICT (path) DO UPDATE SET revision = excluded.revision, since = excluded.since, buried_at = NULL
+    """
+
+
+_BURY = bury("SELECT unnest(%(paths)s::text[]), %(book_id)s::uuid")
 
 _MOST_CHAPTERS = "SELECT coalesce(max(chapter_number), 0) AS number FROM recent_chapters WHERE book_id = %s"
 _JOBS = "SELECT job_id FROM jobs WHERE book_id = %s"

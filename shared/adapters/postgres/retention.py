@@ -7,13 +7,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared.adapters.postgres.database import Database
+from shared.adapters.postgres.documents import bury
 from shared.domain.stages import STAGES
 
-_BURY = """
-    INSERT INTO obsolete_documents (path, book_id, revision, since)
-    SELECT 'jobs/' || job_id, book_id, nextval('revisions'), %(now)s FROM dropped
-    ON CONFLICT (path) DO UPDATE SET revision = excluded.revision, since = excluded.since, buried_at = NULL
-"""
+_BURY = bury("SELECT 'jobs/' || job_id, book_id FROM dropped")
 
 # The newest of each type stay, as many as the table of stages says, for thirty days at most; so do the steps of a
 # book's latest version, which tell how far it is, and whatever is not ended with its book.
