@@ -1,0 +1,209 @@
+"""Retries, dead letters and partial success: what becomes of a book when a stage, a service or the broker fails."""
+
+from __future__ import annotations
+
+from shared.domain.errors import Rejected, Unavailable
+from shared.domain.stages import LEASE_SECONDS, MAX_ABANDONED, STAGES, JobType
+from shared.ports import Message
+from tests.world import World, manuscript
+
+
+def test_an_unexpected_error_is_retried_with_backoff_and_early_deliveries_are_no_attempts(world: World) -> None:
+    faults = iter([RuntimeError("boom 17"), None])
+    world.embedder._before = lambda texts: _raise(next(faults, None))
+    book_id = world.import_book(manuscript(chapters=2))
+    world.deliver(world.take(JobType.BOOK_PROCESSING))
+    message = world.take(JobType.EMBEDDING_GENERATION)
+
+    assert world.deliver(message) == 429
+    job = world.get(f"/api/jobs/{message.data['job_id']}").json
+    assert (job["state"], job["attempts"], job["error"]["error_class"]) == ("retrying", 1, "RuntimeError")
+    assert world.deliver(message) == 429
+    assert world.get(f"/api/jobs/{job['id']}").json["attempts"] == 1
+
+    world.clock.advance(STAGES[JobType.EMBEDDING_GENERATION].first_backoff_seconds)
+    assert world.deliver(message) == 204
+    world.run()
+    assert world.status(book_id)["status"] == "completed"
+    assert world.get(f"/api/jobs/{job['id']}").json["attempts"] == 2
+
+
+def test_a_retry_waits_as_long_as_the_service_asked(world: World) -> None:
+    faults = iter([Unavailable("slow down", retry_after=300)])
+    world.embedder._before = lambda texts: _raise(next(faults, None))
+    world.import_book(manuscript(chapters=2))
+    world.deliver(world.take(JobType.BOOK_PROCESSING))
+    message = world.take(JobType.EMBEDDING_GENERATION)
+
+    assert world.deliver(message) == 429
+    world.clock.advance(299)
+    assert world.deliver(message) == 429
+    world.clock.advance(2)
+    assert world.deliver(message) == 204
+
+
+def test_exhausted_attempts_end_in_a_dead_letter_and_fail_the_book_at_its_last_progress(world: World) -> None:
+    world.extractor._before = lambda text: _raise(RuntimeError("always"))
+    book_id = world.import_book(manuscript(chapters=3))
+    world.run()
+
+    status = world.status(book_id)
+    assert status["status"] == "failed"
+    assert status["progress"] >= 10
+    assert status["error"]["error_class"] == "RuntimeError"
+    letters = world.rows("SELECT * FROM dead_letters WHERE type = 'chapter-processing'")
+    assert [row["attempts"] for row in letters] == [3, 3, 3]
+    assert {row["fingerprint"] for row in letters} == {letters[0]["fingerprint"]}
+    assert "RuntimeError: always" in letters[0]["traceback"]
+    assert JobType.DEAD_LETTER in {m.topic for m in world.broker.published}
+
+
+def test_a_manuscript_without_a_word_is_rejected_at_once(world: World) -> None:
+    book_id = world.import_book(" \n\n ")
+    world.run()
+
+    status = world.status(book_id)
+    assert (status["status"], status["error"]["error_class"]) == ("failed", "Rejected")
+    assert world.rows("SELECT attempts FROM dead_letters") == [{"attempts": 1}]
+
+
+def test_one_bad_chapter_of_a_group_fails_alone_and_the_book_is_usable(world: World) -> None:
+    def refuse(texts: object) -> None:
+        if any("CHAPTER 4\n" in t for t in texts):  # type: ignore[attr-defined]
+            raise Rejected("the model refuses this text")
+
+    world.embedder._before = refuse
+    book_id = world.import_book(manuscript(chapters=12))
+    world.run()
+
+    status = world.status(book_id)
+    assert status["status"] == "completed"
+    assert status["chapters"]["failed"] == 1
+    failed = world.rows("SELECT chapter_number FROM recent_chapters WHERE embedding_timestamp IS NULL")
+    assert [f["chapter_number"] for f in failed] == [4]
+    assert world.statuses.get(f"books/{book_id}").fields["failed_chapters"] == 1  # type: ignore[union-attr]
+
+
+def test_a_book_fails_when_too_many_chapters_do(world: World) -> None:
+    def refuse(texts: object) -> None:
+        if any("CHAPTER 4\n" in t or "CHAPTER 5\n" in t for t in texts):  # type: ignore[attr-defined]
+            raise Rejected("the model refuses this text")
+
+    world.embedder._before = refuse
+    book_id = world.import_book(manuscript(chapters=6))
+    world.run()
+
+    assert world.status(book_id)["status"] == "failed"
+
+
+def test_a_second_delivery_waits_while_the_first_holds_the_lease(world: World) -> None:
+    world.import_book(manuscript())
+    message = world.take(JobType.BOOK_PROCESSING)
+    store = world.app.store
+    claim = store.claim(message.data["job_id"], world.clock())
+    assert claim.attempt == 1
+
+    assert world.deliver(message) == 429
+    world.clock.advance(LEASE_SECONDS + 1)
+    assert world.deliver(message) == 204
+
+
+def test_an_attempt_that_was_overtaken_writes_nothing(world: World) -> None:
+    book_id = world.import_book(manuscript(chapters=2))
+    world.deliver(world.take(JobType.BOOK_PROCESSING))
+    message = world.take(JobType.CHAPTER_PROCESSING)
+    lease = LEASE_SECONDS
+
+    def overtake(text: str) -> None:
+        world.extractor._before = None
+        world.clock.advance(lease + 1)
+        assert world.deliver(message) == 204
+
+    world.extractor._before = overtake
+    assert world.deliver(message) == 429
+    world.run()
+    assert world.status(book_id)["status"] == "completed"
+    job = world.rows("SELECT attempts, abandoned FROM jobs WHERE job_id = %s", message.data["job_id"])
+    assert job == [{"attempts": 1, "abandoned": 1}]
+
+
+def test_attempts_that_die_without_a_word_run_out_too(world: World) -> None:
+    world.import_book(manuscript())
+    message = world.take(JobType.BOOK_PROCESSING)
+    for _ in range(MAX_ABANDONED):
+        world.app.store.claim(message.data["job_id"], world.clock())
+        world.clock.advance(LEASE_SECONDS + 1)
+
+    assert world.deliver(message) == 204
+    assert world.rows("SELECT error_class FROM dead_letters") == [{"error_class": "Abandoned"}]
+
+
+def test_a_book_is_kept_when_the_broker_is_down_and_reconcile_publishes_it(world: World) -> None:
+    world.broker.down = True
+    reply = world.post({"title": "Kept", "content": manuscript()})
+    assert reply.status_code == 202
+    assert reply.json["published"] is False
+
+    world.broker.down = False
+    world.clock.advance(61)
+    assert world.app.reconcile().published == 1
+    world.run()
+    assert world.status(reply.json["book_id"])["status"] == "completed"
+
+
+def test_a_publish_that_fails_after_the_commit_is_repeated_by_the_redelivery(world: World) -> None:
+    book_id = world.import_book(manuscript())
+    message = world.take(JobType.BOOK_PROCESSING)
+    world.broker.down = True
+    assert world.deliver(message) == 429
+    world.broker.down = False
+
+    assert world.deliver(message) == 204
+    world.run()
+    assert world.status(book_id)["status"] == "completed"
+    assert set(world.embedder.calls.values()) == {1}
+
+
+def test_losing_every_message_loses_nothing(world: World) -> None:
+    book_id = world.import_book(manuscript())
+    for _ in range(50):
+        if world.status(book_id)["status"] == "completed":
+            break
+        delivered, world.broker.waiting = world.broker.waiting[:1], []
+        for message in delivered:
+            world.deliver(message)
+        world.broker.waiting = []
+        world.clock.advance(61)
+        world.app.reconcile()
+
+    assert world.status(book_id)["status"] == "completed"
+    assert set(world.embedder.calls.values()) == {1}
+
+
+def test_a_message_that_the_broker_gave_up_on_is_recorded_and_fails_its_job(world: World) -> None:
+    book_id = world.import_book(manuscript())
+    message = world.take(JobType.BOOK_PROCESSING)
+    marks = {"CloudPubSubDeadLetterSourceSubscription": "book-processing-push"}
+    buried = Message(topic=JobType.DEAD_LETTER, data=message.data, attributes=marks)
+
+    assert [world.deliver(buried), world.deliver(buried)] == [204, 204]
+    assert world.status(book_id)["status"] == "failed"
+    assert world.rows("SELECT error_class FROM dead_letters") == [{"error_class": "DeliveriesExhausted"}]
+
+
+def test_work_goes_on_while_live_documents_are_down_and_they_catch_up(world: World) -> None:
+    world.statuses.down = True
+    book_id = world.import_book(manuscript())
+    world.run()
+    assert world.status(book_id)["status"] == "completed"
+    assert world.statuses.all() == []
+
+    world.statuses.down = False
+    world.clock.advance(60)
+    assert world.app.reconcile().projected > 1
+    assert world.statuses.get(f"books/{book_id}").fields["status"] == "completed"  # type: ignore[union-attr]
+
+
+def _raise(error: Exception | None) -> None:
+    if error:
+        raise error
