@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from shared.domain.errors import Rejected
@@ -36,3 +37,26 @@ def letters(world: World, user: str = "ann", **query: Any) -> list[dict[str, Any
 
 def redrive(world: World, user: str = "ann", **body: Any) -> Any:
     return world.call("POST", "/api/dead-letters/redrive", body, user=user).json
+
+
+def refuse_vectors(world: World, *numbers: int) -> set[int]:
+    """The embedder rejects the chapters of these numbers, as long as they are in the set."""
+    refused = set(numbers)
+
+    def refuse(texts: Sequence[str]) -> None:
+        if any(t.startswith(f"CHAPTER {n}\n") for t in texts for n in refused):
+            raise Rejected("the model refuses this text")
+
+    world.embedder._before = refuse
+    return refused
+
+
+def refuse_full_context(world: World) -> Callable[[], None]:
+    """The extractor makes no full context until what this returns is called."""
+    full = world.extractor.full
+
+    def refuse(*about: Any) -> Any:
+        raise Rejected("no context")
+
+    world.extractor.full = refuse  # type: ignore[method-assign]
+    return lambda: setattr(world.extractor, "full", full)

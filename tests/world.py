@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -171,6 +172,16 @@ class World:
     def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
         with psycopg.connect(self.dsn, row_factory=dict_row) as connection:
             return list(connection.execute(query, values))
+
+
+def await_lock(world: World) -> None:
+    """Until a session waits for another's lock."""
+    pause = threading.Event()
+    for _ in range(400):
+        if world.rows("SELECT 1 FROM pg_locks WHERE NOT granted"):
+            return
+        pause.wait(0.05)
+    raise AssertionError("nobody waits for a lock")
 
 
 def manuscript(chapters: int = 5, words: int = 450, changed: Sequence[int] = (), name: str = "") -> str:

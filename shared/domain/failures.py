@@ -10,7 +10,7 @@ from pathlib import PurePath
 from typing import Any
 
 _VARYING = re.compile(r"0x[0-9a-f]+|[0-9a-f]{8}-[0-9a-f-]{27}|\d+", re.IGNORECASE)
-_MAX_TRACEBACK = 20_000
+_MAX_MESSAGE, _MAX_TRACEBACK = 2_000, 20_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,15 +32,21 @@ class Failure:
         return {k: v for k, v in asdict(self).items() if k in ("error_class", "message", "fingerprint")}
 
 
+def storable(text: str) -> str:
+    """Without what PostgreSQL can't hold: NULs, and halves of surrogate pairs."""
+    return text.encode(errors="replace").decode().replace("\0", "")
+
+
 def describe(error: BaseException) -> Failure:
+    message = storable(str(error))
     frames = traceback.extract_tb(error.__traceback__)
     places = [f"{PurePath(f.filename).name}:{f.name}" for f in frames]
     name = type(error).__name__
-    digest = "\n".join([name, _VARYING.sub("#", str(error)), *places])
+    digest = "\n".join([name, _VARYING.sub("#", message), *places])
     return Failure(
         error_class=name,
-        message=str(error) or name,
-        traceback="".join(traceback.format_exception(error))[-_MAX_TRACEBACK:],
+        message=message[:_MAX_MESSAGE] or name,
+        traceback=storable("".join(traceback.format_exception(error)))[-_MAX_TRACEBACK:],
         fingerprint=hashlib.sha256(digest.encode()).hexdigest()[:16],
         place=places[-1] if places else "",
     )

@@ -47,6 +47,9 @@ class Stage:
 MAX_DELIVERIES = 100
 MAX_BACKOFF_SECONDS = 600.0
 
+# A service may ask for more. Long before the broker has had enough of refusals: MAX_DELIVERIES take about 15 hours.
+MAX_RETRY_AFTER_SECONDS = 6 * 3600.0
+
 # The least wait between two deliveries of one message. It bounds how soon a dead function's work goes on; how long
 # a failed attempt waits stands in its job's row.
 REDELIVERY_SECONDS = 1.0
@@ -70,8 +73,9 @@ STAGES: Mapping[JobType, Stage] = _load()
 def backoff_seconds(stage: Stage, attempt: int, jitter: float, retry_after: float | None = None) -> float:
     """Seconds to wait after failed attempt number `attempt` (from 1): exponential, with full jitter.
 
-    `jitter` is a random number in [0, 1). What a service asked for is the least we wait. See
+    `jitter` is a random number in [0, 1). What a service asked for is the least we wait, up to
+    MAX_RETRY_AFTER_SECONDS. See
     https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/ for why the jitter is full.
     """
     ceiling = min(MAX_BACKOFF_SECONDS, float(stage.first_backoff_seconds * 2 ** (attempt - 1)))
-    return max(ceiling * jitter, retry_after or 0.0)
+    return max(ceiling * jitter, min(retry_after or 0.0, MAX_RETRY_AFTER_SECONDS))

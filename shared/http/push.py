@@ -13,7 +13,7 @@ import structlog
 from flask import Request, Response
 
 from shared.domain.errors import Rejected, Unavailable
-from shared.domain.failures import describe
+from shared.domain.failures import describe, storable
 from shared.domain.identity import Unauthenticated
 from shared.domain.stages import JobType
 from shared.http.bodies import drop_body, refuse_large_body
@@ -70,11 +70,7 @@ def _is_id(value: Any) -> bool:
 
 def _is_text(value: Any) -> bool:
     """PostgreSQL keeps neither NUL nor half of a surrogate pair."""
-    return isinstance(value, str) and value == _storable(value)
-
-
-def _storable(text: str) -> str:
-    return text.encode(errors="replace").decode().replace("\0", "")
+    return isinstance(value, str) and value == storable(value)
 
 
 def _parse(raw: bytes) -> Any:
@@ -144,5 +140,5 @@ class PushEndpoints:
 
     def _record(self, job_type: JobType, raw: bytes, body: Any, error: Rejected) -> None:
         log.error("push.unreadable", topic=job_type, error=str(error))
-        known = _storable(raw.decode(errors="replace"))[:_RECORDED]
+        known = storable(raw.decode(errors="replace"))[:_RECORDED]
         self.store.record_unreadable(job_type, {"body": known}, describe(error), _key(raw, body), self.clock())

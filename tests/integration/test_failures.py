@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from shared.domain.errors import Rejected, Unavailable
-from shared.domain.stages import LEASE_SECONDS, MAX_ABANDONED, STAGES, JobType
+from shared.domain.stages import LEASE_SECONDS, MAX_ABANDONED, MAX_RETRY_AFTER_SECONDS, STAGES, JobType
 from shared.ports import Message
+from tests.letters import refuse_vectors
 from tests.world import World, manuscript
 
 
@@ -202,6 +205,56 @@ def test_work_goes_on_while_live_documents_are_down_and_they_catch_up(world: Wor
     world.clock.advance(60)
     assert world.app.reconcile().projected > 1
     assert world.statuses.get(f"books/{book_id}").fields["status"] == "completed"  # type: ignore[union-attr]
+
+
+def test_a_chapter_whose_vectors_failed_is_waited_for_while_its_metadata_is_under_way(world: World) -> None:
+    refuse_vectors(world, 4)
+    book_id = world.import_book(manuscript(chapters=12))
+    world.deliver(world.take(JobType.BOOK_PROCESSING))
+    (fourth,) = world.rows("SELECT chapter_id FROM recent_chapters WHERE chapter_number = 4")
+    late = next(m for m in world.broker.waiting if m.data["job_id"] == f"chapter-{fourth['chapter_id']}")
+    world.broker.waiting.remove(late)
+    world.run()
+    assert world.status(book_id)["status"] == "processing"
+
+    assert world.deliver(late) == 204
+    world.run()
+    assert world.status(book_id)["status"] == "completed"
+    assert world.get(f"/api/books/{book_id}").json["context"]["missing_chapters"] == []
+
+
+@pytest.mark.parametrize("said", ["the model said: \0 nothing", "half of a pair: \ud800", "x" * 2_000_000])
+def test_an_error_is_kept_whatever_it_says(world: World, said: str) -> None:
+    calls = []
+
+    def fail(text: str) -> None:
+        if text.startswith("CHAPTER 2\n"):
+            calls.append(text)
+            raise ValueError(said)
+
+    world.extractor._before = fail
+    world.import_book(manuscript(chapters=2))
+    world.run()
+    assert len(calls) == STAGES[JobType.CHAPTER_PROCESSING].attempts
+    (letter,) = world.get("/api/dead-letters").json["dead_letters"]
+    assert letter["error_class"] == "ValueError"
+    assert said[:10] in letter["message"]
+    assert len(letter["message"]) <= 2_000
+
+
+@pytest.mark.parametrize("asked", [1e12, float("inf")])
+def test_a_service_that_asks_for_years_is_asked_again_after_hours(world: World, asked: float) -> None:
+    book_id = world.import_book(manuscript(chapters=1))
+    faults = iter([Unavailable("quota", retry_after=asked)])
+    world.embedder._before = lambda texts: _raise(next(faults, None))
+    world.deliver(world.take(JobType.BOOK_PROCESSING))
+    message = world.take(JobType.EMBEDDING_GENERATION)
+    assert world.deliver(message) == 429
+
+    world.clock.advance(MAX_RETRY_AFTER_SECONDS)
+    assert world.deliver(message) == 204
+    world.run()
+    assert world.status(book_id)["status"] == "completed"
 
 
 def _raise(error: Exception | None) -> None:

@@ -21,7 +21,8 @@ _LOCK_BOOK = """
 """
 
 # Chapters count from 1; what is pending and what failed have indexes of their own. To count all chapters at the end
-# of each would take the square of their number.
+# of each would take the square of their number. A chapter whose vectors failed is waited for while its metadata is
+# under way.
 _COUNT = """
     SELECT t.total, t.total - m.missing AS processed, t.total - v.missing AS embedded, f.failed,
            m.missing - f.without_metadata AS pending_metadata, v.missing - f.without_vector AS pending_vectors
@@ -31,7 +32,10 @@ _COUNT = """
           WHERE book_id = %(book_id)s AND version = %(version)s AND metadata IS NULL) m,
          (SELECT count(*) AS missing FROM recent_chapters
           WHERE book_id = %(book_id)s AND version = %(version)s AND embedding_timestamp IS NULL) v,
-         (SELECT count(*) AS failed, count(*) FILTER (WHERE c.metadata IS NULL) AS without_metadata,
+         (SELECT count(*) AS failed,
+                 count(*) FILTER (WHERE c.metadata IS NULL AND NOT EXISTS (
+                     SELECT 1 FROM jobs j WHERE j.job_id = 'chapter-' || c.chapter_id
+                     AND j.state IN ('pending', 'processing', 'retrying'))) AS without_metadata,
                  count(*) FILTER (WHERE c.embedding_timestamp IS NULL) AS without_vector
           FROM processing_status s JOIN recent_chapters c ON c.chapter_id = s.entity_id
           WHERE s.entity_type = 'chapter' AND s.status = 'failed'
