@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
+from uuid import uuid4
 
-from shared.domain.dead_letters import MAX_REDRIVES
-from shared.domain.errors import Rejected
+from shared.domain.dead_letters import MAX_REDRIVES, Letters, RedriveRequest
 from shared.domain.stages import JobType
-from tests.letters import Broken, failed_book, letters, redrive
-from tests.world import World, manuscript
+from tests.letters import Broken, failed_book, letters, redrive, refuse_full_context, refuse_vectors
+from tests.world import World, await_lock, manuscript
 
 
 def test_a_redriven_chapter_heals_its_book(world: World) -> None:
@@ -116,18 +118,12 @@ def test_nothing_is_redriven_without_a_choice(world: World) -> None:
 
 
 def test_a_chapter_that_failed_alone_in_its_group_is_embedded_alone(world: World) -> None:
-    broken = {4}
-
-    def refuse(texts: Any) -> None:
-        if any(t.startswith(f"CHAPTER {n}\n") for t in texts for n in broken):
-            raise Rejected("the model refuses this text")
-
-    world.embedder._before = refuse
+    refused = refuse_vectors(world, 4)
     book_id = world.import_book(manuscript(chapters=12))
     world.run()
     assert len(letters(world, stage="embedding-generation")) == 1
 
-    broken.clear()
+    refused.clear()
     redrive(world, book_id=book_id)
     world.run()
     assert world.status(book_id)["chapters"] == {"total": 12, "done": 12, "processed": 12, "embedded": 12, "failed": 0}
@@ -136,14 +132,7 @@ def test_a_chapter_that_failed_alone_in_its_group_is_embedded_alone(world: World
 
 
 def test_a_chapter_that_failed_in_both_ways_waits_for_both(world: World) -> None:
-    broken = Broken(world, 4)
-    refused = {4}
-
-    def refuse(texts: Any) -> None:
-        if any(t.startswith(f"CHAPTER {n}\n") for t in texts for n in refused):
-            raise Rejected("the model refuses this text")
-
-    world.embedder._before = refuse
+    broken, refused = Broken(world, 4), refuse_vectors(world, 4)
     book_id = world.import_book(manuscript(chapters=12))
     world.run()
     broken.numbers.clear()
@@ -160,21 +149,12 @@ def test_a_chapter_that_failed_in_both_ways_waits_for_both(world: World) -> None
 
 
 def test_a_context_that_failed_too_waits_for_the_chapter_that_is_redriven_with_it(world: World) -> None:
-    broken = Broken(world, 3)
-    fail = {"full"}
-    full = world.extractor.full
-
-    def refuse(*about: Any) -> Any:
-        if fail:
-            raise Rejected("no context")
-        return full(*about)
-
-    world.extractor.full = refuse  # type: ignore[method-assign]
+    broken, mend = Broken(world, 3), refuse_full_context(world)
     book_id = world.import_book(manuscript(chapters=12))
     world.run()
     assert world.status(book_id)["status"] == "failed"
     broken.numbers.clear()
-    fail.clear()
+    mend()
     assert len(world.call("POST", f"/api/books/{book_id}/retry").json["accepted"]) == 2
     world.run()
 
@@ -252,3 +232,108 @@ def test_a_redrive_is_its_owners_and_administrators(world: World) -> None:
     (letter,) = [found for found in letters(world) if found["state"] == "open"]
     shown = world.get(f"/api/dead-letters/{letter['dead_letter_id']}").json["actions"]
     assert [(a["outcome"], a["requested_by"], a["reason"]) for a in shown] == [("dropped", "an administrator", None)]
+
+
+def test_what_two_release_at_once_is_sent_once_and_by_nobody_dropped(world: World, dsn: str) -> None:
+    _, broken = failed_book(world, *range(2, 12), chapters=14)
+    broken.numbers.clear()
+    world.app.redrive.letters.redrive(RedriveRequest(letters=Letters(), requested_by="ann"), uuid4(), world.clock())
+    other = World(dsn)
+    with ThreadPoolExecutor(2) as pool:
+        begun = list(pool.map(lambda w: w.app.redrive.release(500), (world, other)))
+    other.close()
+
+    (letters_of,) = world.rows("SELECT count(*) AS n FROM dead_letters WHERE state = 'redriven'")
+    assert sum(begun) == letters_of["n"] == 10
+    outcomes = world.rows("SELECT DISTINCT outcome FROM dead_letter_actions a JOIN dead_letters USING (dead_letter_id)")
+    assert {r["outcome"] for r in outcomes} == {"sent"}
+
+
+def test_a_context_is_no_canary_for_the_chapters_that_it_waits_for(world: World) -> None:
+    mend, refused = refuse_full_context(world), refuse_vectors(world, 4, 5, 6)
+    book_id = world.import_book(manuscript(chapters=12))
+    while vectors := [m for m in world.broker.waiting if m.topic != JobType.EMBEDDING_GENERATION]:
+        world.broker.waiting.remove(vectors[0])
+        world.deliver(vectors[0])
+    world.run()
+    assert [found["stage"] for found in letters(world)][-1] == JobType.CONTEXT_EXTRACTION
+    mend()
+    refused.clear()
+
+    redrive(world, all=True, canary=True)
+    for _ in range(3):
+        world.run()
+        world.app.reconcile()
+        world.clock.advance(60)
+    assert world.status(book_id)["status"] == "completed"
+    assert letters(world) == []
+
+
+def test_a_context_that_is_redriven_before_its_chapters_are_stays_open(world: World) -> None:
+    mend, refused = refuse_full_context(world), refuse_vectors(world, 4, 5, 6)
+    book_id = world.import_book(manuscript(chapters=12))
+    while vectors := [m for m in world.broker.waiting if m.topic != JobType.EMBEDDING_GENERATION]:
+        world.broker.waiting.remove(vectors[0])
+        world.deliver(vectors[0])
+    world.run()
+    mend()
+    refused.clear()
+
+    redrive(world, stage=JobType.CONTEXT_EXTRACTION)
+    world.run()
+    assert len(letters(world)) == 4
+    assert len(world.call("POST", f"/api/books/{book_id}/retry").json["accepted"]) == 4
+    world.run()
+    assert world.status(book_id)["status"] == "completed"
+    assert letters(world) == []
+
+
+def test_a_context_that_is_being_made_is_not_made_twice(world: World) -> None:
+    broken, mend = Broken(world, 3), refuse_full_context(world)
+    book_id = world.import_book(manuscript(chapters=12))
+    world.run()
+    broken.numbers.clear()
+    mend()
+    full = world.extractor.full
+
+    def retried_meanwhile(*about: Any) -> Any:
+        world.extractor.full = full  # type: ignore[method-assign]
+        world.call("POST", f"/api/books/{book_id}/retry")
+        for message in [m for m in world.broker.waiting if m.data.get("mode") == "full"]:
+            world.broker.waiting.remove(message)
+            world.deliver(message)
+        return full(*about)
+
+    world.extractor.full = retried_meanwhile  # type: ignore[method-assign]
+    redrive(world, stage="chapter-processing")
+    world.run()
+    assert world.extractor.calls["full"] == 1
+    assert world.status(book_id)["status"] == "completed"
+    assert letters(world) == []
+
+
+def test_a_letter_is_discarded_while_it_is_sent_and_neither_waits_for_the_other(world: World) -> None:
+    _, broken = failed_book(world, 2)
+    broken.numbers.clear()
+    store = world.app.redrive.letters
+    store.redrive(RedriveRequest(letters=Letters(), requested_by="ann"), uuid4(), world.clock())
+    begin, at, go = store._begin_again, Event(), Event()
+
+    def hold(*about: Any) -> Any:
+        at.set()
+        assert go.wait(20)
+        return begin(*about)
+
+    store._begin_again = hold
+    with ThreadPoolExecutor(2) as pool:
+        released = pool.submit(store.release, world.clock(), 10)
+        assert at.wait(20)
+        discarded = pool.submit(store.discard, Letters(), "ann", "enough", uuid4(), world.clock())
+        await_lock(world)
+        go.set()
+        assert len(released.result(20)) == 1
+        assert discarded.result(20) == 0
+    world.clock.advance(6)
+    world.app.reconcile()
+    world.run()
+    assert len(letters(world, state="resolved")) == 1

@@ -44,6 +44,7 @@ _ACTIONS = """
     FROM dead_letter_actions WHERE dead_letter_id = %s ORDER BY action_id
 """
 
+# What waits for chapters comes after them: it can be made when they are in, and is no canary for them.
 _TO_REDRIVE = f"""
     SELECT d.dead_letter_id, d.job_id, d.version < b.latest_version AS is_old,
            (SELECT count(*) FROM dead_letter_actions a WHERE a.dead_letter_id = d.dead_letter_id
@@ -51,7 +52,8 @@ _TO_REDRIVE = f"""
            EXISTS (SELECT 1 FROM jobs j WHERE j.book_id = d.book_id AND j.version = d.version
                    AND j.state = 'cancelled') AS is_cancelled
     {_CHOSEN} AND (d.state = 'open' OR d.state = 'discarded' AND %(ids)s::bigint[] IS NOT NULL)
-    ORDER BY d.dead_letter_id LIMIT %(limit)s
+    ORDER BY d.type = 'book-completion' OR coalesce(d.payload->>'mode' = 'full', false), d.dead_letter_id
+    LIMIT %(limit)s
 """
 _ADD_ACTION = """
     INSERT INTO dead_letter_actions (dead_letter_id, batch_id, action, requested_by, requested_at, reason, per_minute,
@@ -60,9 +62,9 @@ _ADD_ACTION = """
             %(is_canary)s, %(not_before)s, %(outcome)s, %(finished_at)s)
     ON CONFLICT (dead_letter_id) WHERE outcome IN ('held', 'waiting') DO NOTHING
 """
-_DISCARD = f"""
-    UPDATE dead_letters SET state = 'discarded' WHERE dead_letter_id IN
-        (SELECT d.dead_letter_id {_CHOSEN} AND d.state = 'open' LIMIT %(limit)s)
+_TO_DISCARD = f"SELECT d.dead_letter_id {_CHOSEN} AND d.state = 'open' LIMIT %(limit)s"
+_DISCARD = """
+    UPDATE dead_letters SET state = 'discarded' WHERE dead_letter_id = ANY(%s) AND state = 'open'
     RETURNING dead_letter_id
 """
 _CALL_OFF = """
@@ -108,9 +110,10 @@ _SENT = """
 """
 _NOT_SENT = """
     UPDATE dead_letter_actions SET outcome = 'dropped', reason = %s, finished_at = %s
-    WHERE action_id = %s AND outcome IN ('waiting', 'sent')
+    WHERE action_id = %s AND outcome = %s
 """
 _REDRIVEN = "UPDATE dead_letters SET state = 'redriven' WHERE dead_letter_id = %s"
+_IS_UNDER_WAY = "SELECT 1 FROM jobs WHERE job_id = %s AND state IN ('pending', 'processing', 'retrying')"
 
 # The row may be gone by retention, or be that of the group in which one chapter failed.
 _BEGIN_AGAIN = """
@@ -175,8 +178,10 @@ class PostgresDeadLetters:
         done = {"batch_id": batch_id, "action": "discard", "requested_by": requested_by, "reason": reason, "now": now}
         done |= {"per_minute": None, "is_canary": False, "not_before": None, "outcome": "done", "finished_at": now}
         with self._database.transaction() as connection:
-            rows = connection.execute(_DISCARD, _where(letters, _MAX_LETTERS)).fetchall()
-            connection.execute(_CALL_OFF, {"ids": [r["dead_letter_id"] for r in rows], "now": now})
+            ids = [r["dead_letter_id"] for r in connection.execute(_TO_DISCARD, _where(letters, _MAX_LETTERS))]
+            # Actions before letters, as when one is sent.
+            connection.execute(_CALL_OFF, {"ids": ids, "now": now})
+            rows = connection.execute(_DISCARD, (ids,)).fetchall()
             for row in rows:
                 connection.execute(_ADD_ACTION, done | row)
         return len(rows)
@@ -205,27 +210,34 @@ class PostgresDeadLetters:
         job = to_job(row)
         with self._database.transaction() as connection:
             is_latest = statuses.lock_book(connection, job)
-            problem: str | None = "it is settled already"
-            if connection.execute(_SENT, (row["action_id"],)).rowcount:
-                problem = self._begin_again(connection, job, now) if is_latest else "a newer version took over"
-            if problem:
-                connection.execute(_NOT_SENT, (problem, now, row["action_id"]))
+            if not connection.execute(_SENT, (row["action_id"],)).rowcount:
+                # Unless another run was quicker: then it is that one's.
+                connection.execute(_NOT_SENT, ("it is settled already", now, row["action_id"], "waiting"))
                 return []
-            connection.execute(_REDRIVEN, (row["dead_letter_id"],))
+            problem = self._begin_again(connection, job, now) if is_latest else "a newer version took over"
+            if problem:
+                connection.execute(_NOT_SENT, (problem, now, row["action_id"], "sent"))
+                return []
             if job.chapter_ids or job.is_fan_in:
                 undone = [r["job_id"] for r in connection.execute(_UNDO_FAN_IN, (job.book_id, job.version))]
                 bury_documents(connection, job.book_id, [job_path(j) for j in undone], now)
             self._free_chapters(connection, job, now)
             due = statuses.refresh_book(connection, job, now, self._tolerated)
-            begun = [] if job.is_fan_in else [job]
-            return begun + add_jobs(connection, due, job.job_id, now)
+            made = add_jobs(connection, due, job.job_id, now)
+            if job.is_fan_in and not made:
+                # Its letter stays open, and is settled when counting makes the job and that ends well.
+                connection.execute(_NOT_SENT, ("not all that it waits for is in", now, row["action_id"], "sent"))
+                return []
+            connection.execute(_REDRIVEN, (row["dead_letter_id"],))
+            return made if job.is_fan_in else [job, *made]
 
     def _begin_again(self, connection: Connection, job: Job, now: datetime) -> str | None:
         """Why not, if it can't be. A fan-in's job is not begun by hand: counting makes it when it is due."""
         if statuses.is_cancelled(connection, job):
             return "the book is cancelled; resume it first"
         if job.is_fan_in:
-            return None
+            is_under_way = connection.execute(_IS_UNDER_WAY, (job.job_id,)).rowcount
+            return "it is being worked on already" if is_under_way else None
         row = {"job_id": job.job_id, "type": job.type, "book_id": job.book_id, "version": job.version, "now": now}
         row |= {"data": Jsonb(dict(job.data)), "attempts": job.stage.attempts}
         return None if connection.execute(_BEGIN_AGAIN, row).rowcount else "it is being worked on already"
