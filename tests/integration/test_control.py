@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Event
+from typing import Any
 from uuid import UUID
 
+import pytest
+
+from shared.adapters.postgres import control
+from shared.adapters.postgres import jobs as jobs_table
 from shared.domain import jobs
-from shared.domain.errors import Rejected
+from shared.domain.errors import Rejected, Unavailable
 from shared.domain.stages import JobType
 from tests.integration.test_pipeline import ROWS
 from tests.letters import Broken
-from tests.world import World, manuscript
+from tests.world import World, await_lock, manuscript
 
 
 def half_done(world: World, chapters: int = 4) -> str:
@@ -232,3 +239,48 @@ def test_an_administrator_may_manage_any_book_and_others_only_their_own(world: W
         assert reply.status_code == 404
     assert world.call("POST", f"/api/books/{book_id}/cancel", user="root").status_code == 200
     assert world.call("DELETE", f"/api/books/{book_id}", user="root").status_code == 204
+
+
+def test_a_book_is_deleted_while_an_attempt_at_it_writes_its_result(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may wait for each other, and PostgreSQL ends one of them."""
+    book_id = half_done(world)
+    message = world.take(JobType.EMBEDDING_GENERATION)
+    hold, at, go = jobs_table._hold_book, Event(), Event()
+
+    def wait_and_hold(*about: Any) -> None:
+        at.set()
+        assert go.wait(20)
+        hold(*about)
+
+    monkeypatch.setattr(jobs_table, "_hold_book", wait_and_hold)
+    with ThreadPoolExecutor(2) as pool:
+        delivered = pool.submit(world.deliver, message)
+        assert at.wait(20)
+        deleted = pool.submit(world.call, "DELETE", f"/api/books/{book_id}")
+        await_lock(world)
+        go.set()
+        assert (delivered.result(30), deleted.result(30).status_code) == (429, 204)
+    world.run()
+    assert world.rows("SELECT 1 FROM books") == []
+    assert world.rows("SELECT 1 FROM jobs") == []
+
+
+def test_a_book_whose_deletion_failed_is_cancelled_and_can_be_resumed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book_id = half_done(world)
+
+    def fail(*about: Any) -> None:
+        raise Unavailable("PostgreSQL: it can not be reached")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(control, "bury_book", fail)
+        assert world.call("DELETE", f"/api/books/{book_id}").status_code == 503
+    assert world.status(book_id)["status"] == "cancelled"
+
+    assert world.call("POST", f"/api/books/{book_id}/resume").json["status"] == "processing"
+    world.run()
+    assert world.status(book_id)["status"] == "completed"
+    assert world.call("DELETE", f"/api/books/{book_id}").status_code == 204

@@ -14,6 +14,7 @@ from shared.adapters.postgres.imports import check_limit
 from shared.adapters.postgres.jobs import add_jobs, to_job
 from shared.domain import jobs
 from shared.domain.control import NotNow
+from shared.domain.errors import Unavailable
 from shared.domain.imports import UnknownBook
 from shared.domain.jobs import Job, JobState
 
@@ -89,7 +90,17 @@ class PostgresControl:
     def delete(self, owner_uid: str | None, book_id: UUID, now: datetime) -> None:
         with self._database.transaction() as connection:
             # First, so that attempts under way write nothing more: a late one would wait for the rows below.
-            connection.execute(_CANCEL, _lock(connection, owner_uid, book_id) | {"now": now})
+            book = _lock(connection, owner_uid, book_id)
+            connection.execute(_CANCEL, book | {"now": now})
+            # If this is as far as it gets, the book is cancelled, and can be resumed.
+            statuses.refresh_book(connection, jobs.process_book(book_id, book["version"]), now, self._tolerated)
+        try:
+            self._drop(owner_uid, book_id, now)
+        except Unavailable:
+            # A deadlock with an attempt that was just writing its result, most likely: no other begins to.
+            self._drop(owner_uid, book_id, now)
+
+    def _drop(self, owner_uid: str | None, book_id: UUID, now: datetime) -> None:
         with self._database.transaction() as connection:
             _lock(connection, owner_uid, book_id)
             bury_book(connection, book_id, now)
