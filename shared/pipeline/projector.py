@@ -83,9 +83,9 @@ class Projector:
                 written += len(some)
             except Unavailable as error:
                 failure = error
+        self._bury(self.projections.all_obsolete(limit))
         if failure:
             raise failure
-        self._bury(self.projections.all_obsolete(limit))
         return written
 
     def _write(self, book_id: UUID, documents: Sequence[Document]) -> None:

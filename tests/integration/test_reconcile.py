@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 
+from shared.adapters.postgres.database import Database
+from shared.adapters.postgres.jobs import PostgresJobStore
 from shared.domain.errors import Unavailable
 from shared.domain.stages import LEASE_SECONDS, STAGES, JobType
 from shared.pipeline import reconcile
-from shared.ports import Message
+from shared.ports import Document, Message
 from tests.world import World, manuscript
 
 CHAPTER = JobType.CHAPTER_PROCESSING
+
+
+class Explained(Database):
+    """Tells how often each step of its statements' plans was done."""
+
+    def __init__(self, database: Database) -> None:
+        self._real = database
+        self.loops: list[int] = []
+
+    @contextmanager
+    def transaction(self) -> Iterator[Any]:
+        with self._real.transaction() as self._connection:
+            yield self
+
+    def execute(self, statement: str, where: Any) -> Any:
+        row = self._connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", where).fetchone()
+        assert row is not None
+        self._add(row["QUERY PLAN"][0]["Plan"])
+        return self._connection.execute(statement, where)
+
+    def _add(self, node: dict[str, Any]) -> None:
+        self.loops.append(node["Actual Loops"])
+        for below in node.get("Plans", ()):
+            self._add(below)
 
 
 def split_book(world: World, chapters: int = 4, title: str = "A Book") -> str:
@@ -234,6 +264,26 @@ def test_without_the_broker_documents_are_written_and_old_rows_dropped(world: Wo
     assert world.status(lost)["status"] == "completed"
 
 
+def test_a_document_that_is_refused_does_not_keep_those_of_deleted_books(world: World) -> None:
+    refused, _ = leave_work(world)
+    gone = world.import_book(manuscript(1), title="Gone")
+    world.run()
+    late = [d for d in world.statuses.all() if gone in d.path]
+    world.call("DELETE", f"/api/books/{gone}")
+    put = world.statuses.put
+    put(late)
+
+    def refuse(documents: Sequence[Document]) -> None:
+        if any(refused in d.path for d in documents):
+            raise Unavailable("the live documents refuse this")
+        put(documents)
+
+    world.statuses.put = refuse  # type: ignore[method-assign]
+    with pytest.raises(Unavailable, match="refuse this"):
+        world.app.reconcile()
+    assert [d.path for d in world.statuses.all() if gone in d.path] == []
+
+
 def test_without_live_documents_messages_are_sent_and_old_rows_dropped(world: World) -> None:
     lagging, lost = leave_work(world)
     world.statuses.down = True
@@ -247,6 +297,41 @@ def test_without_live_documents_messages_are_sent_and_old_rows_dropped(world: Wo
     world.clock.advance(60)
     assert world.app.reconcile().projected > 0
     assert world.statuses.get(f"books/{lagging}") is not None
+
+
+def test_a_stage_that_is_down_keeps_no_other_from_being_helped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconcile, "MAX_JOBS", 4)
+    split_book(world, chapters=8)
+    for _ in range(3):
+        lose_all(world)
+        world.clock.advance(60)
+        published_again(world)
+    world.broker.down = True
+    job_id = world.post({"title": "New", "content": manuscript(1)}).json["job_id"]
+    world.broker.down = False
+    found: set[str] = set()
+    for _ in range(3):
+        world.clock.advance(60)
+        found.update(published_again(world))
+
+    assert job_id in found
+
+
+def test_a_long_queue_is_looked_at_in_one_pass(world: World) -> None:
+    book_id = split_book(world)
+    with psycopg.connect(world.dsn, autocommit=True) as connection:
+        connection.execute(
+            """INSERT INTO jobs (job_id, type, book_id, version, data, max_attempts, created_at, published_at)
+               SELECT 'waiting-' || n, %(type)s, %(book)s, 1, '{}', 3, %(now)s, %(now)s FROM generate_series(1, 2000) n""",
+            {"type": CHAPTER, "book": book_id, "now": world.clock()},
+        )
+        connection.execute("ANALYZE jobs")
+    world.clock.advance(60)
+    world.deliver(world.take(CHAPTER))
+    explained = Explained(world.app.database)
+
+    assert CHAPTER not in [j.type for j in PostgresJobStore(explained, 0.1).stalled(world.clock(), 500)]
+    assert max(explained.loops) <= len(STAGES)
 
 
 def test_two_runs_at_once_do_no_harm(world: World) -> None:

@@ -75,9 +75,10 @@ _PUBLISHED = "UPDATE jobs SET published_at = %s WHERE job_id = ANY(%s)"
 # queued though its queue stands still (no job of its type is worked on, or was taken up of late) or has moved past it
 # (one that was made later was taken up). A queue that moves in order is left alone, for ten minutes.
 # What is overtaken may still be waiting out a broker's backoff: each time it has been sent again it is given as long as
-# it has been there, so that the copies stay few. Times are the makings', which no second publication moves.
+# it has been there, so that the copies stay few. What was sent longest ago comes first, so that a stage that is down
+# keeps no other from being helped. Times are the makings', which no second publication moves.
 _STALLED = """
-    WITH queues AS (
+    WITH queues AS MATERIALIZED (  -- else counted anew for every row that waits
         SELECT type,
                (SELECT max(created_at) FROM jobs t WHERE t.type = s.type AND processed_on >= created_at) AS reached,
                NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.type = s.type AND d.at > %(silent)s AND state = 'claimed')
@@ -92,7 +93,7 @@ _STALLED = """
                OR reached > published_at + greatest(%(reordered)s, published_at - created_at))
        OR state = 'processing' AND lease_until < %(silent)s AND coalesce(published_at, created_at) < %(silent)s
        OR state = 'retrying' AND next_attempt_at < %(silent)s AND coalesce(published_at, created_at) < %(silent)s
-    ORDER BY created_at, job_id LIMIT %(limit)s
+    ORDER BY published_at NULLS FIRST, created_at, job_id LIMIT %(limit)s
 """
 _MOMENT, _SILENCE, _LONG = timedelta(seconds=5), timedelta(seconds=25), timedelta(minutes=10)
 _REORDERED = timedelta(seconds=5)

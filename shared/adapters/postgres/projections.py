@@ -75,14 +75,11 @@ _SETTLE_JOBS = """
 # -1 stands for a document that is missing.
 # With a revision of its own: what is there is written anew, too.
 _UNSETTLE_STATUSES = """
-    UPDATE processing_status SET projected_revision = -1, revision = nextval('revisions')
-    WHERE %(book_id)s::uuid IS NULL OR book_id = %(book_id)s
+    UPDATE processing_status SET projected_revision = -1, revision = nextval('revisions') WHERE book_id = ANY(%s)
 """
-_UNSETTLE_JOBS = """
-    UPDATE jobs SET projected_revision = -1, revision = nextval('revisions')
-    WHERE %(book_id)s::uuid IS NULL OR book_id = %(book_id)s
-"""
-_BOOKS_UNSETTLED = "SELECT count(*) AS n FROM books WHERE %(book_id)s::uuid IS NULL OR book_id = %(book_id)s"
+_UNSETTLE_JOBS = "UPDATE jobs SET projected_revision = -1, revision = nextval('revisions') WHERE book_id = ANY(%s)"
+_BOOKS = "SELECT book_id FROM books WHERE %(book_id)s::uuid IS NULL OR book_id = %(book_id)s ORDER BY book_id"
+_BOOKS_AT_ONCE = 100  # work on them waits meanwhile
 
 # Documents that are missing first; those that changed a moment ago are being written just now.
 _LAGGING = """
@@ -144,10 +141,12 @@ class PostgresProjections:
 
     def unsettle(self, book_id: UUID | None) -> int:
         with self._database.transaction() as connection:
-            connection.execute(_UNSETTLE_STATUSES, {"book_id": book_id})
-            connection.execute(_UNSETTLE_JOBS, {"book_id": book_id})
-            row = connection.execute(_BOOKS_UNSETTLED, {"book_id": book_id}).fetchone()
-        return int(row["n"]) if row else 0
+            books = [r["book_id"] for r in connection.execute(_BOOKS, {"book_id": book_id})]
+        for i in range(0, len(books), _BOOKS_AT_ONCE):
+            with self._database.transaction() as connection:
+                for statement in (_UNSETTLE_STATUSES, _UNSETTLE_JOBS):
+                    connection.execute(statement, (books[i : i + _BOOKS_AT_ONCE],))
+        return len(books)
 
     def obsolete(self, book_id: UUID) -> list[Tombstone]:
         with self._database.transaction() as connection:
