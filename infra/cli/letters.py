@@ -43,7 +43,7 @@ def list_letters(
         print_json(reply)
         return
     _print_causes(
-        reply["dead_letters"], "{dead_letter_id:>5}  {stage:<24} {fingerprint}  {times:>3} times, last {last_seen}"
+        reply["dead_letters"], "{dead_letter_id:>5}  {stage:<24} {fingerprint}  {times:>3}×, last {last_seen}"
     )
     if reply["next"]:
         print(f"more: bindery dead-letters list --after {reply['next']}")

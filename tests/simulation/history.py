@@ -46,7 +46,7 @@ class History:
             self.not_before[str(task.job_id)] = row["next_attempt_at"]
         elif port == "PostgresImports.add":
             self._imported()
-        elif port == "PostgresControl.delete":
+        elif port == "PostgresControl._drop":
             self._deleted()
         elif port == "PostgresDeadLetters._send":
             self._redriven()

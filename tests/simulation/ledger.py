@@ -25,7 +25,7 @@ KEEPS = {"embedder": {"PostgresVectorCache.keep"}, "extractor": {"PostgresAnswer
 # After these an attempt that is under way may have lost its lease.
 _UPHEAVALS = (
     *("PostgresImports.add", "PostgresJobStore.bury", "PostgresDeadLetters._send"),
-    *("PostgresControl.cancel", "PostgresControl.delete"),
+    *("PostgresControl.cancel", "PostgresControl.delete", "PostgresControl._drop"),
 )
 
 
