@@ -69,7 +69,7 @@ def draw_profile(rng: random.Random) -> Profile:
         crowd=rng.choice([2, 4, 8]),
         places=rng.choice([1, 2, 5]),
         cancels=rate(0.4, 0.05, 0.3),
-        deletes=rate(0.3, 0.02, 0.1),
+        deletes=rate(0.5, 0.05, 0.2),
         redrives=rate(0.5, 0.05, 0.2),
         replays=rate(0.3, 0.05, 0.2),
         projections=rate(0.3, 0.05, 0.2),

@@ -45,7 +45,7 @@ def test_the_same_seed_gives_the_same_trace(database: SimulatedDatabase, seed: i
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: m.name)
-def test_a_deliberate_bug_is_found_within_fifty_seeds(database: SimulatedDatabase, mutant: Mutant) -> None:
-    found = hunt(database, mutant, 50)
+def test_a_deliberate_bug_is_found_within_the_seeds_that_run_here(database: SimulatedDatabase, mutant: Mutant) -> None:
+    found = hunt(database, mutant, BATCH * BATCHES)
 
     assert found.seed is not None

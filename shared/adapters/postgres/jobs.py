@@ -73,10 +73,10 @@ _PUBLISHED = "UPDATE jobs SET published_at = %s WHERE job_id = ANY(%s)"
 
 # Work that nobody will do unless its message is sent again: never published, its lease over, its retry overdue, or
 # queued though its queue stands still (no job of its type is worked on, or was taken up of late) or has moved past it
-# (one that was made later was taken up). A queue that moves in order is left alone, for ten minutes.
-# What is overtaken may still be waiting out a broker's backoff: each time it has been sent again it is given as long as
-# it has been there, so that the copies stay few. What was sent longest ago comes first, so that a stage that is down
-# keeps no other from being helped. Times are the makings', which no second publication moves.
+# (one that was made later was taken up; when it was made, no second publication changes). A queue that moves in order
+# is left alone, for ten minutes. What is overtaken may still be waiting out a broker's backoff: each time it has been
+# sent again it is given as long as it has been there, so that the copies stay few. What was sent longest ago comes
+# first, so that a stage that is down keeps no other from being helped.
 _STALLED = """
     WITH queues AS MATERIALIZED (  -- else counted anew for every row that waits
         SELECT type,
