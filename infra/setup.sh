@@ -32,8 +32,10 @@ install() {
         exit 2
     fi
     quiet="--quiet --quiet --disable-pip-version-check --no-input --root-user-action=ignore"
+    # The lock has all of it. Were pip to look for dependencies, it would stumble over a newer release of one that is
+    # asked for with an extra, which the lock has under its plain name.
     # shellcheck disable=SC2086
-    $pip install $quiet --require-hashes --only-binary :all: -r "$root/infra/requirements.lock"
+    $pip install $quiet --no-deps --require-hashes --only-binary :all: -r "$root/infra/requirements.lock"
     # shellcheck disable=SC2086
     $pip install $quiet --no-deps --no-build-isolation -e "$root"
     echo "$wanted" >"$stamp"
