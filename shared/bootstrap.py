@@ -304,6 +304,7 @@ class App:
                 search=search,
                 operations=self._operations(catalogue),
                 max_body_bytes=self.config.max_body_bytes,
+                local_only=self.config.auth == "local",
             )
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from ipaddress import ip_address
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -116,10 +116,10 @@ def _is_local(host: str) -> bool:
         return False
 
 
-def read_config() -> Config:
-    """Reads the environment. Raises ConfigError."""
+def read_config(**settings: Any) -> Config:
+    """Reads the environment; `settings` come before it. Raises ConfigError."""
     try:
-        return Config()
+        return Config(**settings)
     except ValidationError as error:
         problems = [f"{'_'.join(map(str, e['loc'])).upper()} {e['msg']}".strip() for e in error.errors()]
         raise ConfigError("; ".join(problems)) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,9 +11,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from queue import Empty, Queue
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
+from requests.auth import AuthBase
 from urllib3.exceptions import HTTPError
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 Fields = dict[str, Any]
 OnDocument = Callable[[str, Fields], None]
@@ -31,6 +37,26 @@ class ListenFailed(Exception):
     """The live documents can't be read any more."""
 
 
+def harmless(value: Any) -> Any:
+    """The same without control characters, which a terminal would obey: others wrote these texts."""
+    if isinstance(value, str):
+        return _CONTROL.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {k: harmless(v) for k, v in value.items()}
+    return [harmless(v) for v in value] if isinstance(value, list) else value
+
+
+class _Bearer(AuthBase):
+    """Else an entry of ~/.netrc would take the token's place."""
+
+    def __init__(self, token: str) -> None:
+        self._header = f"Bearer {token}"
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = self._header
+        return request
+
+
 @dataclass(frozen=True, kw_only=True)
 class Client:
     """`environment` is a local stack's, or that of the Firestore project of a deployment."""
@@ -43,7 +69,9 @@ class Client:
     def _session(self) -> requests.Session:
         session = requests.Session()
         if self.token:
-            session.headers["Authorization"] = f"Bearer {self.token}"
+            session.auth = _Bearer(self.token)
+        # No proxy stands before the loopback interface, or is to see what goes there.
+        session.trust_env = urlsplit(self.url).hostname not in _LOOPBACK
         return session
 
     def get(self, path: str, **query: Any) -> Any:
@@ -61,15 +89,15 @@ class Client:
     def _call(self, method: str, path: str, **how: Any) -> Any:
         try:
             reply = self._session.request(method, f"{self.url.rstrip('/')}{path}", timeout=60, **how)
-        except requests.RequestException as error:
+            answer = harmless(reply.json()) if reply.content and _is_json(reply) else None
+        except (requests.RequestException, ValueError) as error:
             raise ApiError(0, f"can't reach {self.url}: {type(error).__name__}") from error
-        if reply.ok:
-            return reply.json() if reply.content else None
-        try:
-            detail = reply.json()["detail"]
-        except (ValueError, KeyError, TypeError):
-            detail = reply.reason
-        raise ApiError(reply.status_code, str(detail))
+        if not reply.ok:
+            known = answer if isinstance(answer, dict) else {}
+            raise ApiError(reply.status_code, str(known.get("detail", reply.reason)))
+        if reply.content and answer is None:
+            raise ApiError(0, f"{self.url} does not answer as Bindery does: is this its address?")
+        return answer
 
     @contextmanager
     def listen(self, book_id: str) -> Iterator[Queue[tuple[str, Fields]]]:
@@ -77,7 +105,7 @@ class Client:
         changes: Queue[tuple[str, Fields]] = Queue()
 
         def on_document(path: str, fields: Fields) -> None:
-            changes.put((path, fields))
+            changes.put((path, harmless(fields)))
 
         embedded = "GOOGLE_CLOUD_PROJECT" not in self.environment
         start = self._listen_to_stack if embedded else self._listen_to_firestore
@@ -89,7 +117,7 @@ class Client:
 
     def _listen_to_stack(self, book_id: str, on_document: OnDocument) -> Callable[[], None]:
         url = f"{self.url}/_local/documents"
-        reply = requests.get(url, params={"prefix": f"books/{book_id}"}, stream=True, timeout=(10, None))
+        reply = self._session.get(url, params={"prefix": f"books/{book_id}"}, stream=True, timeout=(10, None))
 
         def read() -> None:
             try:
@@ -110,6 +138,10 @@ class Client:
         from infra.cli.firestore_listener import listen
 
         return listen(self.environment, self.token, book_id, on_document)
+
+
+def _is_json(reply: requests.Response) -> bool:
+    return "json" in reply.headers.get("Content-Type", "")
 
 
 def follow(changes: Queue[tuple[str, Fields]], seconds: float) -> Iterator[tuple[str, Fields]]:

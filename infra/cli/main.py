@@ -80,7 +80,10 @@ def _stack(data_dir: Path, backend: Backend, quiet: bool = True) -> Iterator[Cli
         yield Client(url=running["BINDERY_URL"], environment=running)
         return
     log = data_dir / "stack.log"
-    data_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        stop(f"{data_dir}: {error.strerror}", USAGE)
     with log.open("a") as out:
         with _stdlog(out), run_stack(data_dir, backend, lambda name, line: _log(out, name, line)) as stack:
             say(f"{stack.backend} backend, since {stack.because}; log: {log}")
@@ -269,10 +272,15 @@ def migrate(
     database_url: Annotated[str, typer.Option(envvar="BINDERY_DATABASE_URL", help="The database's DSN.")],
 ) -> None:
     """Apply the missing migrations; safe to run twice and by two at once."""
+    from psycopg import Error
+
     from infra.local.database import MIGRATIONS
     from shared.adapters.postgres.migrations import migrate as apply
 
-    applied = apply(database_url, MIGRATIONS)
+    try:
+        applied = apply(database_url, MIGRATIONS)
+    except Error as error:
+        stop(f"the database: {type(error).__name__}: {str(error).strip() or 'no more is known'}", FAILED)
     print("\n".join(applied) if applied else "up to date")
 
 

@@ -63,10 +63,10 @@ def moment(text: str | None) -> str | None:
     """A time as the API takes it, from `2h` or ISO 8601. Raises typer.BadParameter."""
     if text is None:
         return None
-    if found := re.fullmatch(r"(\d+)([smhd])", text):
-        return (datetime.now(UTC) - timedelta(**{_UNITS[found[2]]: int(found[1])})).isoformat()
     try:
+        if found := re.fullmatch(r"(\d+)([smhd])", text):
+            return (datetime.now(UTC) - timedelta(**{_UNITS[found[2]]: int(found[1])})).isoformat()
         at = datetime.fromisoformat(text)
-    except ValueError:
+        return (at if at.tzinfo else at.astimezone()).isoformat()
+    except (ValueError, OverflowError):
         raise typer.BadParameter(f"{text!r} is neither like 30m, 2h, 7d nor a time in ISO 8601") from None
-    return (at if at.tzinfo else at.astimezone()).isoformat()

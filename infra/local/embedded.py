@@ -25,8 +25,9 @@ from shared import serving
 from shared.adapters.memory_broker import MemoryBroker, Subscription
 from shared.adapters.memory_statuses import MemoryStatusStore
 from shared.bootstrap import App
-from shared.config import Config
+from shared.config import ConfigError, read_config
 from shared.domain.stages import MAX_DELIVERIES, REDELIVERY_SECONDS, STAGES, JobType, Stage
+from shared.http.hosts import refuse_other_hosts
 from shared.ports import Document
 
 FUNCTIONS = Path(__file__).resolve().parents[2] / "functions"
@@ -45,7 +46,11 @@ class EmbeddedStack:
     ) -> None:
         self._postgres = start_database(data / "postgres", on_line)
         self.database_url = self._postgres.dsn
-        config = Config(database_url=self.database_url, project="bindery-local", auth="local", **settings)
+        try:
+            config = read_config(database_url=self.database_url, project="bindery-local", auth="local", **settings)
+        except ConfigError:
+            self._postgres.close()
+            raise
         self.broker, self.statuses = MemoryBroker(), MemoryStatusStore()
         ports = {"publisher": self.broker, "rewinder": self.broker, "statuses": self.statuses, **(parts or {})}
         self.app = App(config, ports)
@@ -111,6 +116,8 @@ def _stream(statuses: MemoryStatusStore) -> Any:
 
     @PlainRequest.application
     def documents(request: PlainRequest) -> Response:
+        if refused := refuse_other_hosts(request):
+            return refused
         prefix = request.args.get("prefix", "")
         return Response(_lines(statuses, prefix), mimetype="application/x-ndjson")
 

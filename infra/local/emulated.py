@@ -101,7 +101,9 @@ class EmulatedStack:
             pass
 
     def _call_reconcile(self) -> Mapping[str, Any]:
-        reply = requests.post(self._reconcile_url, timeout=60)
+        with requests.Session() as session:
+            session.trust_env = False  # no proxy stands before the loopback interface
+            reply = session.post(self._reconcile_url, timeout=60)
         reply.raise_for_status()
         return reply.json()  # type: ignore[no-any-return]
 

@@ -72,7 +72,9 @@ def running_stack(data: Path) -> Mapping[str, str] | None:
     try:
         state = json.loads((data / _STATE).read_text())
         pid, environment = int(state["pid"]), dict(state["environment"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if "BINDERY_URL" not in environment:
         return None
     # A stack that was killed in a container may stay a zombie for good.
     return environment if is_alive(pid) else None

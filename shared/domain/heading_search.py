@@ -17,8 +17,9 @@ from shared.domain.headings import (
     read_heading,
 )
 
-_ATX = re.compile(r"[ ]{0,3}(#{1,6})[ \t]+(\S.*?)[ \t]*#*[ \t]*$")
-_FENCE = re.compile(r"[ ]{0,3}(`{3,}|~{3,})[ \t]*(\w*)[ \t]*$")
+# No two repetitions side by side that take the same characters: a hostile line would take the square of its length.
+_ATX = re.compile(r"[ ]{0,3}(#{1,6})[ \t]+(\S.*)$")
+_FENCE = re.compile(r"[ ]{0,3}(`{3,}|~{3,})[ \t]*(?:(\w+)[ \t]*)?$")
 _SETEXT = re.compile(r"[ ]{0,3}(={2,}|-{3,})\s*$")
 _ENDED = re.compile(r"[.!?…:][\"'”’»)\]_*]*\s*$")
 _INVISIBLE = string.whitespace + "\x1c\x1d\x1e\x85\xa0\u2028\u2029\u3000\ufeff\u200b"
@@ -96,7 +97,7 @@ class _Page:
         if not line or len(line) > MAX_HEADING_LENGTH or self.fenced[i]:
             return None
         if match := _ATX.match(self.lines[i].strip("\ufeff\r\n")):
-            heading = read_heading(match[2], level=len(match[1]))
+            heading = read_heading(match[2].rstrip(" \t").rstrip("#").rstrip(" \t"), level=len(match[1]))
             return (heading, 1) if heading else None
         apart = after_heading or self.is_blank(i - 1)
         loose = not apart and (len(self.lines[i - 1]) > _LONG_LINE or bool(_ENDED.search(self.lines[i - 1][-9:])))

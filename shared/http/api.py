@@ -24,6 +24,7 @@ from shared.domain.snapshots import SnapshotExists, UnknownSnapshot
 from shared.http import schemas as s
 from shared.http.bodies import drop_body, refuse_large_body
 from shared.http.headers import secured
+from shared.http.hosts import refuse_other_hosts
 from shared.http.operations import Operations, add_operations
 from shared.http.problems import invalid, problem
 from shared.http.replies import Forbidden, caller, described, reply, scope
@@ -36,10 +37,14 @@ log = structlog.get_logger()
 _RETRY_SECONDS = "5"
 _BUSY_SECONDS = "30"
 
+# Of all but imports: 500 numbers of dead letters are the most.
+MAX_OPERATION_BYTES = 64_000
+MAX_FIELDS = 50
+
 
 @dataclass(frozen=True, kw_only=True)
 class ApiParts:
-    """What the API works with."""
+    """What the API works with. `max_body_bytes` is an import's; with `local_only` anyone on this machine may call."""
 
     authenticator: Authenticator
     catalogue: Catalogue
@@ -47,6 +52,7 @@ class ApiParts:
     search: Search
     operations: Operations
     max_body_bytes: int
+    local_only: bool
 
 
 def create_api(parts: ApiParts) -> OpenAPI:
@@ -58,6 +64,7 @@ def create_api(parts: ApiParts) -> OpenAPI:
         doc_ui=False,
     )
     _guard(app, parts)
+    _check_bodies(app, parts.max_body_bytes)
     _errors(app, parts)
     _add_imports(app, parts)
     _add_books(app, parts)
@@ -69,17 +76,41 @@ def create_api(parts: ApiParts) -> OpenAPI:
 
 def _guard(app: OpenAPI, parts: ApiParts) -> None:
     @app.before_request
-    def authenticate() -> None:
-        g.caller = parts.authenticator.authenticate(request.headers.get("Authorization"))
+    def stay_on_this_machine() -> Response | None:
+        return refuse_other_hosts(request) if parts.local_only else None
 
     @app.before_request
-    def refuse_large_bodies() -> Response | None:
-        return refuse_large_body(request, parts.max_body_bytes)
+    def authenticate() -> None:
+        g.caller = parts.authenticator.authenticate(request.headers.get("Authorization"))
 
     @app.after_request
     def secure(response: Response) -> Response:
         drop_body(request)
         return secured(response)
+
+
+def _check_bodies(app: OpenAPI, max_import_bytes: int) -> None:
+    """Before they are validated: each field that is not known would cost a kilobyte."""
+
+    @app.before_request
+    def check_body() -> Response | None:
+        is_import = request.endpoint == "import_book" and request.method == "POST"
+        limit = max_import_bytes if is_import else min(max_import_bytes, MAX_OPERATION_BYTES)
+        if refused := refuse_large_body(request, limit):
+            return refused
+        if is_import and not request.is_json:
+            return problem(415, "send the manuscript as JSON, with Content-Type: application/json")
+        if not request.is_json:
+            return None
+        try:
+            body = request.get_json(silent=True)
+        except RecursionError:
+            return problem(400, "the body is nested too deeply")
+        if is_import and not isinstance(body, dict):
+            return problem(400, "the body is not a JSON object")
+        if isinstance(body, dict) and len(body) > MAX_FIELDS:
+            return problem(422, f"the body has {len(body)} fields; no request has more than {MAX_FIELDS}")
+        return None
 
 
 def _errors(app: OpenAPI, parts: ApiParts) -> None:
@@ -141,23 +172,10 @@ def _errors(app: OpenAPI, parts: ApiParts) -> None:
 
 
 def _add_imports(app: OpenAPI, parts: ApiParts) -> None:
-    def check_json() -> Response | None:
-        if not request.is_json:
-            return problem(415, "send the manuscript as JSON, with Content-Type: application/json")
-        try:
-            body = request.get_json(silent=True)
-        except RecursionError:
-            return problem(400, "the body is nested too deeply")
-        return None if isinstance(body, dict) else problem(400, "the body is not a JSON object")
-
-    @app.before_request
-    def check_import() -> Response | None:
-        return check_json() if request.endpoint == "import_book" and request.method == "POST" else None
-
     @app.post(
         "/api/books/import",
         summary="Import a manuscript",
-        **described(s.ImportReply, 400, 404, 415, 429, status=202),
+        **described(s.ImportReply, 404, 415, 429, status=202),
     )
     def import_book(header: s.ImportHeaders, body: s.ImportBody) -> Response:
         imported, published = parts.import_book(

@@ -164,7 +164,7 @@ class ReplayBody(BaseModel):
 
     stage: JobType
     since: AwareDatetime | None = None
-    snapshot: str | None = Field(None, min_length=1, max_length=60)
+    snapshot: Text | None = Field(None, min_length=1, max_length=60)
     book_id: UUID | None = None
     dry_run: bool = False
 
@@ -194,7 +194,7 @@ class ReplayPath(BaseModel):
 
 
 class SnapshotPath(BaseModel):
-    name: str = Field(min_length=1, max_length=60)
+    name: Text = Field(min_length=1, max_length=60)
 
 
 class SnapshotBody(BaseModel):

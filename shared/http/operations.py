@@ -145,7 +145,7 @@ def _add_redrives(app: OpenAPI, redrive: RedriveLetters) -> None:
 def _add_replays(app: OpenAPI, parts: Operations) -> None:
     replay, snapshots = parts.replay, parts.snapshots
 
-    @app.post("/api/replays", summary="Deliver messages again", **described(s.ReplayReply, 403, 404, status=202))
+    @app.post("/api/replays", summary="Deliver messages again", **described(s.ReplayReply, 404, status=202))
     def begin_replay(body: s.ReplayBody) -> Response:
         request = ReplayRequest(
             topic=body.stage,
@@ -160,7 +160,7 @@ def _add_replays(app: OpenAPI, parts: Operations) -> None:
         replay_id = None if body.dry_run else replay.begin(request)
         return reply(s.ReplayReply(replay_id=replay_id, stage=body.stage, expected=expected), 202)
 
-    @app.get("/api/replays/<replay_id>", summary="A replay's receipt", **described(s.ReplayReply, 403, 404))
+    @app.get("/api/replays/<replay_id>", summary="A replay's receipt", **described(s.ReplayReply, 404))
     def replay_receipt(path: s.ReplayPath) -> Response:
         administrator()
         receipt = replay.replays.receipt(path.replay_id)
@@ -168,19 +168,19 @@ def _add_replays(app: OpenAPI, parts: Operations) -> None:
             return problem(404, "there is no such replay")
         return reply(s.ReplayReply.model_validate(dict(receipt)))
 
-    @app.get("/api/snapshots", summary="Snapshots of the queues", **described(s.SnapshotsReply, 403))
+    @app.get("/api/snapshots", summary="Snapshots of the queues", **described(s.SnapshotsReply))
     def list_snapshots() -> Response:
         administrator()
         entries = [s.SnapshotEntry.model_validate(e) for e in snapshots.list()]
         return reply(s.SnapshotsReply(snapshots=entries))
 
-    @app.post("/api/snapshots", summary="Keep what is queued", **described(s.SnapshotBody, 403, 409, status=201))
+    @app.post("/api/snapshots", summary="Keep what is queued", **described(s.SnapshotBody, 409, status=201))
     def create_snapshot(body: s.SnapshotBody) -> Response:
         administrator()
         snapshots.create(body.name)
         return reply(body, 201)
 
-    @app.delete("/api/snapshots/<name>", summary="Delete a snapshot", **described(None, 403, 404, status=204))
+    @app.delete("/api/snapshots/<name>", summary="Delete a snapshot", **described(None, 404, status=204))
     def delete_snapshot(path: s.SnapshotPath) -> Response:
         administrator()
         snapshots.delete(path.name)
@@ -188,16 +188,14 @@ def _add_replays(app: OpenAPI, parts: Operations) -> None:
 
 
 def _add_projections(app: OpenAPI, parts: Operations) -> None:
-    @app.post(
-        "/api/projections", summary="Write live documents anew", **described(s.ProjectionReply, 403, 404, status=202)
-    )
+    @app.post("/api/projections", summary="Write live documents anew", **described(s.ProjectionReply, 404, status=202))
     def begin_projection(body: s.ProjectionBody) -> Response:
         administrator()
         if body.book_id:
             _require(parts.catalogue, body.book_id)
         return reply(s.ProjectionReply(books=parts.project_again.begin(body.book_id)), 202)
 
-    @app.post("/api/projections/next", summary="Write some of them now", **described(s.ProjectedReply, 403))
+    @app.post("/api/projections/next", summary="Write some of them now", **described(s.ProjectedReply))
     def project_next() -> Response:
         administrator()
         projected, left = parts.project_again.next()

@@ -9,6 +9,8 @@ from typing import Any
 from flask import Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+_SHOWN = 20
+
 
 class Problem(BaseModel):
     """application/problem+json, RFC 9457."""
@@ -28,11 +30,14 @@ def problem(status: int, detail: str, headers: dict[str, str] | None = None, **m
 
 def invalid(error: ValidationError) -> Response:
     """422 with each field that is wrong; what the field held is not repeated."""
+    found = error.errors(include_url=False, include_input=False)
     errors = [
         {"field": ".".join(str(p) for p in e["loc"]) or "body", "problem": e["msg"], **_offset(e)}
-        for e in error.errors(include_url=False, include_input=False)
+        for e in found[:_SHOWN]
     ]
     detail = "; ".join(f"{e['field']}: {e['problem']}" for e in errors)
+    if len(found) > _SHOWN:
+        detail += f"; and {len(found) - _SHOWN} more"
     return problem(422, detail, errors=errors)
 
 

@@ -45,6 +45,6 @@ def reply(model: BaseModel, status: int = 200, headers: Mapping[str, str] | None
 def described(model: type[BaseModel] | None, *problems: int, status: int = 200) -> Any:
     """What OpenAPI says of an operation; a `model` of None is an answer without a body."""
     codes: dict[Any, Any] = {str(status): model or {"description": HTTPStatus(status).phrase}}
-    for code in (401, 413, 422, 500, 503, *problems):
+    for code in (400, 401, 403, 413, 422, 500, 503, *problems):
         codes[str(code)] = {"description": HTTPStatus(code).phrase, **_PROBLEM}
     return {"responses": codes, "security": [{"bearer": []}]}

@@ -87,7 +87,9 @@ def test_a_body_over_the_limit_is_answered_before_it_is_all_there(
     supervisor: Supervisor, dsn: str, head: str, part: bytes
 ) -> None:
     place = urlsplit(start(supervisor, "api", BINDERY_MAX_BODY_BYTES="1000", **local(dsn)))
-    start_of_request = f"POST /api/books/import HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{head}\r\n\r\n"
+    start_of_request = (
+        f"POST /api/books/import HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{head}\r\n\r\n"
+    )
 
     with socket.create_connection((place.hostname, place.port), timeout=30) as client:
         client.sendall(start_of_request.encode() + part)

@@ -38,3 +38,19 @@ def test_a_list_of_more_chapters_than_a_book_may_have_is_split_by_size() -> None
     chapters = [f"Chapter {n}\n\nIt rained.\n\n" for n in range(1, MAX_CHAPTERS + 2)]
     assert split_chapters("".join(chapters)).method is SplitMethod.SIZE
     assert len(split_chapters("".join(chapters[:-1])).chapters) == MAX_CHAPTERS
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    ["```" + " " * 2_000_000 + "!\n", "~~~" + "\t" * 2_000_000 + "!\n", ("# !" + " " * 196 + "!\n") * 10_000],
+    ids=["a fence", "a fence of tildes", "headings"],
+)
+def test_blanks_in_a_line_cost_no_more_than_their_number(hostile: str) -> None:
+    """With the square of it, or its cube, this would not end."""
+    text = f"Some words.\n\n{hostile}\nMore words.\n"
+    assert "".join(text[s.start : s.end] for s in split_chapters(text).sections) == text
+
+
+def test_the_hashes_that_close_a_heading_are_no_part_of_it() -> None:
+    text = "".join(f"# {title}\n\n{'It rained. ' * 40}\n\n" for title in ("One ##", "Two # \t", "In C#", "#"))
+    assert [s.title for s in split_chapters(text).chapters][:2] == ["One", "Two"]

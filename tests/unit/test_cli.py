@@ -1,0 +1,105 @@
+"""The command line's client and options, against small servers of their own."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import typer
+
+from infra.cli.client import ApiError, Client
+from infra.cli.options import moment
+
+Serve = Callable[[str, str], "Served"]
+
+
+class Served:
+    """Answers everything with one text, and keeps what it was asked."""
+
+    def __init__(self, content_type: str, text: str) -> None:
+        self.asked: list[tuple[str, dict[str, str]]] = []
+        seen = self.asked
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                seen.append((self.path, dict(self.headers)))
+                self.send_response(200)
+                self.send_header("Content-Type", content_type)
+                self.send_header("Content-Length", str(len(text.encode())))
+                self.end_headers()
+                self.wfile.write(text.encode())
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    made: list[Served] = []
+
+    def start(content_type: str, text: str) -> Served:
+        made.append(Served(content_type, text))
+        return made[-1]
+
+    yield start
+    for served in made:
+        served.server.shutdown()
+        served.server.server_close()
+
+
+def test_what_others_wrote_can_not_command_the_terminal(serve: Serve) -> None:
+    hostile = {"title": "a\x1b]52;c;ZXZpbA==\x07b", "in": [{"c1": "\x9b31m", "kept": "a\tb\nc é"}]}
+    api = serve("application/json", json.dumps(hostile))
+
+    found = Client(url=api.url).get("/")
+    assert found == {"title": "a\ufffd]52;c;ZXZpbA==\ufffdb", "in": [{"c1": "\ufffd31m", "kept": "a\tb\nc é"}]}
+
+
+def test_no_proxy_sees_what_goes_to_this_machine(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    api, proxy = serve("application/json", "{}"), serve("application/json", "{}")
+    monkeypatch.setenv("http_proxy", proxy.url)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+
+    assert Client(url=api.url).get("/api/books") == {}
+    assert Client(url="http://bindery.example").get("/api/books") == {}
+    assert [path for path, _ in api.asked] == ["/api/books"]
+    assert [path for path, _ in proxy.asked] == ["http://bindery.example/api/books"]
+
+
+def test_the_token_is_sent_whatever_netrc_says(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    netrc = tmp_path_factory.mktemp("home") / "netrc"
+    netrc.write_text("machine bindery.example login a password b\n")
+    proxy = serve("application/json", "{}")
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("http_proxy", proxy.url)
+
+    Client(url="http://bindery.example", token="abc").get("/")
+    assert proxy.asked[0][1]["Authorization"] == "Bearer abc"
+
+
+@pytest.mark.parametrize(("content_type", "text"), [("text/html", "<h1>Log in</h1>"), ("application/json", "not JSON")])
+def test_what_is_not_bindery_is_said_in_a_line(serve: Serve, content_type: str, text: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        Client(url=serve(content_type, text).url).get("/")
+    assert caught.value.status == 0
+
+
+def test_a_token_that_no_header_can_hold_is_said_in_a_line(serve: Serve) -> None:
+    with pytest.raises(ApiError):
+        Client(url=serve("application/json", "{}").url, token="t\u20ac").get("/")
+
+
+@pytest.mark.parametrize("text", ["99999999999d", "9999999d", "0001-01-01", "yesterday"])
+def test_a_time_that_is_none_is_said_in_a_line(text: str) -> None:
+    with pytest.raises(typer.BadParameter):
+        moment(text)
