@@ -175,7 +175,9 @@ class App:
         from shared.pipeline.redrive import RedriveLetters
 
         return RedriveLetters(
-            letters=PostgresDeadLetters(self.database, self.config.failed_chapters_tolerated),
+            letters=PostgresDeadLetters(
+                self.database, self.config.failed_chapters_tolerated, self.config.max_books_under_way
+            ),
             outbox=self.outbox,
             projector=self.projector,
             clock=self.clock,

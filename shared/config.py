@@ -74,6 +74,8 @@ class Config(BaseSettings):
             if needed
         ]
         problems = [f"BINDERY_{name} is not set" for name in missing]
+        if self.database_url and not _is_dsn(self.database_url):
+            problems.append("BINDERY_DATABASE_URL is no DSN: postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
         if self.auth == "local":
             problems += self._reasons_against_local()
         if problems:
@@ -91,15 +93,25 @@ class Config(BaseSettings):
         return reasons
 
 
-def _is_on_this_machine(dsn: str) -> bool:
-    """Whether libpq would connect to a loopback address or a socket that is not Cloud SQL's."""
+def _is_dsn(text: str) -> bool:
+    """Else psycopg would quote all of it, with its password, in an error and in the log."""
     from psycopg import ProgrammingError
     from psycopg.conninfo import conninfo_to_dict
 
     try:
-        named = conninfo_to_dict(dsn)
+        conninfo_to_dict(text)
     except ProgrammingError:
         return False
+    return True
+
+
+def _is_on_this_machine(dsn: str) -> bool:
+    """Whether libpq would connect to a loopback address or a socket that is not Cloud SQL's."""
+    from psycopg.conninfo import conninfo_to_dict
+
+    if not _is_dsn(dsn):
+        return False
+    named = conninfo_to_dict(dsn)
     if "service" in named or "PGSERVICE" in os.environ:
         return False
     by_address = named.get("hostaddr") or os.environ.get("PGHOSTADDR")

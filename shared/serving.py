@@ -41,6 +41,8 @@ def serve_api(request: Request) -> Response:
 
 def serve_push(request: Request, job_type: JobType) -> Response:
     """Answers a push request of a stage's subscription."""
+    if refused := _refuse_other_hosts(request):
+        return refused
     if job_type is JobType.DEAD_LETTER:
         return app().push.dead_letter(request)
     return app().push.stage(request, job_type)
@@ -57,6 +59,8 @@ def serve_reconcile(request: Request) -> Response:
     from shared.http.problems import problem
 
     drop_body(request)
+    if refused := _refuse_other_hosts(request):
+        return refused
     try:
         app().push_verifier.verify(request.headers.get("Authorization"))
         response = jsonify(asdict(app().reconcile()))
@@ -65,3 +69,10 @@ def serve_reconcile(request: Request) -> Response:
     except Unavailable:
         response = problem(503, "a service that this needs is down; the next run tries again")
     return secured(response)
+
+
+def _refuse_other_hosts(request: Request) -> Response | None:
+    """Where anyone on this machine may call, as the API does itself."""
+    from shared.http.hosts import refuse_other_hosts
+
+    return refuse_other_hosts(request) if app().config.auth == "local" else None

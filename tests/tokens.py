@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import json
 import time
+from copy import copy
 from typing import Any
 
 from cryptography import x509
@@ -52,7 +53,7 @@ class Google:
         self.asked += 1
         if self.down:
             raise TransportError("no route")  # type: ignore[no-untyped-call]
-        return self
+        return copy(self)
 
 
 def token(key: rsa.RSAPrivateKey = KEY, **changes: Any) -> str:

@@ -17,8 +17,9 @@ import requests
 from requests.auth import AuthBase
 from urllib3.exceptions import HTTPError
 
+from infra.local.stack import LOOPBACK
+
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 Fields = dict[str, Any]
 OnDocument = Callable[[str, Fields], None]
@@ -71,7 +72,7 @@ class Client:
         if self.token:
             session.auth = _Bearer(self.token)
         # No proxy stands before the loopback interface, or is to see what goes there.
-        session.trust_env = urlsplit(self.url).hostname not in _LOOPBACK
+        session.trust_env = urlsplit(self.url).hostname not in LOOPBACK
         return session
 
     def get(self, path: str, **query: Any) -> Any:

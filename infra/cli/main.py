@@ -272,13 +272,16 @@ def migrate(
     database_url: Annotated[str, typer.Option(envvar="BINDERY_DATABASE_URL", help="The database's DSN.")],
 ) -> None:
     """Apply the missing migrations; safe to run twice and by two at once."""
-    from psycopg import Error
+    from psycopg import Error, ProgrammingError
 
     from infra.local.database import MIGRATIONS
     from shared.adapters.postgres.migrations import migrate as apply
 
     try:
         applied = apply(database_url, MIGRATIONS)
+    except ProgrammingError:
+        # It may quote the DSN, with its password.
+        stop("the database's DSN is none: postgresql://USER:PASSWORD@HOST:PORT/DATABASE", USAGE)
     except Error as error:
         stop(f"the database: {type(error).__name__}: {str(error).strip() or 'no more is known'}", FAILED)
     print("\n".join(applied) if applied else "up to date")

@@ -8,12 +8,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Protocol
+from urllib.parse import urlsplit
 
 from infra.local.emulators import Missing, find_emulators
 from infra.local.locks import is_alive
 from infra.local.processes import OnLine
 
 Backend = Literal["auto", "emulators", "embedded"]
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 _STATE = "stack.json"
 
@@ -68,13 +71,17 @@ def _start(data: Path, backend: Backend, settings: Mapping[str, Any], on_line: O
 
 
 def running_stack(data: Path) -> Mapping[str, str] | None:
-    """The environment of the stack that runs on this data folder, if one does."""
+    """The environment of the stack that runs on this data folder, if one does, and this user started it."""
     try:
-        state = json.loads((data / _STATE).read_text())
+        with (data / _STATE).open() as file:
+            about = os.fstat(file.fileno())
+            if about.st_uid != os.geteuid() or about.st_mode & 0o077:
+                return None  # unpacked or planted by somebody else: it could lead anywhere
+            state = json.load(file)
         pid, environment = int(state["pid"]), dict(state["environment"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if "BINDERY_URL" not in environment:
+    if urlsplit(str(environment.get("BINDERY_URL"))).hostname not in LOOPBACK:
         return None
     # A stack that was killed in a container may stay a zombie for good.
     return environment if is_alive(pid) else None

@@ -12,27 +12,40 @@ from shared.domain.errors import Unavailable
 from shared.domain.identity import Unauthenticated
 
 CLOCK_SKEW_SECONDS = 10
+_SECONDS, _PAUSE_SECONDS, _STALE_SECONDS = 5, 30, 3600  # google-auth waits for two minutes
 _MAX_AGE = re.compile(r"max-age=(\d+)")
 
 
 class CachedRequest:
-    """A google-auth transport that keeps what it fetched for as long as its Cache-Control allows."""
+    """A google-auth transport that keeps what it fetched for as long as its Cache-Control allows, and a while longer if
+    it can't be fetched again."""
 
     def __init__(self, fetch: Callable[..., Any] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._fetch = fetch
         self._clock = clock
         self._kept: dict[str, tuple[float, Any]] = {}
+        self._paused: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def __call__(self, url: str, method: str = "GET", **how: Any) -> Any:
         with self._lock:
-            until, response = self._kept.get(url, (0.0, None))
-            if response is not None and self._clock() < until:
-                return response
-            response = self._transport()(url, method=method, **how)
+            now, (until, known) = self._clock(), self._kept.get(url, (0.0, None))
+            if known is not None and now < max(until, self._paused.get(url, 0.0)):
+                return known
+            may_be_stale = known is not None and now <= until + _STALE_SECONDS
+            try:
+                response = self._transport()(url, method=method, **{"timeout": _SECONDS, **how})
+            except Exception:
+                if not may_be_stale:
+                    raise
+                response = None
+            if may_be_stale and (response is None or response.status != 200):
+                # All wait here: they are not to wait for the same silence one after the other.
+                self._paused[url] = now + _PAUSE_SECONDS
+                return known
             age = _MAX_AGE.search(response.headers.get("cache-control", ""))
             if response.status == 200 and age:
-                self._kept[url] = (self._clock() + int(age.group(1)), response)
+                self._kept[url] = (now + int(age.group(1)), response)
             return response
 
     def _transport(self) -> Callable[..., Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,6 +41,10 @@ _BUSY_SECONDS = "30"
 # Of all but imports: 500 numbers of dead letters are the most.
 MAX_OPERATION_BYTES = 64_000
 MAX_FIELDS = 50
+# Brackets, numbers and names of fields: a tree of 20 MB of them would take a gigabyte.
+MAX_OUTSIDE_STRINGS = 64_000
+# Possessive, so that it takes as long as the body is; an unclosed string goes to the end.
+_STRINGS = re.compile(rb'"(?:[^"\\]++|\\.?)*+"?|\s+', re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +107,8 @@ def _check_bodies(app: OpenAPI, max_import_bytes: int) -> None:
             return problem(415, "send the manuscript as JSON, with Content-Type: application/json")
         if not request.is_json:
             return None
+        if len(_STRINGS.sub(b"", request.get_data())) > MAX_OUTSIDE_STRINGS:
+            return problem(400, "the body holds more than text: send an object of the fields that are described")
         try:
             body = request.get_json(silent=True)
         except RecursionError:

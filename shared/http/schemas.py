@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -12,16 +13,17 @@ from pydantic_core import PydanticCustomError
 from shared.domain.jobs import JobState
 
 MAX_TITLE = 500
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def _storable(value: Any) -> Any:
     """PostgreSQL keeps neither NUL nor half of a surrogate pair: say where it is."""
     if isinstance(value, str):
-        for offset, character in enumerate(value):
-            if character == "\0" or "\ud800" <= character <= "\udfff":
-                name = "NUL" if character == "\0" else "an unpaired surrogate"
-                message = "holds {name} at character {offset}; remove it and send it again"
-                raise PydanticCustomError("unstorable", message, {"name": name, "offset": offset})
+        found = _UNSTORABLE.search(value)
+        if found:
+            name = "NUL" if found[0] == "\0" else "an unpaired surrogate"
+            message = "holds {name} at character {offset}; remove it and send it again"
+            raise PydanticCustomError("unstorable", message, {"name": name, "offset": found.start()})
     return value
 
 

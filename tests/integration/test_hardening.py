@@ -329,6 +329,8 @@ def many(count: int) -> bytes:
     ("path", "body", "status"),
     [
         ("/api/books/import", many(5_000), 422),
+        ("/api/books/import", b'{"title": "t", "content": "x", "z": [' + b"[]," * 500_000 + b"0]}", 400),
+        ("/api/books/import", b'{"' + b'\\\\"' * 500_000, 400),
         ("/api/dead-letters/redrive", many(5_000), 422),
         ("/api/dead-letters/redrive", json.dumps({"ids": ["a"] * 5_000}).encode(), 422),
         ("/api/dead-letters/redrive", many(MAX_OPERATION_BYTES), 413),

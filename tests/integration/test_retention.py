@@ -212,6 +212,18 @@ def test_readers_keep_their_version_however_old_while_the_next_is_not_complete(w
     assert len(world.get(f"/api/books/{book_id}/chapters").json["chapters"]) == 4
 
 
+def test_versions_that_were_overtaken_before_they_were_complete_go_too(world: World) -> None:
+    book_id = world.import_book(manuscript(1), google_doc_id="doc")
+    for n in range(2, 6):
+        world.import_book(manuscript(n), google_doc_id="doc")
+    world.broker.waiting.clear()
+    world.clock.advance(8 * 24 * 3600)
+
+    assert drop(world)["versions"] == 4
+    assert {r["version"] for r in world.rows("SELECT version FROM book_versions")} == {5}
+    assert world.status(book_id)["version"] == 5
+
+
 def test_chapters_that_go_while_a_new_version_reuses_them_are_made_anew(world: World) -> None:
     book_id = finished_book(world, chapters=4, google_doc_id="doc")
     world.import_book(manuscript(chapters=4, changed=[1]), google_doc_id="doc")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 import typer
 
 from infra.cli.client import ApiError, Client
+from infra.cli.main import migrate
 from infra.cli.options import moment
+from infra.local.stack import running_stack
 
 Serve = Callable[[str, str], "Served"]
 
@@ -103,3 +107,34 @@ def test_a_token_that_no_header_can_hold_is_said_in_a_line(serve: Serve) -> None
 def test_a_time_that_is_none_is_said_in_a_line(text: str) -> None:
     with pytest.raises(typer.BadParameter):
         moment(text)
+
+
+@pytest.mark.parametrize(
+    ("mode", "url", "is_believed"),
+    [
+        (0o600, "http://127.0.0.1:1", True),
+        (0o644, "http://127.0.0.1:1", False),
+        (0o600, "http://203.0.113.9:80", False),
+        (0o600, "http://127.0.0.1.evil.example", False),
+    ],
+)
+def test_a_folder_that_names_another_stack_is_not_believed(
+    tmp_path: Path, mode: int, url: str, is_believed: bool
+) -> None:
+    state = tmp_path / "stack.json"
+    state.write_text(json.dumps({"pid": os.getpid(), "environment": {"BINDERY_URL": url}}))
+    state.chmod(mode)
+    assert (running_stack(tmp_path) is not None) is is_believed
+
+
+@pytest.mark.parametrize("state", ["[]", "{", '{"pid": 1, "environment": {}}', '{"pid": "x", "environment": 3}'])
+def test_a_broken_note_of_a_stack_is_none(tmp_path: Path, state: str) -> None:
+    (tmp_path / "stack.json").write_text(state)
+    (tmp_path / "stack.json").chmod(0o600)
+    assert running_stack(tmp_path) is None
+
+
+def test_a_mistyped_dsn_shows_no_password(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit):
+        migrate("postgres//bob:hunter2@host/db")
+    assert "hunter2" not in "".join(capsys.readouterr())

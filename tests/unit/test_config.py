@@ -79,6 +79,14 @@ def test_what_libpq_reads_from_the_environment_counts_too(local: pytest.MonkeyPa
         read_config()
 
 
+def test_a_mistyped_dsn_is_refused_without_its_password(local: pytest.MonkeyPatch) -> None:
+    local.setenv("BINDERY_DATABASE_URL", "postgres//bob:hunter2@host/db")
+    with pytest.raises(ConfigError) as caught:
+        read_config()
+    assert "BINDERY_DATABASE_URL is no DSN" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
 def test_the_open_door_is_refused_with_cloud_sql(local: pytest.MonkeyPatch) -> None:
     local.setenv("BINDERY_CLOUD_SQL_INSTANCE", "p:r:i")
     local.setenv("BINDERY_DATABASE_USER", "bindery")

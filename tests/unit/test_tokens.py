@@ -104,6 +104,26 @@ def test_certificates_are_fetched_once_for_many_tokens_and_again_when_they_are_o
     assert google.asked == 2
 
 
+def test_certificates_that_can_not_be_fetched_again_are_used_for_another_hour(google: Google) -> None:
+    now = [0.0]
+    users = FirebaseAuthenticator(PROJECT, CachedRequest(google, lambda: now[0]))
+    users.authenticate(token())
+    google.down = True
+    now[0] = 3700.0
+    for _ in range(20):
+        assert users.authenticate(token()).uid == "ann"
+    assert google.asked == 2, "nobody waits for the same silence"
+
+    google.down, google.status = False, 500
+    now[0] = 3800.0
+    assert users.authenticate(token()).uid == "ann"
+    now[0] = 7300.0
+    with pytest.raises(Unavailable):
+        users.authenticate(token())
+    google.status = 200
+    assert users.authenticate(token()).uid == "ann"
+
+
 def test_certificates_that_cannot_be_fetched_are_no_fault_of_the_users(
     users: FirebaseAuthenticator, google: Google
 ) -> None:

@@ -13,7 +13,9 @@ from psycopg.types.json import Jsonb
 from shared.adapters.postgres import statuses
 from shared.adapters.postgres.database import Connection, Database
 from shared.adapters.postgres.documents import bury_documents, job_path
+from shared.adapters.postgres.imports import check_limit
 from shared.adapters.postgres.jobs import add_jobs, to_job
+from shared.domain.control import TooManyBooks
 from shared.domain.dead_letters import MAX_REDRIVES, Letters, Redrive, RedriveRequest, Refusal
 from shared.domain.jobs import Job, JobState
 
@@ -88,9 +90,9 @@ _STOP = f"""
 """
 
 _DUE = """
-    SELECT a.action_id, d.dead_letter_id, d.type, d.book_id, d.version, d.job_id,
+    SELECT a.action_id, d.dead_letter_id, d.type, d.book_id, d.version, d.job_id, b.owner_uid,
            d.payload - 'job_id' - 'book_id' - 'version' AS data
-    FROM dead_letter_actions a JOIN dead_letters d USING (dead_letter_id)
+    FROM dead_letter_actions a JOIN dead_letters d USING (dead_letter_id) JOIN books b USING (book_id)
     WHERE a.outcome = 'waiting' AND a.not_before <= %s ORDER BY a.not_before, a.action_id LIMIT %s
 """
 # A canary whose book was deleted, cancelled or imported anew will never tell: what waits for it is let go.
@@ -140,11 +142,13 @@ _UNDO_FAN_IN = """
 
 
 class PostgresDeadLetters:
-    """`tolerated` is the share of chapters (0 to 1) that may fail before the book does."""
+    """`tolerated` is the share of chapters (0 to 1) that may fail before the book does; `max_under_way` books of one
+    user may be under way at once."""
 
-    def __init__(self, database: Database, tolerated: float) -> None:
+    def __init__(self, database: Database, tolerated: float, max_under_way: int) -> None:
         self._database = database
         self._tolerated = tolerated
+        self._max_under_way = max_under_way
 
     def page(self, letters: Letters, after: int | None, limit: int) -> Sequence[Row]:
         with self._database.transaction() as connection:
@@ -209,6 +213,11 @@ class PostgresDeadLetters:
         """Makes the job pending again, and the book whole again up to where it waits for that job."""
         job = to_job(row)
         with self._database.transaction() as connection:
+            try:
+                # First, since it locks the owner before the book, as an import does.
+                check_limit(connection, row["owner_uid"], job.book_id, self._max_under_way)
+            except TooManyBooks:
+                return []  # its turn comes when another book is done
             is_latest = statuses.lock_book(connection, job)
             if not connection.execute(_SENT, (row["action_id"],)).rowcount:
                 # Unless another run was quicker: then it is that one's.

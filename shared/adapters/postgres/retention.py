@@ -42,7 +42,8 @@ _JOBS = f"""
 _VERSIONS = f"""
     WITH old AS (
         SELECT v.book_id, v.version FROM book_versions v JOIN books b USING (book_id)
-        WHERE v.version < b.latest_version AND v.version < b.current_version AND v.created_at < %(week)s
+        WHERE v.version < b.latest_version AND v.version IS DISTINCT FROM b.current_version
+          AND v.created_at < %(week)s
         ORDER BY v.created_at LIMIT %(limit)s FOR UPDATE OF v SKIP LOCKED
     ), dropped AS (
         SELECT job_id, book_id FROM jobs JOIN old USING (book_id, version)
