@@ -13,6 +13,19 @@ from tests.letters import Broken, failed_book, letters, redrive, refuse_full_con
 from tests.world import World, await_lock, manuscript
 
 
+def context_and_then_vectors_failed(world: World) -> str:
+    """A book whose full context failed, and then the vectors of too many chapters; nothing is broken any more."""
+    mend, refused = refuse_full_context(world), refuse_vectors(world, 4, 5, 6)
+    book_id = world.import_book(manuscript(chapters=12))
+    while others := [m for m in world.broker.waiting if m.topic != JobType.EMBEDDING_GENERATION]:
+        world.broker.waiting.remove(others[0])
+        world.deliver(others[0])
+    world.run()
+    mend()
+    refused.clear()
+    return book_id
+
+
 def test_a_redriven_chapter_heals_its_book(world: World) -> None:
     book_id, broken = failed_book(world, 3)
     summary = world.get(f"/api/books/{book_id}").json["context"]["summary"]
@@ -250,15 +263,8 @@ def test_what_two_release_at_once_is_sent_once_and_by_nobody_dropped(world: Worl
 
 
 def test_a_context_is_no_canary_for_the_chapters_that_it_waits_for(world: World) -> None:
-    mend, refused = refuse_full_context(world), refuse_vectors(world, 4, 5, 6)
-    book_id = world.import_book(manuscript(chapters=12))
-    while vectors := [m for m in world.broker.waiting if m.topic != JobType.EMBEDDING_GENERATION]:
-        world.broker.waiting.remove(vectors[0])
-        world.deliver(vectors[0])
-    world.run()
+    book_id = context_and_then_vectors_failed(world)
     assert [found["stage"] for found in letters(world)][-1] == JobType.CONTEXT_EXTRACTION
-    mend()
-    refused.clear()
 
     redrive(world, all=True, canary=True)
     for _ in range(3):
@@ -270,14 +276,7 @@ def test_a_context_is_no_canary_for_the_chapters_that_it_waits_for(world: World)
 
 
 def test_a_context_that_is_redriven_before_its_chapters_are_stays_open(world: World) -> None:
-    mend, refused = refuse_full_context(world), refuse_vectors(world, 4, 5, 6)
-    book_id = world.import_book(manuscript(chapters=12))
-    while vectors := [m for m in world.broker.waiting if m.topic != JobType.EMBEDDING_GENERATION]:
-        world.broker.waiting.remove(vectors[0])
-        world.deliver(vectors[0])
-    world.run()
-    mend()
-    refused.clear()
+    book_id = context_and_then_vectors_failed(world)
 
     redrive(world, stage=JobType.CONTEXT_EXTRACTION)
     world.run()
