@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -147,7 +148,16 @@ def dev(backend: Which = "auto", data_dir: DataDir = DATA, as_json: Json = False
             print(
                 f"\nIn another terminal: bindery --help; bindery import FILE --watch (data: {data_dir})\n", flush=True
             )
-        signal.pause()
+        _wait_for_a_signal()
+
+
+def _wait_for_a_signal() -> None:
+    """Until a handler raises. Not `signal.pause`: a signal that came just before it would be waited for in vain."""
+    wake_read, wake_write = os.pipe()
+    os.set_blocking(wake_write, False)
+    signal.set_wakeup_fd(wake_write)
+    while True:
+        os.read(wake_read, 1)
 
 
 @app.command(
