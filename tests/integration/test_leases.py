@@ -14,6 +14,7 @@ from shared.adapters.fake_models import FakeEmbedder
 from shared.adapters.postgres.slots import PostgresSlots
 from shared.domain.errors import Unavailable
 from shared.domain.stages import HEARTBEAT_SECONDS, LEASE_SECONDS, STAGES, JobType
+from tests.letters import Broken, letters, redrive
 from tests.world import World, manuscript
 
 EMBEDDING = STAGES[JobType.EMBEDDING_GENERATION]
@@ -219,4 +220,23 @@ def test_a_user_has_a_limit_of_books_under_way(dsn: str) -> None:
     assert world.post(again).status_code == 202
     world.run()
     assert world.post({"title": "Three", "content": manuscript(1)}).status_code == 202
+    world.close()
+
+
+def test_what_is_redriven_keeps_to_the_limit_of_books_under_way(dsn: str) -> None:
+    world = World(dsn, max_books_under_way=1)
+    broken = Broken(world, 1, 2)
+    for n in range(3):
+        world.import_book(manuscript(chapters=2, name=f"{n} "), title=f"Book {n}")
+        world.run()
+    broken.numbers.clear()
+    assert len(redrive(world, all=True)["accepted"]) >= 3
+    unfinished = "SELECT 1 FROM processing_status WHERE entity_type = 'book' AND status IN ('pending', 'processing')"
+    for _ in range(10):
+        assert len(world.rows(unfinished)) <= 1
+        world.run()
+        world.clock.advance(60)
+        world.app.reconcile()
+    assert letters(world) == []
+    assert {r["status"] for r in world.rows("SELECT status FROM processing_status")} == {"completed"}
     world.close()

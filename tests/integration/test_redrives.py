@@ -336,22 +336,3 @@ def test_a_letter_is_discarded_while_it_is_sent_and_neither_waits_for_the_other(
     world.app.reconcile()
     world.run()
     assert len(letters(world, state="resolved")) == 1
-
-
-def test_what_is_redriven_keeps_to_the_limit_of_books_under_way(dsn: str) -> None:
-    world = World(dsn, max_books_under_way=1)
-    broken = Broken(world, 1, 2)
-    for n in range(3):
-        world.import_book(manuscript(chapters=2, name=f"{n} "), title=f"Book {n}")
-        world.run()
-    broken.numbers.clear()
-    assert len(redrive(world, all=True)["accepted"]) >= 3
-    unfinished = "SELECT 1 FROM processing_status WHERE entity_type = 'book' AND status IN ('pending', 'processing')"
-    for _ in range(10):
-        assert len(world.rows(unfinished)) <= 1
-        world.run()
-        world.clock.advance(60)
-        world.app.reconcile()
-    assert letters(world) == []
-    assert {r["status"] for r in world.rows("SELECT status FROM processing_status")} == {"completed"}
-    world.close()
