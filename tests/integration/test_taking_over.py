@@ -49,8 +49,10 @@ def test_work_that_waited_is_sent_again_at_once(world: World) -> None:
 
 def test_a_stack_that_was_killed_and_never_reaped_is_not_running(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    (tmp_path / "stack.json").write_text(json.dumps({"pid": process.pid, "environment": {"BINDERY_URL": "x"}}))
-    assert running_stack(tmp_path) == {"BINDERY_URL": "x"}
+    environment = {"BINDERY_URL": "http://127.0.0.1:1"}
+    (tmp_path / "stack.json").write_text(json.dumps({"pid": process.pid, "environment": environment}))
+    (tmp_path / "stack.json").chmod(0o600)
+    assert running_stack(tmp_path) == environment
 
     process.kill()
     while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
