@@ -15,7 +15,7 @@ from infra.cli.options import DATA, FAILED, USAGE, DataDir, Json, Token, Url, co
 
 snapshots = typer.Typer(no_args_is_help=True, help="Snapshots of the queues, to replay from.")
 
-_POLL_SECONDS, _QUIET_POLLS = 0.5, 6
+_POLL_SECONDS, _QUIET_POLLS, _SILENT_POLLS = 0.5, 6, 20
 
 
 def add_operations(app: typer.Typer) -> None:
@@ -111,9 +111,9 @@ def _show_receipt(found: dict[str, Any], as_json: bool) -> None:
 
 
 def awaited(client: Client, begun: dict[str, Any]) -> dict[str, Any]:
-    """The receipt when all is delivered that was expected, or nothing more has come for some seconds."""
+    """The receipt when all is delivered that was expected, or nothing (more) has come for ten (three) seconds."""
     receipt, quiet = begun, 0
-    while quiet < _QUIET_POLLS:
+    while quiet < (_QUIET_POLLS if receipt["messages_redelivered"] else _SILENT_POLLS):
         before = receipt["messages_redelivered"]
         time.sleep(_POLL_SECONDS)
         receipt = client.get(f"/api/replays/{begun['replay_id']}")
