@@ -10,6 +10,9 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 # Where Google runs a container it sets one of these, and strangers can reach it.
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""The names of this machine in a URL."""
+
 _SET_IN_THE_CLOUD = (
     "K_SERVICE",
     "K_REVISION",

@@ -17,7 +17,7 @@ import requests
 from requests.auth import AuthBase
 from urllib3.exceptions import HTTPError
 
-from infra.local.stack import LOOPBACK
+from shared.config import LOOPBACK
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 

@@ -13,10 +13,9 @@ from urllib.parse import urlsplit
 from infra.local.emulators import Missing, find_emulators
 from infra.local.locks import is_alive
 from infra.local.processes import OnLine
+from shared.config import LOOPBACK
 
 Backend = Literal["auto", "emulators", "embedded"]
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 _STATE = "stack.json"
 

@@ -7,15 +7,14 @@ from urllib.parse import urlsplit
 from flask import Response
 from werkzeug.wrappers import Request
 
+from shared.config import LOOPBACK
 from shared.http.problems import problem
-
-_HERE = ("127.0.0.1", "localhost", "::1")
 
 
 def refuse_other_hosts(request: Request) -> Response | None:
     """403 for what was sent to another name (DNS rebinding), or by another site's page; else None."""
     names = [f"//{request.host}", request.headers.get("Origin") or "//localhost"]
-    if all(_host(name) in _HERE for name in names):
+    if all(_host(name) in LOOPBACK for name in names):
         return None
     return problem(403, "this is for callers on this machine alone: http://127.0.0.1, localhost or [::1]")
 
