@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from shared.domain.chapters import SplitMethod
-from shared.domain.chunks import Chunk
 from shared.domain.errors import Rejected
 from shared.domain.jobs import Job
 from shared.domain.model import BookContext, ChapterMetadata, EmbeddingModel, Vector
+from shared.domain.splitting.chapters import SplitMethod
+from shared.domain.splitting.chunks import Chunk
 
 
 def content_hash(text: str) -> bytes:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from shared.domain.chunks import Chunk, split_chunks
 from shared.domain.errors import Rejected
 from shared.domain.jobs import Job
 from shared.domain.model import EmbeddingTask, Vector
 from shared.domain.packing import pack
 from shared.domain.results import ChaptersEmbedded, EmbeddedChapter, content_hash
+from shared.domain.splitting.chunks import Chunk, split_chunks
 from shared.ports import ChapterText, Clock, Embedder, Library, VectorCache
 
 DOCUMENT = EmbeddingTask.DOCUMENT

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from shared.domain import jobs
-from shared.domain.chapters import Section, SectionKind, split_chapters
-from shared.domain.chunks import count_words
 from shared.domain.errors import Rejected
 from shared.domain.jobs import Job
 from shared.domain.model import EmbeddingModel
 from shared.domain.packing import pack
 from shared.domain.results import BookSplit, NewChapter, content_hash
+from shared.domain.splitting.chapters import Section, SectionKind, split_chapters
+from shared.domain.splitting.chunks import count_words
 from shared.ports import ContextExtractor, Embedder, Library, Source
 
 

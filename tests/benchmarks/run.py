@@ -25,9 +25,9 @@ from infra.cli.client import Client
 from infra.local.processes import free_port, is_listening
 from infra.local.stack import Backend, run_stack
 from shared.adapters.local_embedder import LocalEmbedder
-from shared.domain.chapters import split_chapters
-from shared.domain.chunks import split_chunks
 from shared.domain.model import EmbeddingTask
+from shared.domain.splitting.chapters import split_chapters
+from shared.domain.splitting.chunks import split_chunks
 from shared.log import configure_logging
 from tests.benchmarks.recovery import HEAD, recovery
 from tests.world import manuscript

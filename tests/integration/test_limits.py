@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shared.config import Config
-from shared.domain.chapters import MAX_CHAPTERS
+from shared.domain.splitting.chapters import MAX_CHAPTERS
 from tests.world import World, manuscript
 
 WORDS = manuscript(chapters=1, words=2_000).split(".", 1)[1].strip()

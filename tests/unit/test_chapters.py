@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.domain.chapters import SectionKind, Split, SplitMethod, split_chapters
+from shared.domain.splitting.chapters import SectionKind, Split, SplitMethod, split_chapters
 
 PROSE = (
     "The rain had stopped before the coach came down the hill, and nobody in the yard looked up. "

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from shared.domain.chapters import MAX_CHAPTERS, SplitMethod, split_chapters
-from shared.domain.heading_search import MAX_HEADINGS
+from shared.domain.splitting.chapters import MAX_CHAPTERS, SplitMethod, split_chapters
+from shared.domain.splitting.heading_search import MAX_HEADINGS
 
 
 @pytest.mark.parametrize(("volume", "chapters"), [("卷", 3), ("部", 1)])

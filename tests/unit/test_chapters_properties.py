@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.domain.chapters import SectionKind, Split, split_chapters
+from shared.domain.splitting.chapters import SectionKind, Split, split_chapters
 
 WORDS = (
     "the rain had stopped before any coach came down our hill and nobody in that yard looked up while "

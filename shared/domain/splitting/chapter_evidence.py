@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
-from shared.domain.chunks import count_words
-from shared.domain.headings import Heading, HeadingKind
+from shared.domain.splitting.chunks import count_words
+from shared.domain.splitting.headings import Heading, HeadingKind
 
 # Between the lines of a table of contents there is hardly a word.
 _TOC_WORDS = 15

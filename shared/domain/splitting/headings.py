@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from shared.domain.numerals import ROMAN, read_number
+from shared.domain.splitting.numerals import ROMAN, read_number
 
 MAX_HEADING_LENGTH = 200
 MAX_TITLE_WORDS = 25

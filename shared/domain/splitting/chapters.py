@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from shared.domain.chapter_evidence import chapter_headings
-from shared.domain.chunks import count_words, cut, has_word
-from shared.domain.heading_search import find_headings
-from shared.domain.headings import Heading, HeadingKind
+from shared.domain.splitting.chapter_evidence import chapter_headings
+from shared.domain.splitting.chunks import count_words, cut, has_word
+from shared.domain.splitting.heading_search import find_headings
+from shared.domain.splitting.headings import Heading, HeadingKind
 
 # A text without headings is split into pieces of about this many words.
 WORDS_WITHOUT_HEADINGS = 3000

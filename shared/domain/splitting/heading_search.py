@@ -7,7 +7,7 @@ import string
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from shared.domain.headings import (
+from shared.domain.splitting.headings import (
     MAX_HEADING_LENGTH,
     MAX_SHORT_TITLE_WORDS,
     MAX_TITLE_WORDS,
