@@ -1,4 +1,4 @@
-"""The one place where parts are put together, each made at first use: the server forks after import."""
+"""The one place where overrides are put together, each made at first use: the server forks after import."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from shared.ports import (
     Authenticator,
     ContextExtractor,
     Embedder,
+    LiveDocuments,
     Publisher,
     PushVerifier,
-    Rewinder,
-    StatusStore,
+    SeekableBroker,
 )
 
 if TYPE_CHECKING:
     from shared.http.operations import Operations
     from shared.http.push import PushEndpoints
-    from shared.pipeline.control_book import ControlBook
     from shared.pipeline.heartbeat import Heartbeat
     from shared.pipeline.outbox import Outbox
     from shared.pipeline.projector import Projector
-    from shared.pipeline.reconcile import Reconcile
-    from shared.pipeline.redrive import RedriveLetters
-    from shared.pipeline.replay import Replay
+    from shared.use_cases.control_book import ControlBook
+    from shared.use_cases.reconcile import Reconcile
+    from shared.use_cases.redrive import RedriveDeadLetters
+    from shared.use_cases.replay import Replay
 
 
 def _now() -> datetime:
@@ -41,18 +41,18 @@ def _now() -> datetime:
 
 @dataclass
 class App:
-    """The composition root. `parts` replaces ports by name, for the local stack and tests."""
+    """The composition root. `overrides` replaces ports by name, for the local stack and tests."""
 
     config: Config
-    parts: Mapping[str, Any] = field(default_factory=dict)
+    overrides: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def clock(self) -> Any:
-        return self.parts.get("clock", _now)
+        return self.overrides.get("clock", _now)
 
     @cached_property
     def new_id(self) -> Callable[[], UUID]:
-        return self.parts.get("new_id", uuid4)  # type: ignore[no-any-return]
+        return self.overrides.get("new_id", uuid4)  # type: ignore[no-any-return]
 
     @cached_property
     def database(self) -> Database:
@@ -67,71 +67,71 @@ class App:
 
     @cached_property
     def publisher(self) -> Publisher:
-        if "publisher" in self.parts:
-            return self.parts["publisher"]  # type: ignore[no-any-return]
-        from shared.adapters.pubsub import PubSubPublisher
+        if "publisher" in self.overrides:
+            return self.overrides["publisher"]  # type: ignore[no-any-return]
+        from shared.adapters.google.pubsub_publisher import PubSubPublisher
 
         return PubSubPublisher(self.config.project)
 
     @cached_property
-    def rewinder(self) -> Rewinder:
-        if "rewinder" in self.parts:
-            return self.parts["rewinder"]  # type: ignore[no-any-return]
-        from shared.adapters.pubsub_rewinder import PubSubRewinder
+    def seekable_broker(self) -> SeekableBroker:
+        if "seekable_broker" in self.overrides:
+            return self.overrides["seekable_broker"]  # type: ignore[no-any-return]
+        from shared.adapters.google.pubsub_seek import PubSubSeekableBroker
 
-        return PubSubRewinder(self.config.project)
+        return PubSubSeekableBroker(self.config.project)
 
     @cached_property
-    def statuses(self) -> StatusStore:
-        if "statuses" in self.parts:
-            return self.parts["statuses"]  # type: ignore[no-any-return]
-        from shared.adapters.firestore_statuses import FirestoreStatusStore
+    def live_documents(self) -> LiveDocuments:
+        if "live_documents" in self.overrides:
+            return self.overrides["live_documents"]  # type: ignore[no-any-return]
+        from shared.adapters.google.firestore import FirestoreLiveDocuments
 
-        return FirestoreStatusStore(self.config.project, self.config.firestore_database)
+        return FirestoreLiveDocuments(self.config.project, self.config.firestore_database)
 
     @cached_property
     def embedder(self) -> Embedder:
-        if "embedder" in self.parts:
-            return self.parts["embedder"]  # type: ignore[no-any-return]
+        if "embedder" in self.overrides:
+            return self.overrides["embedder"]  # type: ignore[no-any-return]
         c = self.config
         if c.models == "vertex":
-            from shared.adapters.vertex_embedder import VertexEmbedder
+            from shared.adapters.google.vertex_embedder import VertexEmbedder
 
             return VertexEmbedder(c.project, c.location, c.embedding_model)
         if c.models == "fake":
             from shared.adapters.fake_models import FakeEmbedder
 
             return FakeEmbedder()
-        from shared.adapters.local_embedder import LocalEmbedder
+        from shared.adapters.local_models.embedder import LocalEmbedder
 
         return LocalEmbedder()
 
     @cached_property
     def extractor(self) -> ContextExtractor:
-        if "extractor" in self.parts:
-            return self.parts["extractor"]  # type: ignore[no-any-return]
+        if "extractor" in self.overrides:
+            return self.overrides["extractor"]  # type: ignore[no-any-return]
         c = self.config
         if c.models == "vertex":
-            from shared.adapters.vertex_context import VertexContextExtractor
+            from shared.adapters.google.vertex_context import VertexContextExtractor
 
             return VertexContextExtractor(c.project, c.location, c.context_model)
         if c.models == "fake":
             from shared.adapters.fake_models import FakeContextExtractor
 
             return FakeContextExtractor()
-        from shared.adapters.local_context import LocalContextExtractor
+        from shared.adapters.local_models.context import LocalContextExtractor
 
         return LocalContextExtractor()
 
     @cached_property
     def authenticator(self) -> Authenticator:
-        if "authenticator" in self.parts:
-            return self.parts["authenticator"]  # type: ignore[no-any-return]
+        if "authenticator" in self.overrides:
+            return self.overrides["authenticator"]  # type: ignore[no-any-return]
         if self.config.auth == "local":
             from shared.adapters.local_auth import LocalAuthenticator
 
             return LocalAuthenticator(self.config.local_user)
-        from shared.adapters.firebase_auth import FirebaseAuthenticator
+        from shared.adapters.google.firebase_auth import FirebaseAuthenticator
 
         return FirebaseAuthenticator(self.config.project)
 
@@ -141,13 +141,13 @@ class App:
             from shared.adapters.local_auth import LocalPushVerifier
 
             return LocalPushVerifier()
-        from shared.adapters.push_auth import OidcPushVerifier
+        from shared.adapters.google.push_auth import OidcPushVerifier
 
         return OidcPushVerifier(self.config.push_audience, self.config.push_service_account)
 
     @cached_property
     def store(self) -> Any:
-        from shared.adapters.postgres.jobs import PostgresJobStore
+        from shared.adapters.postgres.job_store import PostgresJobStore
 
         return PostgresJobStore(self.database, self.config.failed_chapters_tolerated)
 
@@ -167,14 +167,14 @@ class App:
     def projector(self) -> Projector:
         from shared.pipeline.projector import Projector
 
-        return Projector(projections=self.projections, statuses=self.statuses, clock=self.clock)
+        return Projector(projections=self.projections, live_documents=self.live_documents, clock=self.clock)
 
     @cached_property
-    def redrive(self) -> RedriveLetters:
+    def redrive(self) -> RedriveDeadLetters:
         from shared.adapters.postgres.redrives import PostgresDeadLetters
-        from shared.pipeline.redrive import RedriveLetters
+        from shared.use_cases.redrive import RedriveDeadLetters
 
-        return RedriveLetters(
+        return RedriveDeadLetters(
             letters=PostgresDeadLetters(
                 self.database, self.config.failed_chapters_tolerated, self.config.max_books_under_way
             ),
@@ -187,7 +187,7 @@ class App:
     @cached_property
     def control(self) -> ControlBook:
         from shared.adapters.postgres.control import PostgresControl
-        from shared.pipeline.control_book import ControlBook
+        from shared.use_cases.control_book import ControlBook
 
         return ControlBook(
             control=PostgresControl(
@@ -201,11 +201,11 @@ class App:
     @cached_property
     def replay(self) -> Replay:
         from shared.adapters.postgres.replays import PostgresReplays
-        from shared.pipeline.replay import Replay
+        from shared.use_cases.replay import Replay
 
         return Replay(
             replays=PostgresReplays(self.database),
-            rewinder=self.rewinder,
+            seekable_broker=self.seekable_broker,
             outbox=self.outbox,
             clock=self.clock,
             new_id=self.new_id,
@@ -214,7 +214,7 @@ class App:
     @cached_property
     def reconcile(self) -> Reconcile:
         from shared.adapters.postgres.retention import PostgresRetention
-        from shared.pipeline.reconcile import Reconcile
+        from shared.use_cases.reconcile import Reconcile
 
         return Reconcile(
             store=self.store,
@@ -232,10 +232,10 @@ class App:
         return Heartbeat(store=self.store, clock=self.clock)
 
     @cached_property
-    def slots(self) -> Any:
-        from shared.adapters.postgres.slots import PostgresSlots
+    def limiter(self) -> Any:
+        from shared.adapters.postgres.concurrency_limiter import PostgresConcurrencyLimiter
 
-        return PostgresSlots(self.database)
+        return PostgresConcurrencyLimiter(self.database)
 
     @cached_property
     def push(self) -> PushEndpoints:
@@ -248,10 +248,10 @@ class App:
             verifier=self.push_verifier,
             runner=Runner(
                 **ports,
-                slots=self.slots,
+                limiter=self.limiter,
                 heartbeat=self.heartbeat,
                 stages=self._stages(),
-                random=self.parts.get("random", random.random),
+                random=self.overrides.get("random", random.random),
             ),
             dead_letters=RecordDeadLetter(**ports),
             store=self.store,
@@ -261,16 +261,16 @@ class App:
     def _stages(self) -> Any:
         from shared.adapters.postgres.caches import PostgresAnswerCache, PostgresVectorCache
         from shared.adapters.postgres.library import PostgresLibrary
-        from shared.pipeline.answers import AskOnce
-        from shared.pipeline.complete_book import complete_book
-        from shared.pipeline.embed_chapters import EmbedChapters
-        from shared.pipeline.extract_context import ExtractContext
-        from shared.pipeline.process_book import ProcessBook
-        from shared.pipeline.process_chapter import ProcessChapter
+        from shared.pipeline.model_answer_memo import ModelAnswerMemo
+        from shared.pipeline.stages.complete_book import complete_book
+        from shared.pipeline.stages.embed_chapters import EmbedChapters
+        from shared.pipeline.stages.extract_context import ExtractContext
+        from shared.pipeline.stages.process_book import ProcessBook
+        from shared.pipeline.stages.process_chapter import ProcessChapter
 
         library, cache = PostgresLibrary(self.database), PostgresVectorCache(self.database)
         embedder, extractor = self.embedder, self.extractor
-        ask = AskOnce(library=library, cache=PostgresAnswerCache(self.database), clock=self.clock)
+        ask = ModelAnswerMemo(library=library, cache=PostgresAnswerCache(self.database), clock=self.clock)
         return {
             JobType.BOOK_PROCESSING: ProcessBook(library=library, embedder=embedder, extractor=extractor),
             JobType.CONTEXT_EXTRACTION: ExtractContext(library=library, extractor=extractor, ask=ask),
@@ -286,8 +286,8 @@ class App:
         from shared.adapters.postgres.catalogue import PostgresCatalogue
         from shared.adapters.postgres.imports import PostgresImports
         from shared.http.api import ApiParts, create_api
-        from shared.pipeline.import_book import ImportBook
-        from shared.pipeline.search import Search
+        from shared.use_cases.import_book import ImportBook
+        from shared.use_cases.search import Search
 
         catalogue = PostgresCatalogue(self.database)
         import_book = ImportBook(
@@ -312,8 +312,8 @@ class App:
 
     def _operations(self, catalogue: Any) -> Operations:
         from shared.http.operations import Operations
-        from shared.pipeline.project_again import ProjectAgain
-        from shared.pipeline.snapshots import Snapshots
+        from shared.use_cases.project_again import ProjectAgain
+        from shared.use_cases.snapshots import Snapshots
 
         again = ProjectAgain(projections=self.projections, projector=self.projector, clock=self.clock)
         return Operations(
@@ -321,12 +321,12 @@ class App:
             control=self.control,
             redrive=self.redrive,
             replay=self.replay,
-            snapshots=Snapshots(rewinder=self.rewinder),
+            snapshots=Snapshots(seekable_broker=self.seekable_broker),
             project_again=again,
         )
 
     def close(self) -> None:
-        if "slots" in self.__dict__:
-            self.slots.close()
+        if "limiter" in self.__dict__:
+            self.limiter.close()
         if "database" in self.__dict__:
             self.database.close()

@@ -52,8 +52,7 @@ def serve_reconcile(request: Request) -> Response:
     """Answers Cloud Scheduler."""
     from flask import jsonify
 
-    from shared.domain.errors import Unavailable
-    from shared.domain.identity import Unauthenticated
+    from shared.domain.errors import Unauthenticated, Unavailable
     from shared.http.bodies import drop_body
     from shared.http.headers import secured
     from shared.http.problems import problem

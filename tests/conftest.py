@@ -16,8 +16,8 @@ from infra.local.database import MIGRATIONS
 from infra.local.emulators import Emulators, Missing, find_emulators
 from infra.local.postgres import Postgres
 from shared.adapters.postgres.migrations import migrate
-from tests.fake_vertex import FakeVertex
-from tests.world import World
+from tests.support.fake_vertex import FakeVertex
+from tests.support.world import World
 
 
 @pytest.fixture(scope="session")

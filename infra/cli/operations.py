@@ -10,7 +10,7 @@ import typer
 
 from infra.cli import view
 from infra.cli.client import Client
-from infra.cli.letters import letters, show_redrive
+from infra.cli.dead_letters import letters, show_redrive
 from infra.cli.options import DATA, FAILED, USAGE, DataDir, Json, Token, Url, connect, moment, print_json, say, stop
 
 snapshots = typer.Typer(no_args_is_help=True, help="Snapshots of the queues, to replay from.")

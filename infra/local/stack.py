@@ -58,15 +58,15 @@ def _start(data: Path, backend: Backend, settings: Mapping[str, Any], on_line: O
     if isinstance(found, Missing):
         if backend == "emulators":
             raise NoEmulators(found.reason)
-        from infra.local.embedded import EmbeddedStack
+        from infra.local.embedded_stack import EmbeddedStack
 
         embedded = EmbeddedStack(data, settings, on_line)
         if backend == "auto":
             embedded.because = f"there are no emulators: {found.reason}"
         return embedded
-    from infra.local.emulated import EmulatedStack
+    from infra.local.emulator_stack import EmulatorStack
 
-    return EmulatedStack(data, settings, on_line, found)
+    return EmulatorStack(data, settings, on_line, found)
 
 
 def running_stack(data: Path) -> Mapping[str, str] | None:

@@ -14,14 +14,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from shared.domain.model import (
-    BookContext,
-    ChapterMetadata,
-    EmbeddingModel,
-    EmbeddingTask,
-    Mention,
-    Vector,
-)
+from shared.domain.contexts import BookContext, ChapterMetadata, Mention
+from shared.domain.embeddings import EmbeddingModel, EmbeddingTask, Vector
 
 _DIMENSIONS = 384
 

@@ -12,7 +12,7 @@ from uuid import UUID
 MAX_REDRIVES = 5
 
 
-class LetterState(StrEnum):
+class DeadLetterState(StrEnum):
     OPEN = "open"
     REDRIVEN = "redriven"
     RESOLVED = "resolved"
@@ -20,7 +20,7 @@ class LetterState(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Letters:
+class DeadLetterFilter:
     """A choice of dead letters; what is None does not narrow it. `owner_uid`: those of this user's books alone.
 
     `since` and `until` bound when they were last seen.
@@ -31,7 +31,7 @@ class Letters:
     stage: str | None = None
     book_id: UUID | None = None
     fingerprint: str | None = None
-    state: LetterState | None = None
+    state: DeadLetterState | None = None
     since: datetime | None = None
     until: datetime | None = None
 
@@ -40,7 +40,7 @@ class Letters:
 class RedriveRequest:
     """`canary`: one first, the others only if it succeeds. `per_minute` bounds how fast they are sent."""
 
-    letters: Letters
+    letters: DeadLetterFilter
     requested_by: str
     canary: bool = False
     per_minute: int = 300

@@ -1,18 +1,26 @@
-"""What can go wrong, as the runner sees it.
+"""What can go wrong on purpose. One tree, so that a caller sees at a glance what may reach it.
 
     BinderyError
-    ├── Rejected      the input can never succeed: recorded at once, not retried
-    └── Unavailable   a service is down or throttling: retried, honouring `retry_after`
+    ├── Rejected           the input can never succeed: recorded at once, not retried
+    ├── Unavailable        a service is down or throttling: retried, honouring `retry_after`
+    ├── LeaseLost          another delivery has taken the job over: nothing was written
+    ├── Unauthenticated    the caller did not prove who they are
+    ├── Forbidden          the caller is known, and may not do this
+    ├── UnknownBook        there is no such book, or it is someone else's
+    ├── InvalidState       the book is in no state for that
+    ├── TooManyBooks       the user has as many books under way as are allowed
+    ├── KeyReused          an idempotency key came with another request before
+    ├── UnknownSnapshot    there is no snapshot of this name
+    └── SnapshotExists     there is a snapshot of this name already
 
-Anything else that is raised is unexpected, and is retried too: retrying is the default, stopping is a
-named error.
+Anything else that a stage raises is unexpected, and is retried too: retrying is the default, stopping is a named error.
 """
 
 from __future__ import annotations
 
 
 class BinderyError(Exception):
-    """Base of the errors that adapters and stages raise on purpose."""
+    """Base of the errors that are raised on purpose."""
 
 
 class Rejected(BinderyError):
@@ -25,3 +33,39 @@ class Unavailable(BinderyError):
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class LeaseLost(BinderyError):
+    """Another delivery has taken the job over, or its version is no longer the latest: nothing was written."""
+
+
+class Unauthenticated(BinderyError):
+    """The caller did not prove who they are. The message leaks nothing about accounts or keys."""
+
+
+class Forbidden(BinderyError):
+    """The caller is known, and may not do this."""
+
+
+class UnknownBook(BinderyError):
+    """There is no such book, or it is someone else's: the two look the same."""
+
+
+class InvalidState(BinderyError):
+    """The book is in no state for that; the message says which it is in."""
+
+
+class TooManyBooks(BinderyError):
+    """The user has as many books under way as are allowed."""
+
+
+class KeyReused(BinderyError):
+    """An idempotency key came with another request before."""
+
+
+class UnknownSnapshot(BinderyError):
+    """There is no snapshot of this name, or not any more."""
+
+
+class SnapshotExists(BinderyError):
+    """There is a snapshot of this name already."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared.domain.errors import BinderyError
-
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
@@ -13,7 +11,3 @@ class Caller:
 
     uid: str
     admin: bool = False
-
-
-class Unauthenticated(BinderyError):
-    """The caller did not prove who they are. The message leaks nothing about accounts or keys."""

@@ -6,16 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from uuid import UUID
 
-from shared.domain.errors import BinderyError
-from shared.domain.jobs import Job, JobState
-
-
-class UnknownBook(BinderyError):
-    """There is no such book, or it is someone else's: the two look the same."""
-
-
-class KeyReused(BinderyError):
-    """An idempotency key came with another request before."""
+from shared.domain.jobs import Job, Status
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +30,7 @@ class Imported:
     version: int
     job: Job
     is_new: bool
-    status: JobState
+    status: Status
     progress: int
 
 

@@ -13,7 +13,7 @@ from shared.domain.stages import STAGES, JobType, Stage
 _NAMESPACE = UUID("5b1ad3a2-6f0c-4e0e-9d0c-b1d0b1d0b1d0")
 
 
-class JobState(StrEnum):
+class Status(StrEnum):
     """The states of jobs, chapters and books."""
 
     PENDING = "pending"
@@ -62,12 +62,12 @@ def book_id_for(owner_uid: str, source: str) -> UUID:
     return uuid5(_NAMESPACE, f"{owner_uid}\n{source}")
 
 
-def process_book(book_id: UUID, version: int) -> Job:
+def process_book_job(book_id: UUID, version: int) -> Job:
     job_id = f"book-{book_id}-v{version}"
     return Job(job_id=job_id, type=JobType.BOOK_PROCESSING, book_id=book_id, version=version)
 
 
-def extract_context(book_id: UUID, version: int, mode: str) -> Job:
+def extract_context_job(book_id: UUID, version: int, mode: str) -> Job:
     return Job(
         job_id=f"context-{mode}-{book_id}-v{version}",
         type=JobType.CONTEXT_EXTRACTION,
@@ -77,7 +77,7 @@ def extract_context(book_id: UUID, version: int, mode: str) -> Job:
     )
 
 
-def process_chapter(book_id: UUID, version: int, chapter: UUID) -> Job:
+def process_chapter_job(book_id: UUID, version: int, chapter: UUID) -> Job:
     return Job(
         job_id=f"chapter-{chapter}",
         type=JobType.CHAPTER_PROCESSING,
@@ -87,7 +87,7 @@ def process_chapter(book_id: UUID, version: int, chapter: UUID) -> Job:
     )
 
 
-def embed_chapters(book_id: UUID, version: int, chapters: Sequence[UUID]) -> Job:
+def embed_chapters_job(book_id: UUID, version: int, chapters: Sequence[UUID]) -> Job:
     return Job(
         job_id=f"embedding-{chapters[0]}",
         type=JobType.EMBEDDING_GENERATION,
@@ -97,6 +97,6 @@ def embed_chapters(book_id: UUID, version: int, chapters: Sequence[UUID]) -> Job
     )
 
 
-def complete_book(book_id: UUID, version: int) -> Job:
+def complete_book_job(book_id: UUID, version: int) -> Job:
     job_id = f"completion-{book_id}-v{version}"
     return Job(job_id=job_id, type=JobType.BOOK_COMPLETION, book_id=book_id, version=version)

@@ -8,11 +8,11 @@ from datetime import datetime
 from uuid import UUID
 
 from shared.domain import jobs
-from shared.domain.jobs import Job, JobState
+from shared.domain.jobs import Job, Status
 
 ACCEPTED, QUICK, FULL, CHAPTERS, EMBEDDINGS, COMPLETION = 10, 15, 25, 20, 20, 10
 
-_SETTLED = (JobState.COMPLETED, JobState.FAILED)
+_SETTLED = (Status.COMPLETED, Status.FAILED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Snapshot:
     failed: int = 0
     pending_metadata: int = 0
     pending_vectors: int = 0
-    steps: Mapping[str, JobState] = field(default_factory=dict)
+    steps: Mapping[str, Status] = field(default_factory=dict)
     running: int = 0
     cancelled: int = 0
     attempt: int = 0
@@ -40,7 +40,7 @@ class Snapshot:
 class Progress:
     """A book's status as users see it."""
 
-    status: JobState
+    status: Status
     phase: str
     percent: int
 
@@ -56,14 +56,14 @@ def due_jobs(snapshot: Snapshot, tolerated: float) -> list[Job]:
     Asking again is harmless: the ids are fixed, so that a job that exists is not made twice.
     """
     steps = snapshot.steps
-    if snapshot.cancelled or steps.get("split") != JobState.COMPLETED or too_many_failed(snapshot, tolerated):
+    if snapshot.cancelled or steps.get("split") != Status.COMPLETED or too_many_failed(snapshot, tolerated):
         return []
     if snapshot.pending_metadata:
         return []
     if "full" not in steps:
-        return [jobs.extract_context(snapshot.book_id, snapshot.version, "full")]
-    if steps["full"] == JobState.COMPLETED and not snapshot.pending_vectors and "completion" not in steps:
-        return [jobs.complete_book(snapshot.book_id, snapshot.version)]
+        return [jobs.extract_context_job(snapshot.book_id, snapshot.version, "full")]
+    if steps["full"] == Status.COMPLETED and not snapshot.pending_vectors and "completion" not in steps:
+        return [jobs.complete_book_job(snapshot.book_id, snapshot.version)]
     return []
 
 
@@ -72,24 +72,24 @@ def measure(snapshot: Snapshot, tolerated: float) -> Progress:
     return Progress(status=_status(snapshot, tolerated), phase=_phase(snapshot), percent=_percent(snapshot))
 
 
-def _status(snapshot: Snapshot, tolerated: float) -> JobState:
+def _status(snapshot: Snapshot, tolerated: float) -> Status:
     steps = snapshot.steps
-    if steps.get("completion") == JobState.COMPLETED:
-        return JobState.COMPLETED
+    if steps.get("completion") == Status.COMPLETED:
+        return Status.COMPLETED
     if snapshot.cancelled:
-        return JobState.CANCELLED
-    if any(steps.get(s) == JobState.FAILED for s in ("split", "full", "completion")):
-        return JobState.FAILED
+        return Status.CANCELLED
+    if any(steps.get(s) == Status.FAILED for s in ("split", "full", "completion")):
+        return Status.FAILED
     if too_many_failed(snapshot, tolerated):
-        return JobState.FAILED
+        return Status.FAILED
     if snapshot.next_attempt_at and not snapshot.running:
-        return JobState.RETRYING
-    return JobState.PENDING if steps.get("split") == JobState.PENDING else JobState.PROCESSING
+        return Status.RETRYING
+    return Status.PENDING if steps.get("split") == Status.PENDING else Status.PROCESSING
 
 
 def _phase(snapshot: Snapshot) -> str:
     steps = snapshot.steps
-    if steps.get("split") != JobState.COMPLETED:
+    if steps.get("split") != Status.COMPLETED:
         return "splitting"
     if snapshot.pending_metadata:
         return "chapters"
@@ -97,14 +97,14 @@ def _phase(snapshot: Snapshot) -> str:
         return "context"
     if snapshot.pending_vectors:
         return "embeddings"
-    return "completed" if steps.get("completion") == JobState.COMPLETED else "completion"
+    return "completed" if steps.get("completion") == Status.COMPLETED else "completion"
 
 
 def _percent(snapshot: Snapshot) -> int:
     steps = snapshot.steps
-    if steps.get("completion") == JobState.COMPLETED:
+    if steps.get("completion") == Status.COMPLETED:
         return 100
-    if steps.get("split") != JobState.COMPLETED:
+    if steps.get("split") != Status.COMPLETED:
         return 0
     total = max(1, snapshot.total)
     percent = ACCEPTED

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from shared.domain.contexts import BookContext, ChapterMetadata
+from shared.domain.embeddings import EmbeddingModel, Vector
 from shared.domain.errors import Rejected
 from shared.domain.jobs import Job
-from shared.domain.model import BookContext, ChapterMetadata, EmbeddingModel, Vector
 from shared.domain.splitting.chapters import SplitMethod
 from shared.domain.splitting.chunks import Chunk
 

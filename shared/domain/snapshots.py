@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import re
 
-from shared.domain.errors import BinderyError, Rejected
+from shared.domain.errors import Rejected
 
 MAX_NAME_LENGTH = 60
 
 # A letter first, and not Google's own prefix: Pub/Sub refuses others.
 _NAME = re.compile(r"(?!goog)[A-Za-z][A-Za-z0-9-]*")
-
-
-class UnknownSnapshot(BinderyError):
-    """There is no snapshot of this name, or not any more."""
-
-
-class SnapshotExists(BinderyError):
-    """There is a snapshot of this name already."""
 
 
 def check_snapshot_name(name: str) -> str:

@@ -59,7 +59,7 @@ LEASE_SECONDS = 5.0
 HEARTBEAT_SECONDS = 1.5
 
 # A job whose process died so often takes others down with it, and is given up.
-MAX_ABANDONED = 10
+MAX_LEASE_EXPIRATIONS = 10
 
 
 def _load() -> Mapping[JobType, Stage]:

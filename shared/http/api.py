@@ -15,23 +15,31 @@ from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
 from werkzeug.exceptions import HTTPException
 
-from shared.domain.control import NotNow, TooManyBooks
-from shared.domain.errors import Rejected, Unavailable
-from shared.domain.identity import Unauthenticated
-from shared.domain.imports import ImportRequest, KeyReused, UnknownBook
-from shared.domain.jobs import JobState
+from shared.domain.errors import (
+    Forbidden,
+    InvalidState,
+    KeyReused,
+    Rejected,
+    SnapshotExists,
+    TooManyBooks,
+    Unauthenticated,
+    Unavailable,
+    UnknownBook,
+    UnknownSnapshot,
+)
+from shared.domain.imports import ImportRequest
+from shared.domain.jobs import Status
 from shared.domain.ranking import Hit
-from shared.domain.snapshots import SnapshotExists, UnknownSnapshot
 from shared.http import schemas as s
 from shared.http.bodies import drop_body, refuse_large_body
 from shared.http.headers import secured
 from shared.http.hosts import refuse_other_hosts
 from shared.http.operations import Operations, add_operations
 from shared.http.problems import invalid, problem
-from shared.http.replies import Forbidden, caller, described, reply, scope
-from shared.pipeline.import_book import ImportBook
-from shared.pipeline.search import Search
+from shared.http.replies import caller, described, reply, scope
 from shared.ports import Authenticator, Catalogue
+from shared.use_cases.import_book import ImportBook
+from shared.use_cases.search import Search
 
 log = structlog.get_logger()
 
@@ -138,8 +146,8 @@ def _errors(app: OpenAPI, parts: ApiParts) -> None:
     def forbidden(error: Forbidden) -> Response:
         return problem(403, "this is for administrators: users with the custom claim `admin`")
 
-    @app.errorhandler(NotNow)
-    def not_now(error: NotNow) -> Response:
+    @app.errorhandler(InvalidState)
+    def not_now(error: InvalidState) -> Response:
         return problem(409, str(error))
 
     @app.errorhandler(TooManyBooks)
@@ -199,7 +207,7 @@ def _add_imports(app: OpenAPI, parts: ApiParts) -> None:
         answer = s.ImportReply(
             book_id=imported.book_id,
             job_id=imported.job.job_id,
-            status=JobState.PROCESSING if imported.status is JobState.PENDING else imported.status,
+            status=Status.PROCESSING if imported.status is Status.PENDING else imported.status,
             progress=imported.progress,
             version=imported.version,
             published=published,
@@ -245,7 +253,7 @@ def _add_books(app: OpenAPI, parts: ApiParts) -> None:
         row = catalogue.job(scope(), path.job_id)
         if row is None:
             return problem(404, "there is no such job")
-        done = 100 if row["state"] == JobState.COMPLETED else 0
+        done = 100 if row["state"] == Status.COMPLETED else 0
         return reply(s.JobReply.model_validate({**row, "id": row["job_id"], "progress": done}))
 
 

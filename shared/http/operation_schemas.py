@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from shared.domain.dead_letters import LetterState
+from shared.domain.dead_letters import DeadLetterState
 from shared.domain.stages import STAGES, JobType
 from shared.http.schemas import Attempt, Text
 
@@ -21,24 +21,24 @@ class ControlReply(BaseModel):
     status: str
 
 
-class LettersQuery(BaseModel):
+class DeadLettersQuery(BaseModel):
     stage: JobType | None = None
     book_id: UUID | None = None
     fingerprint: Text | None = Field(None, max_length=64)
-    state: LetterState | None = LetterState.OPEN
+    state: DeadLetterState | None = DeadLetterState.OPEN
     since: AwareDatetime | None = Field(None, description="Last seen at or after")
     until: AwareDatetime | None = Field(None, description="Last seen at or before")
     limit: int = Field(50, ge=1, le=500)
     after: int | None = Field(None, ge=1, le=MAX_ID, description="The last id of the page before")
 
 
-class LetterEntry(BaseModel):
+class DeadLetterEntry(BaseModel):
     dead_letter_id: int
     job_id: str | None
     stage: str
     book_id: UUID | None
     version: int | None
-    state: LetterState
+    state: DeadLetterState
     error_class: str
     message: str
     fingerprint: str
@@ -48,8 +48,8 @@ class LetterEntry(BaseModel):
     last_seen: datetime
 
 
-class LettersReply(BaseModel):
-    dead_letters: list[LetterEntry]
+class DeadLettersReply(BaseModel):
+    dead_letters: list[DeadLetterEntry]
     next: int | None
 
 
@@ -79,18 +79,18 @@ class ActionEntry(BaseModel):
     finished_at: datetime | None
 
 
-class LetterReply(LetterEntry):
+class DeadLetterReply(DeadLetterEntry):
     payload: dict[str, Any]
     failures: list[Attempt]
     traceback: str | None = Field(description="For administrators")
     actions: list[ActionEntry]
 
 
-class LetterPath(BaseModel):
+class DeadLetterPath(BaseModel):
     dead_letter_id: int = Field(ge=1, le=MAX_ID)
 
 
-class LettersBody(BaseModel):
+class DeadLettersBody(BaseModel):
     """Open letters: named by ids, or chosen by what they have in common, or all."""
 
     model_config = ConfigDict(extra="forbid")
@@ -113,12 +113,12 @@ class LettersBody(BaseModel):
         return self
 
 
-class RedriveBody(LettersBody):
+class RedriveBody(DeadLettersBody):
     canary: bool = Field(False, description="One first; the rest only if it succeeds")
     per_minute: int = Field(300, ge=1, le=500, description="How many are sent in a minute")
 
 
-class DiscardBody(LettersBody):
+class DiscardBody(DeadLettersBody):
     reason: Text = Field(min_length=1, max_length=500)
 
 

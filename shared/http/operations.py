@@ -10,19 +10,18 @@ from uuid import UUID
 from flask import Response
 from flask_openapi3.openapi import OpenAPI
 
-from shared.domain.control import NotNow
-from shared.domain.dead_letters import Letters, LetterState, RedriveRequest
-from shared.domain.imports import UnknownBook
+from shared.domain.dead_letters import DeadLetterFilter, DeadLetterState, RedriveRequest
+from shared.domain.errors import InvalidState, UnknownBook
 from shared.http import operation_schemas as s
 from shared.http.problems import problem
 from shared.http.replies import administrator, caller, described, reply, scope
 from shared.http.schemas import BookPath
-from shared.pipeline.control_book import ControlBook
-from shared.pipeline.project_again import ProjectAgain
-from shared.pipeline.redrive import RedriveLetters
-from shared.pipeline.replay import Replay, ReplayRequest
-from shared.pipeline.snapshots import Snapshots
 from shared.ports import Catalogue
+from shared.use_cases.control_book import ControlBook
+from shared.use_cases.project_again import ProjectAgain
+from shared.use_cases.redrive import RedriveDeadLetters
+from shared.use_cases.replay import Replay, ReplayRequest
+from shared.use_cases.snapshots import Snapshots
 
 MAX_GROUPS = 500
 
@@ -34,7 +33,7 @@ _WITHHELD = {"requested_by": "an administrator", "reason": None}
 class Operations:
     catalogue: Catalogue
     control: ControlBook
-    redrive: RedriveLetters
+    redrive: RedriveDeadLetters
     replay: Replay
     snapshots: Snapshots
     project_again: ProjectAgain
@@ -73,10 +72,10 @@ def _add_control(app: OpenAPI, parts: Operations) -> None:
     @app.post("/api/books/<book_id>/retry", summary="Do again what failed", **described(s.RedriveReply, 404, 409))
     def retry_book(path: BookPath) -> Response:
         _require(parts.catalogue, path.book_id)
-        letters = Letters(owner_uid=scope(), book_id=path.book_id)
+        letters = DeadLetterFilter(owner_uid=scope(), book_id=path.book_id)
         redrive = parts.redrive.redrive(RedriveRequest(letters=letters, requested_by=caller().uid))
         if not redrive.accepted and not redrive.refused:
-            raise NotNow("nothing of this book can be done again: nothing failed, or it was discarded")
+            raise InvalidState("nothing of this book can be done again: nothing failed, or it was discarded")
         return reply(s.RedriveReply.model_validate(asdict(redrive)))
 
     @app.delete("/api/books/<book_id>", summary="Delete a book for good", **described(None, 404, status=204))
@@ -85,38 +84,38 @@ def _add_control(app: OpenAPI, parts: Operations) -> None:
         return Response(status=204)
 
 
-def _add_letters(app: OpenAPI, redrive: RedriveLetters) -> None:
+def _add_letters(app: OpenAPI, redrive: RedriveDeadLetters) -> None:
     letters = redrive.letters
 
-    @app.get("/api/dead-letters", summary="Dead letters, the newest first", **described(s.LettersReply))
-    def dead_letters(query: s.LettersQuery) -> Response:
+    @app.get("/api/dead-letters", summary="Dead letters, the newest first", **described(s.DeadLettersReply))
+    def dead_letters(query: s.DeadLettersQuery) -> Response:
         rows = letters.page(_chosen(query), query.after, query.limit + 1)
         page = [_entry(r) for r in rows[: query.limit]]
         return reply(
-            s.LettersReply(
-                dead_letters=[s.LetterEntry.model_validate(e) for e in page],
+            s.DeadLettersReply(
+                dead_letters=[s.DeadLetterEntry.model_validate(e) for e in page],
                 next=page[-1]["dead_letter_id"] if len(rows) > query.limit else None,
             )
         )
 
     @app.get("/api/dead-letters/groups", summary="Dead letters by their cause", **described(s.GroupsReply))
-    def dead_letter_groups(query: s.LettersQuery) -> Response:
+    def dead_letter_groups(query: s.DeadLettersQuery) -> Response:
         rows = letters.groups(_chosen(query), MAX_GROUPS)
         return reply(s.GroupsReply(groups=[s.GroupEntry.model_validate(_entry(r)) for r in rows]))
 
-    @app.get("/api/dead-letters/<dead_letter_id>", summary="A dead letter", **described(s.LetterReply, 404))
-    def dead_letter(path: s.LetterPath) -> Response:
-        found = letters.page(Letters(owner_uid=scope(), ids=[path.dead_letter_id]), None, 1)
+    @app.get("/api/dead-letters/<dead_letter_id>", summary="A dead letter", **described(s.DeadLetterReply, 404))
+    def dead_letter(path: s.DeadLetterPath) -> Response:
+        found = letters.page(DeadLetterFilter(owner_uid=scope(), ids=[path.dead_letter_id]), None, 1)
         if not found:
             return problem(404, "there is no such dead letter")
         letter = _entry(found[0]) | {"actions": [dict(a) for a in letters.actions(path.dead_letter_id)]}
         if not caller().admin:
             letter["traceback"] = None
             letter["actions"] = [a if a["requested_by"] == caller().uid else a | _WITHHELD for a in letter["actions"]]
-        return reply(s.LetterReply.model_validate(letter))
+        return reply(s.DeadLetterReply.model_validate(letter))
 
 
-def _add_redrives(app: OpenAPI, redrive: RedriveLetters) -> None:
+def _add_redrives(app: OpenAPI, redrive: RedriveDeadLetters) -> None:
     @app.post("/api/dead-letters/redrive", summary="Give letters another chance", **described(s.RedriveReply))
     def redrive_dead_letters(body: s.RedriveBody) -> Response:
         request = RedriveRequest(
@@ -202,10 +201,10 @@ def _add_projections(app: OpenAPI, parts: Operations) -> None:
         return reply(s.ProjectedReply(projected=projected, left=left))
 
 
-def _chosen(choice: s.LettersQuery | s.LettersBody) -> Letters:
+def _chosen(choice: s.DeadLettersQuery | s.DeadLettersBody) -> DeadLetterFilter:
     """What was asked for, of what the caller may see."""
     named = choice.model_dump(include={"ids", "stage", "book_id", "fingerprint", "state", "since", "until"})
-    return Letters(owner_uid=scope(), **{"state": LetterState.OPEN, **named})
+    return DeadLetterFilter(owner_uid=scope(), **{"state": DeadLetterState.OPEN, **named})
 
 
 def _entry(row: Mapping[str, Any]) -> dict[str, Any]:

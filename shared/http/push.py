@@ -12,9 +12,8 @@ from typing import Any
 import structlog
 from flask import Request, Response
 
-from shared.domain.errors import Rejected, Unavailable
+from shared.domain.errors import Rejected, Unauthenticated, Unavailable
 from shared.domain.failures import describe, storable
-from shared.domain.identity import Unauthenticated
 from shared.domain.stages import JobType
 from shared.http.bodies import drop_body, refuse_large_body
 from shared.http.headers import secured

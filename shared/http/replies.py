@@ -9,15 +9,11 @@ from typing import Any
 from flask import Response, g
 from pydantic import BaseModel
 
-from shared.domain.errors import BinderyError
+from shared.domain.errors import Forbidden
 from shared.domain.identity import Caller
 from shared.http.problems import Problem
 
 _PROBLEM = {"content": {"application/problem+json": {"schema": Problem.model_json_schema()}}}
-
-
-class Forbidden(BinderyError):
-    """The caller is known, and may not do this."""
 
 
 def caller() -> Caller:

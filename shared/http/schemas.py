@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from shared.domain.jobs import JobState
+from shared.domain.jobs import Status
 
 MAX_TITLE = 500
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
@@ -47,7 +47,7 @@ class ImportBody(BaseModel):
 class ImportReply(BaseModel):
     book_id: UUID
     job_id: str
-    status: JobState
+    status: Status
     progress: int = Field(ge=0, le=100)
     version: int
     published: bool = Field(description="False if the queue could not be reached: work begins when it can")
@@ -80,7 +80,7 @@ class ChapterCounts(BaseModel):
 class StatusReply(BaseModel):
     book_id: UUID
     version: int
-    status: JobState
+    status: Status
     phase: str
     progress: int = Field(ge=0, le=100)
     chapters: ChapterCounts
@@ -96,7 +96,7 @@ class JobReply(BaseModel):
     id: str
     type: str
     data: dict[str, Any]
-    state: JobState
+    state: Status
     progress: int
     attempts: int
     max_attempts: int
@@ -114,7 +114,7 @@ class BookEntry(BaseModel):
     book_id: UUID
     title: str
     google_doc_id: str | None
-    status: JobState
+    status: Status
     phase: str
     progress: int
     current_version: int | None
@@ -163,7 +163,7 @@ class ChapterEntry(BaseModel):
     word_count: int
     start_offset: int
     end_offset: int
-    status: JobState
+    status: Status
     error: ErrorSummary | None
     metadata: ChapterMetadataEntry | None
 

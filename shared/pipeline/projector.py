@@ -15,7 +15,7 @@ import structlog
 from shared.domain.errors import Unavailable
 from shared.domain.jobs import Job
 from shared.domain.stages import JobType
-from shared.ports import Clock, Document, Projections, StatusStore, Tombstone
+from shared.ports import Clock, Document, LiveDocuments, Projections, Tombstone
 
 log = structlog.get_logger()
 
@@ -35,7 +35,7 @@ def defer_on_timer(seconds: float, callback: Callable[[], None]) -> None:
 @dataclass(frozen=True, kw_only=True)
 class Projector:
     projections: Projections
-    statuses: StatusStore
+    live_documents: LiveDocuments
     clock: Clock
     defer: Defer = defer_on_timer
     _waiting: set[UUID] = field(default_factory=set)
@@ -48,7 +48,7 @@ class Projector:
             documents = self.projections.of_jobs([job])
             if job.type is JobType.BOOK_PROCESSING:
                 self.project_book(job.book_id, documents)
-            elif self.projections.claim_book(job.book_id, self.clock(), MIN_SECONDS):
+            elif self.projections.acquire_write_window(job.book_id, self.clock(), MIN_SECONDS):
                 self._write(job.book_id, documents + self.projections.of_book(job.book_id))
             else:
                 self._later(job.book_id)
@@ -78,30 +78,30 @@ class Projector:
         written, failure = 0, None
         for some in (lagging[i : i + SLICE] for i in range(0, len(lagging), SLICE)):
             try:
-                self.statuses.put(some)
-                self.projections.settled(some)
+                self.live_documents.put(some)
+                self.projections.mark_projected(some)
                 written += len(some)
             except Unavailable as error:
                 failure = error
-        self._bury(self.projections.all_obsolete(limit))
+        self._delete(self.projections.all_obsolete(limit))
         if failure:
             raise failure
         return written
 
     def _write(self, book_id: UUID, documents: Sequence[Document]) -> None:
         """Writes, and takes back what became obsolete between reading and writing."""
-        self.statuses.put(documents)
-        self.projections.settled(documents)
-        self.bury(book_id)
+        self.live_documents.put(documents)
+        self.projections.mark_projected(documents)
+        self.delete_obsolete(book_id)
 
-    def bury(self, book_id: UUID) -> None:
+    def delete_obsolete(self, book_id: UUID) -> None:
         """Deletes the book's documents that must not be there. Raises Unavailable."""
-        self._bury(self.projections.obsolete(book_id))
+        self._delete(self.projections.obsolete(book_id))
 
-    def _bury(self, obsolete: Sequence[Tombstone]) -> None:
+    def _delete(self, obsolete: Sequence[Tombstone]) -> None:
         if obsolete:
-            self.statuses.delete(obsolete)
-            self.projections.buried(obsolete, self.clock())
+            self.live_documents.delete(obsolete)
+            self.projections.mark_deleted(obsolete, self.clock())
 
     def close(self) -> None:
         """Nothing is written after this."""
@@ -121,7 +121,7 @@ class Projector:
         if self._closed.is_set():
             return
         try:
-            if self.projections.claim_book(book_id, self.clock(), MIN_SECONDS):
+            if self.projections.acquire_write_window(book_id, self.clock(), MIN_SECONDS):
                 self._write(book_id, self.projections.of_book(book_id))
             elif self.projections.of_book(book_id):
                 # Held back. A book that is deleted could never be claimed, and nothing waits for it.

@@ -34,7 +34,7 @@ class RecordDeadLetter:
         deliveries = attributes.get("CloudPubSubDeadLetterSourceDeliveryCount", "?")
         failure = describe(DeliveriesExhausted(f"{source}: no answer after {deliveries} deliveries"))
         log.error("dead_letter.recorded", job_id=job_id, source=source)
-        buried = self.store.bury(job_id, failure, self.clock())
+        buried = self.store.fail_undelivered(job_id, failure, self.clock())
         if buried:
             self.projector.project(buried.job)
             self.outbox.publish(buried.due)

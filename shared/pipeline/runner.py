@@ -12,15 +12,15 @@ from enum import Enum
 
 import structlog
 
-from shared.domain.errors import Rejected, Unavailable
+from shared.domain.errors import LeaseLost, Rejected, Unavailable
 from shared.domain.failures import Failure, describe
 from shared.domain.jobs import Job
 from shared.domain.results import Result
-from shared.domain.stages import MAX_ABANDONED, STAGES, JobType, backoff_seconds
+from shared.domain.stages import MAX_LEASE_EXPIRATIONS, STAGES, JobType, backoff_seconds
 from shared.pipeline.heartbeat import Heartbeat
 from shared.pipeline.outbox import Outbox
 from shared.pipeline.projector import Projector
-from shared.ports import Claim, ClaimState, Clock, JobStore, LeaseLost, Slots
+from shared.ports import Claim, ClaimState, Clock, ConcurrencyLimiter, JobStore
 
 log = structlog.get_logger()
 
@@ -40,12 +40,12 @@ class Abandoned(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Runner:
-    """Runs stages. `random` gives numbers in [0, 1); `slots` has the places of stages with a strict cap."""
+    """Runs stages. `random` gives numbers in [0, 1); `limiter` has the places of stages with a strict cap."""
 
     store: JobStore
     outbox: Outbox
     projector: Projector
-    slots: Slots
+    limiter: ConcurrencyLimiter
     heartbeat: Heartbeat
     stages: Mapping[JobType, StageFunction]
     clock: Clock
@@ -56,7 +56,7 @@ class Runner:
         stage = STAGES[job_type]
         if not stage.strict:
             return self._run(job_id)
-        with self.slots.take(stage) as is_free:
+        with self.limiter.acquire(stage) as is_free:
             # Waiting for a place is no attempt: the job is not even claimed.
             return self._run(job_id) if is_free else Outcome.REDELIVER
 
@@ -79,7 +79,7 @@ class Runner:
         assert job is not None
         assert lease is not None
         if claim.exhausted:
-            return self._fail(claim, job, Abandoned(f"its process died {MAX_ABANDONED} times"))
+            return self._fail(claim, job, Abandoned(f"its process died {MAX_LEASE_EXPIRATIONS} times"))
         try:
             with self.heartbeat.hold(lease, job.stage):
                 # A slow store of live documents must not cost the lease.
@@ -107,7 +107,7 @@ class Runner:
         said = {"error": str(error)} if isinstance(error, Unavailable) else {}
         log.warning("stage.retry", **_about(failure), **said, seconds=round(seconds, 1))
         try:
-            self.store.postpone(claim, failure, now + timedelta(seconds=seconds), now)
+            self.store.schedule_retry(claim, failure, now + timedelta(seconds=seconds), now)
         except LeaseLost:
             return Outcome.REDELIVER
         self.projector.project(job)

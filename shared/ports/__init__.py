@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from shared.domain.errors import LeaseLost
 from shared.ports.books import (
     AnswerCache,
     Catalogue,
@@ -20,10 +21,10 @@ from shared.ports.books import (
     Source,
     VectorCache,
 )
-from shared.ports.broker import BrokerSnapshot, Message, Publisher, Rewinder
+from shared.ports.broker import BrokerSnapshot, Message, Publisher, SeekableBroker
 from shared.ports.callers import Authenticator, PushVerifier
-from shared.ports.jobs import Buried, Claim, ClaimState, JobStore, LeaseLost, Slots
-from shared.ports.live import Document, Projections, StatusStore, Tombstone
+from shared.ports.jobs import Claim, ClaimState, ConcurrencyLimiter, JobStore, Undelivered
+from shared.ports.live import Document, LiveDocuments, Projections, Tombstone
 from shared.ports.models import ContextExtractor, Embedder
 from shared.ports.operators import DeadLetters, Replays, Retention
 
@@ -34,12 +35,12 @@ __all__ = [
     "AnswerCache",
     "Authenticator",
     "BrokerSnapshot",
-    "Buried",
     "Catalogue",
     "ChapterText",
     "Claim",
     "ClaimState",
     "Clock",
+    "ConcurrencyLimiter",
     "ContextExtractor",
     "Control",
     "DeadLetters",
@@ -49,17 +50,17 @@ __all__ = [
     "JobStore",
     "LeaseLost",
     "Library",
+    "LiveDocuments",
     "Message",
     "Projections",
     "Publisher",
     "PushVerifier",
     "Replays",
     "Retention",
-    "Rewinder",
     "SearchIndex",
-    "Slots",
+    "SeekableBroker",
     "Source",
-    "StatusStore",
     "Tombstone",
+    "Undelivered",
     "VectorCache",
 ]

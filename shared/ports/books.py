@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
+from shared.domain.contexts import ChapterMetadata
+from shared.domain.embeddings import EmbeddingModel, EmbeddingTask, Vector
 from shared.domain.imports import Imported, ImportRequest
 from shared.domain.jobs import Job
-from shared.domain.model import ChapterMetadata, EmbeddingModel, EmbeddingTask, Vector
 from shared.domain.ranking import Candidate
 
 Answer = TypeVar("Answer")
@@ -107,11 +108,11 @@ class Control(Protocol):
     """
 
     def cancel(self, owner_uid: str | None, book_id: UUID, now: datetime) -> list[Job]:
-        """Ends all work on the book and returns the jobs that it ended. Raises NotNow if there is none."""
+        """Ends all work on the book and returns the jobs that it ended. Raises InvalidState if there is none."""
         ...
 
     def resume(self, owner_uid: str | None, book_id: UUID, now: datetime) -> list[Job]:
-        """Makes what was cancelled pending, and returns those jobs. Raises NotNow if the book is not cancelled."""
+        """Makes what was cancelled pending, and returns those jobs. Raises InvalidState unless it is cancelled."""
         ...
 
     def delete(self, owner_uid: str | None, book_id: UUID, now: datetime) -> None:

@@ -32,18 +32,18 @@ class BrokerSnapshot:
     expires_at: datetime | None
 
 
-class Rewinder(Protocol):
+class SeekableBroker(Protocol):
     """The broker's memory: what was delivered can be delivered again. Topics are stages' (JobType).
 
     All raise Rejected for a topic that is not there, or a name that no snapshot can have.
     """
 
-    def rewind_to_time(self, topic: str, since: datetime) -> None:
+    def seek_to_time(self, topic: str, since: datetime) -> None:
         """Delivers again what was published at `since` or later, acknowledged or not, as far back as the broker
         remembers. What was published earlier counts as acknowledged."""
         ...
 
-    def rewind_to_snapshot(self, topic: str, name: str) -> None:
+    def seek_to_snapshot(self, topic: str, name: str) -> None:
         """Delivers again what was not acknowledged when the snapshot was made, and all that was published since.
         The rest counts as acknowledged. Raises UnknownSnapshot."""
         ...

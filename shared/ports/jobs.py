@@ -35,20 +35,16 @@ class Claim:
     exhausted: bool = False
 
 
-class Slots(Protocol):
-    """Places for attempts of stages with a strict cap, shared by all processes."""
+class ConcurrencyLimiter(Protocol):
+    """FakeLimiter for attempts of stages with a strict cap, shared by all processes."""
 
-    def take(self, stage: Stage) -> AbstractContextManager[bool]:
+    def acquire(self, stage: Stage) -> AbstractContextManager[bool]:
         """Holds a place until the end of the block; False if none is free."""
         ...
 
 
-class LeaseLost(Exception):
-    """Another delivery has taken the job over, or its version is no longer the latest: nothing was written."""
-
-
 @dataclass(frozen=True, kw_only=True)
-class Buried:
+class Undelivered:
     """A job that was ended from outside, and those that became due."""
 
     job: Job
@@ -69,7 +65,7 @@ class JobStore(Protocol):
         """
         ...
 
-    def postpone(self, claim: Claim, failure: Failure, until: datetime, now: datetime) -> None:
+    def schedule_retry(self, claim: Claim, failure: Failure, until: datetime, now: datetime) -> None:
         """Ends the attempt; another may begin at `until`. Raises LeaseLost."""
         ...
 
@@ -77,7 +73,7 @@ class JobStore(Protocol):
         """Ends the job for good, with a dead letter. Returns jobs that became due. Raises LeaseLost."""
         ...
 
-    def bury(self, job_id: str, failure: Failure, now: datetime) -> Buried | None:
+    def fail_undelivered(self, job_id: str, failure: Failure, now: datetime) -> Undelivered | None:
         """Ends a job that the broker gave up on. None if there is no such job, or it ended already."""
         ...
 

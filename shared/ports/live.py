@@ -28,7 +28,7 @@ class Tombstone:
     revision: int
 
 
-class StatusStore(Protocol):
+class LiveDocuments(Protocol):
     """Live documents, by path (`books/ID`, `books/ID/chapters/0001`). They only move forward."""
 
     def put(self, documents: Sequence[Document]) -> None:
@@ -51,16 +51,16 @@ class Projections(Protocol):
         """The book's document; with `chapters`, those of all its chapters too. Empty if there is no such book."""
         ...
 
-    def claim_book(self, book_id: UUID, now: datetime, min_seconds: float) -> bool:
+    def acquire_write_window(self, book_id: UUID, now: datetime, min_seconds: float) -> bool:
         """Whether it is this caller's turn to project the book. A book that waits for nothing is always due;
         others are due once in `min_seconds`, over all processes."""
         ...
 
-    def settled(self, documents: Sequence[Document]) -> None:
+    def mark_projected(self, documents: Sequence[Document]) -> None:
         """Notes that the live documents have reached these revisions."""
         ...
 
-    def unsettle(self, book_id: UUID | None) -> int:
+    def mark_unprojected(self, book_id: UUID | None) -> int:
         """Notes that all documents of the book (None: of every book) are missing, and returns of how many books."""
         ...
 
@@ -72,7 +72,7 @@ class Projections(Protocol):
         """Those of all books, the oldest first."""
         ...
 
-    def buried(self, tombstones: Sequence[Tombstone], now: datetime) -> None:
+    def mark_deleted(self, tombstones: Sequence[Tombstone], now: datetime) -> None:
         """Notes that these documents were deleted."""
         ...
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from shared.domain.model import BookContext, ChapterMetadata, EmbeddingModel, EmbeddingTask, Vector
+from shared.domain.contexts import BookContext, ChapterMetadata
+from shared.domain.embeddings import EmbeddingModel, EmbeddingTask, Vector
 
 
 class Embedder(Protocol):

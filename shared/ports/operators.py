@@ -7,17 +7,17 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from shared.domain.dead_letters import Letters, Redrive, RedriveRequest
+from shared.domain.dead_letters import DeadLetterFilter, Redrive, RedriveRequest
 from shared.domain.jobs import Job
 from shared.domain.stages import JobType
 
 
 class DeadLetters(Protocol):
-    def page(self, letters: Letters, after: int | None, limit: int) -> Sequence[Mapping[str, Any]]:
+    def page(self, letters: DeadLetterFilter, after: int | None, limit: int) -> Sequence[Mapping[str, Any]]:
         """The newest first; `after` is the last id of the page before."""
         ...
 
-    def groups(self, letters: Letters, limit: int) -> Sequence[Mapping[str, Any]]:
+    def groups(self, letters: DeadLetterFilter, limit: int) -> Sequence[Mapping[str, Any]]:
         """By fingerprint, the largest group first."""
         ...
 
@@ -42,7 +42,7 @@ class DeadLetters(Protocol):
         """Makes the jobs pending whose turn has come, and returns them with what else became due."""
         ...
 
-    def discard(self, letters: Letters, requested_by: str, reason: str, batch_id: UUID, now: datetime) -> int:
+    def discard(self, letters: DeadLetterFilter, requested_by: str, reason: str, batch_id: UUID, now: datetime) -> int:
         """Ends the open letters among those chosen, and returns how many."""
         ...
 

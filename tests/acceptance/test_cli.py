@@ -16,7 +16,7 @@ import psutil
 import psycopg
 import pytest
 
-from tests.world import manuscript
+from tests.support.world import manuscript
 
 QUESTIONS = [
     ("who came out of hiding in a boat to save them from the fire?", {8, 9}),

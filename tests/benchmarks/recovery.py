@@ -18,11 +18,11 @@ from unittest.mock import patch
 import psycopg
 
 from infra.local.database import MIGRATIONS
-from infra.local.emulated import EmulatedStack
+from infra.local.emulator_stack import EmulatorStack
 from infra.local.postgres import Postgres
 from infra.local.stack import run_stack
 from shared.adapters.postgres.migrations import migrate
-from tests.killing import (
+from tests.support.chaos import (
     FUNCTIONS,
     SLOW,
     START_SECONDS,
@@ -35,8 +35,8 @@ from tests.killing import (
     kill_server,
     kill_worker,
 )
-from tests.shelf import BOOKS, UNFINISHED, Rows, Shelf, environment, poll, rows_without_faults
-from tests.world import World, manuscript
+from tests.support.workload import BOOKS, UNFINISHED, Rows, Workload, environment, poll, rows_without_faults
+from tests.support.world import World, manuscript
 
 HEAD = ["killed", "what is measured", "samples", "median s", "worst s"]
 Row = list[Any]
@@ -63,7 +63,7 @@ def recovery(seed: int) -> list[Row]:
         rows += _broker(stack, expected, chance, "Pub/Sub, all messages gone")
         rows.append(_documents(stack, expected))
         rows.append(_postgresql(stack, expected, chance))
-    with patch.object(EmulatedStack, "_publish_again", lambda self: None), _stack() as stack:
+    with patch.object(EmulatorStack, "_publish_again", lambda self: None), _stack() as stack:
         rows += _broker(stack, expected, chance, "the same, found by `reconcile` alone, each minute as in the cloud")
         rows += _broker(stack, expected, chance, "the same, while a new book comes every four seconds", OneMore)
     return rows + _machine(expected, chance)
@@ -80,36 +80,36 @@ def _without_faults() -> Rows:
 
 
 @contextmanager
-def _stack() -> Iterator[EmulatedStack]:
+def _stack() -> Iterator[EmulatorStack]:
     with environment(SLOW), folder() as data, run_stack(data, "emulators", lambda name, line: None) as made:
-        assert isinstance(made, EmulatedStack)
+        assert isinstance(made, EmulatorStack)
         yield made
 
 
-def _begin(stack: EmulatedStack, key: str) -> Shelf:
-    shelf = Shelf(stack.environment, key)
-    shelf.begin()
-    return shelf
+def _begin(stack: EmulatorStack, key: str) -> Workload:
+    workload = Workload(stack.environment, key)
+    workload.begin()
+    return workload
 
 
-def _functions(stack: EmulatedStack, expected: Rows, chance: random.Random) -> list[Row]:
+def _functions(stack: EmulatorStack, expected: Rows, chance: random.Random) -> list[Row]:
     """One kill at a time, while the function does a job: a sample is a job that this interrupted."""
     went_on: dict[str, list[float]] = {}
     for name, kill in itertools.product(_INTERRUPTED, (kill_all_below, kill_worker)):
-        shelf = _begin(stack, f"{name} {kill.__name__} {chance.random()}")
-        at = _kill_at_work(shelf, FUNCTIONS[name], chance.randrange(_LATEST), lambda: kill(stack.pid(name)))  # noqa: B023
-        shelf.wait()
-        shelf.check(expected)
-        for job_type, again, _ in shelf.taken_up_again([(at, FUNCTIONS[name])]):
+        workload = _begin(stack, f"{name} {kill.__name__} {chance.random()}")
+        at = _kill_at_work(workload, FUNCTIONS[name], chance.randrange(_LATEST), lambda: kill(stack.pid(name)))  # noqa: B023
+        workload.wait()
+        workload.check(expected)
+        for job_type, again, _ in workload.taken_up_again([(at, FUNCTIONS[name])]):
             went_on.setdefault(job_type, []).append(again)
     every = [s for samples in went_on.values() for s in samples]
     rows = [_row(f"the function of {t}", "its job goes on", s) for t, s in sorted(went_on.items())]
     return [*rows, _row("functions, all together", "its job goes on", every)]
 
 
-def _kill_at_work(shelf: Shelf, job_type: str, moment: int, kill: Callable[[], datetime]) -> datetime:
+def _kill_at_work(workload: Workload, job_type: str, moment: int, kill: Callable[[], datetime]) -> datetime:
     for _ in poll(START_SECONDS, f"a job of {job_type} under way"):
-        counts = shelf.counts()
+        counts = workload.counts()
         done = counts[job_type, "completed"]
         if done > _LATEST or (done >= moment and counts[job_type, "processing"]):
             return kill()
@@ -119,8 +119,8 @@ def _kill_at_work(shelf: Shelf, job_type: str, moment: int, kill: Callable[[], d
 class OneMore:
     """Imports a new book every four seconds, as often as it is called."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        self._shelf = shelf
+    def __init__(self, workload: Workload) -> None:
+        self._shelf = workload
         self._numbers = itertools.count(1)
         self._next = time.monotonic()
 
@@ -137,20 +137,20 @@ class OneMore:
 
 
 def _broker(
-    stack: EmulatedStack, expected: Rows, chance: random.Random, what: str, others: type[OneMore] | None = None
+    stack: EmulatorStack, expected: Rows, chance: random.Random, what: str, others: type[OneMore] | None = None
 ) -> list[Row]:
     """Of the jobs that waited when all messages went; what was being worked on goes on by itself."""
     first, last, done = [], [], []
     for run in range(3):
-        shelf = _begin(stack, f"{what} {run}")
-        (at, _), *_ = kill_at(chance, shelf, lambda: kill_all_below(stack.pid("pubsub")), times=1)
-        waiting = [r["job_id"] for r in shelf.query(_WAITING, list(shelf.books.values()))]
-        meanwhile = others(shelf) if others else None
-        done.append(shelf.wait(meanwhile or (lambda: None)))
+        workload = _begin(stack, f"{what} {run}")
+        (at, _), *_ = kill_at(chance, workload, lambda: kill_all_below(stack.pid("pubsub")), times=1)
+        waiting = [r["job_id"] for r in workload.query(_WAITING, list(workload.books.values()))]
+        meanwhile = others(workload) if others else None
+        done.append(workload.wait(meanwhile or (lambda: None)))
         if meanwhile:
             meanwhile.wait()
-        shelf.check(expected)
-        (taken,) = shelf.query(_TAKEN, waiting, at)
+        workload.check(expected)
+        (taken,) = workload.query(_TAKEN, waiting, at)
         if taken["n"]:
             first.append((taken["first"] - at).total_seconds())
             last.append((taken["last"] - at).total_seconds())
@@ -161,56 +161,56 @@ def _broker(
     ]
 
 
-def _documents(stack: EmulatedStack, expected: Rows) -> Row:
+def _documents(stack: EmulatorStack, expected: Rows) -> Row:
     """Killed when all is done, so that every document has to be written again."""
-    shelf = _begin(stack, "documents")
-    shelf.wait()
-    shelf.await_documents()
+    workload = _begin(stack, "documents")
+    workload.wait()
+    workload.await_documents()
     samples = []
     for _ in range(3):
         at = kill_all_below(stack.pid("firestore"))
-        shelf.await_documents()
+        workload.await_documents()
         samples.append(_since(at))
-    shelf.check(expected)
+    workload.check(expected)
     return _row("Firestore, all documents gone", f"the {4 * len(BOOKS)} documents are back", samples)
 
 
-def _postgresql(stack: EmulatedStack, expected: Rows, chance: random.Random) -> Row:
-    shelf = _begin(stack, "postgresql")
+def _postgresql(stack: EmulatorStack, expected: Rows, chance: random.Random) -> Row:
+    workload = _begin(stack, "postgresql")
     samples = []
 
     def kill() -> datetime:
         at = kill_server(stack.pid("postgres"))
-        samples.append(_until_a_job_ends(shelf, at))
+        samples.append(_until_a_job_ends(workload, at))
         return at
 
-    kill_at(chance, shelf, kill, times=3)
-    shelf.wait()
-    shelf.check(expected)
+    kill_at(chance, workload, kill, times=3)
+    workload.wait()
+    workload.check(expected)
     return _row("PostgreSQL", "the next job ends", samples)
 
 
 def _machine(expected: Rows, chance: random.Random) -> list[Row]:
     with environment(SLOW), folder() as data:
         with dev(data) as first:
-            shelf = Shelf(await_stack(data, first), "machine")
-            shelf.begin()
-            kill_at(chance, shelf, lambda: kill_machine(first), times=1)
+            workload = Workload(await_stack(data, first), "machine")
+            workload.begin()
+            kill_at(chance, workload, lambda: kill_machine(first), times=1)
         at = datetime.now(UTC)
         with dev(data) as second:
-            shelf.environment = await_stack(data, second)
-            next_job = _until_a_job_ends(shelf, at)
-            shelf.wait()
+            workload.environment = await_stack(data, second)
+            next_job = _until_a_job_ends(workload, at)
+            workload.wait()
             done = _since(at)
-            shelf.check(expected)
+            workload.check(expected)
     what = "everything, and started again"
     return [_row(what, "the next job ends", [next_job]), _row(what, "all books done", [done])]
 
 
-def _until_a_job_ends(shelf: Shelf, at: datetime) -> float:
+def _until_a_job_ends(workload: Workload, at: datetime) -> float:
     for _ in poll(120, "a job's end"):
         try:
-            (row,) = shelf.query(_NEXT, list(shelf.books.values()), at)
+            (row,) = workload.query(_NEXT, list(workload.books.values()), at)
         except psycopg.OperationalError:
             continue
         if row["next"]:

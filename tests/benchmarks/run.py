@@ -24,13 +24,13 @@ import psutil
 from infra.cli.client import Client
 from infra.local.processes import free_port, is_listening
 from infra.local.stack import Backend, run_stack
-from shared.adapters.local_embedder import LocalEmbedder
-from shared.domain.model import EmbeddingTask
+from shared.adapters.local_models.embedder import LocalEmbedder
+from shared.domain.embeddings import EmbeddingTask
 from shared.domain.splitting.chapters import split_chapters
 from shared.domain.splitting.chunks import split_chunks
 from shared.log import configure_logging
 from tests.benchmarks.recovery import HEAD, recovery
-from tests.world import manuscript
+from tests.support.world import manuscript
 
 FUNCTIONS = Path(__file__).resolve().parents[2] / "functions"
 QUESTIONS = Path(__file__).with_name("novel_questions.json")

@@ -10,7 +10,16 @@ import pytest
 
 from infra.local.emulators import Emulators
 from shared.ports import Message, Publisher
-from tests.brokers import LETTERS, STAGE, Endpoint, data, emulated_broker, memory_broker, message, pubsub_emulator
+from tests.support.brokers import (
+    LETTERS,
+    STAGE,
+    Endpoint,
+    data,
+    emulated_broker,
+    memory_broker,
+    message,
+    pubsub_emulator,
+)
 
 Broker = tuple[Publisher, Endpoint, Endpoint]
 

@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from shared.adapters.fake_models import FakeContextExtractor, FakeEmbedder
-from shared.adapters.local_context import LocalContextExtractor
-from shared.adapters.local_embedder import LocalEmbedder
-from shared.adapters.vertex_context import VertexContextExtractor
-from shared.adapters.vertex_embedder import VertexEmbedder
-from shared.domain.model import EmbeddingTask
+from shared.adapters.google.vertex_context import VertexContextExtractor
+from shared.adapters.google.vertex_embedder import VertexEmbedder
+from shared.adapters.local_models.context import LocalContextExtractor
+from shared.adapters.local_models.embedder import LocalEmbedder
+from shared.domain.embeddings import EmbeddingTask
 from shared.ports import ContextExtractor, Embedder
-from tests.fake_vertex import client_of
+from tests.support.fake_vertex import client_of
 
 DOCUMENT = EmbeddingTask.DOCUMENT
 TEXTS = ["A short one.", "A much longer text about the harbour, the sea and the ships. " * 12, "", "Ends.", "你好"]
@@ -103,7 +103,7 @@ def test_the_whole_book_shows_what_no_chapter_does_alone() -> None:
 
 def test_importing_the_local_models_loads_neither_numpy_nor_onnxruntime() -> None:
     code = (
-        "import sys, shared.adapters.local_embedder, shared.adapters.local_context\n"
+        "import sys, shared.adapters.local_models.embedder, shared.adapters.local_models.context\n"
         "sys.exit(bool({'numpy', 'onnxruntime', 'tokenizers'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.world import World, manuscript
+from tests.support.world import World, manuscript
 
 PROBLEM = "application/problem+json"
 

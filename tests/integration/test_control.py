@@ -11,14 +11,13 @@ from uuid import UUID
 
 import pytest
 
-from shared.adapters.postgres import control
-from shared.adapters.postgres import jobs as jobs_table
+from shared.adapters.postgres import control, job_store
 from shared.domain import jobs
 from shared.domain.errors import Rejected, Unavailable
 from shared.domain.stages import JobType
 from tests.integration.test_pipeline import ROWS
-from tests.letters import Broken
-from tests.world import World, await_lock, manuscript
+from tests.support.failing_books import Broken
+from tests.support.world import World, await_lock, manuscript
 
 
 def half_done(world: World, chapters: int = 4) -> str:
@@ -31,7 +30,7 @@ def half_done(world: World, chapters: int = 4) -> str:
 
 
 def document(world: World, path: str) -> dict[str, object]:
-    found = world.statuses.get(path)
+    found = world.live_documents.get(path)
     assert found is not None
     return dict(found.fields)
 
@@ -157,7 +156,7 @@ def test_a_deleted_book_is_gone_everywhere(world: World) -> None:
         assert world.rows(f"SELECT 1 FROM {table}") == [], table
     for table in ("embedding_cache", "answers", "book_contexts", "deliveries"):
         assert world.rows(f"SELECT 1 FROM {table}") == [], table
-    assert world.statuses.all() == []
+    assert world.live_documents.all() == []
 
 
 def test_a_late_message_brings_nothing_of_a_deleted_book_back(world: World) -> None:
@@ -175,7 +174,7 @@ def test_a_late_message_brings_nothing_of_a_deleted_book_back(world: World) -> N
 
     assert world.rows("SELECT 1 FROM books") == []
     assert world.rows("SELECT 1 FROM answers") == []
-    assert world.statuses.all() == []
+    assert world.live_documents.all() == []
     assert world.rows("SELECT 1 FROM dead_letters") == []
 
 
@@ -184,24 +183,24 @@ def test_what_is_held_back_of_a_book_is_forgotten_when_it_is_deleted(world: Worl
     timers: list[Callable[[], None]] = []
     projector = replace(world.app.projector, defer=lambda seconds, callback: timers.append(callback), _waiting=set())
     for _ in range(2):
-        projector.project(jobs.extract_context(UUID(book_id), 1, "quick"))
+        projector.project(jobs.extract_context_job(UUID(book_id), 1, "quick"))
     assert len(timers) == 1
     world.call("DELETE", f"/api/books/{book_id}")
     timers.pop()()
 
     assert timers == []
-    assert world.statuses.all() == []
+    assert world.live_documents.all() == []
 
 
 def test_a_document_written_late_is_deleted_by_reconcile(world: World) -> None:
     book_id = half_done(world)
     late = world.app.projections.of_book(UUID(book_id), chapters=True)
     world.call("DELETE", f"/api/books/{book_id}")
-    world.statuses.put(late)
-    assert world.statuses.all() != []
+    world.live_documents.put(late)
+    assert world.live_documents.all() != []
 
     world.app.reconcile()
-    assert world.statuses.all() == []
+    assert world.live_documents.all() == []
 
 
 def test_a_book_can_be_imported_again_after_it_was_deleted(world: World) -> None:
@@ -214,7 +213,7 @@ def test_a_book_can_be_imported_again_after_it_was_deleted(world: World) -> None
 
     assert world.status(book_id)["status"] == "completed"
     assert document(world, f"books/{book_id}")["status"] == "completed"
-    chapters = [d.path for d in world.statuses.all() if "/chapters/" in d.path]
+    chapters = [d.path for d in world.live_documents.all() if "/chapters/" in d.path]
     assert len(chapters) == 2
 
 
@@ -223,12 +222,12 @@ def test_chapters_that_a_new_version_has_no_more_are_not_shown_any_more(world: W
     world.run()
     world.import_book(manuscript(3), google_doc_id="doc")
     world.run()
-    assert len([d for d in world.statuses.all() if "/chapters/" in d.path]) == 3
+    assert len([d for d in world.live_documents.all() if "/chapters/" in d.path]) == 3
 
     world.import_book(manuscript(4), google_doc_id="doc")
     world.run()
     world.app.reconcile()
-    assert len([d for d in world.statuses.all() if "/chapters/" in d.path]) == 4
+    assert len([d for d in world.live_documents.all() if "/chapters/" in d.path]) == 4
     assert world.status(book_id)["version"] == 3
 
 
@@ -247,14 +246,14 @@ def test_a_book_is_deleted_while_an_attempt_at_it_writes_its_result(
     """They may wait for each other, and PostgreSQL ends one of them."""
     book_id = half_done(world)
     message = world.take(JobType.EMBEDDING_GENERATION)
-    hold, at, go = jobs_table._hold_book, Event(), Event()
+    hold, at, go = job_store._hold_book, Event(), Event()
 
     def wait_and_hold(*about: Any) -> None:
         at.set()
         assert go.wait(20)
         hold(*about)
 
-    monkeypatch.setattr(jobs_table, "_hold_book", wait_and_hold)
+    monkeypatch.setattr(job_store, "_hold_book", wait_and_hold)
     with ThreadPoolExecutor(2) as pool:
         delivered = pool.submit(world.deliver, message)
         assert at.wait(20)
@@ -276,7 +275,7 @@ def test_a_book_whose_deletion_failed_is_cancelled_and_can_be_resumed(
         raise Unavailable("PostgreSQL: it can not be reached")
 
     with monkeypatch.context() as patch:
-        patch.setattr(control, "bury_book", fail)
+        patch.setattr(control, "add_book_tombstones", fail)
         assert world.call("DELETE", f"/api/books/{book_id}").status_code == 503
     assert world.status(book_id)["status"] == "cancelled"
 

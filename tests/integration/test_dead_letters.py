@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from shared.domain.errors import Unavailable
 from shared.domain.stages import STAGES, JobType
-from tests.letters import Broken, failed_book, letters, redrive
-from tests.world import World, manuscript
+from tests.support.failing_books import Broken, failed_book, letters, redrive
+from tests.support.world import World, manuscript
 
 
 def test_a_dead_letter_tells_of_every_attempt(world: World) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from shared.domain.errors import Rejected, Unavailable
-from shared.domain.stages import LEASE_SECONDS, MAX_ABANDONED, MAX_RETRY_AFTER_SECONDS, STAGES, JobType
+from shared.domain.stages import LEASE_SECONDS, MAX_LEASE_EXPIRATIONS, MAX_RETRY_AFTER_SECONDS, STAGES, JobType
 from shared.ports import Message
-from tests.letters import refuse_vectors
-from tests.world import World, manuscript
+from tests.support.failing_books import refuse_vectors
+from tests.support.world import World, manuscript
 
 
 def test_an_unexpected_error_is_retried_with_backoff_and_early_deliveries_are_no_attempts(world: World) -> None:
@@ -84,7 +84,7 @@ def test_one_bad_chapter_of_a_group_fails_alone_and_the_book_is_usable(world: Wo
     assert status["chapters"]["failed"] == 1
     failed = world.rows("SELECT chapter_number FROM recent_chapters WHERE embedding_timestamp IS NULL")
     assert [f["chapter_number"] for f in failed] == [4]
-    assert world.statuses.get(f"books/{book_id}").fields["failed_chapters"] == 1  # type: ignore[union-attr]
+    assert world.live_documents.get(f"books/{book_id}").fields["failed_chapters"] == 1  # type: ignore[union-attr]
 
 
 def test_a_book_fails_when_too_many_chapters_do(world: World) -> None:
@@ -133,7 +133,7 @@ def test_an_attempt_that_was_overtaken_writes_nothing(world: World) -> None:
 def test_attempts_that_die_without_a_word_run_out_too(world: World) -> None:
     world.import_book(manuscript())
     message = world.take(JobType.BOOK_PROCESSING)
-    for _ in range(MAX_ABANDONED):
+    for _ in range(MAX_LEASE_EXPIRATIONS):
         world.app.store.claim(message.data["job_id"], world.clock())
         world.clock.advance(LEASE_SECONDS + 1)
 
@@ -195,16 +195,16 @@ def test_a_message_that_the_broker_gave_up_on_is_recorded_and_fails_its_job(worl
 
 
 def test_work_goes_on_while_live_documents_are_down_and_they_catch_up(world: World) -> None:
-    world.statuses.down = True
+    world.live_documents.down = True
     book_id = world.import_book(manuscript())
     world.run()
     assert world.status(book_id)["status"] == "completed"
-    assert world.statuses.all() == []
+    assert world.live_documents.all() == []
 
-    world.statuses.down = False
+    world.live_documents.down = False
     world.clock.advance(60)
     assert world.app.reconcile().projected > 1
-    assert world.statuses.get(f"books/{book_id}").fields["status"] == "completed"  # type: ignore[union-attr]
+    assert world.live_documents.get(f"books/{book_id}").fields["status"] == "completed"  # type: ignore[union-attr]
 
 
 def test_a_chapter_whose_vectors_failed_is_waited_for_while_its_metadata_is_under_way(world: World) -> None:

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.adapters.local_context import LocalContextExtractor
+from shared.adapters.local_models.context import LocalContextExtractor
 from shared.domain.stages import STAGES, JobType
-from tests.world import World
+from tests.support.world import World
 
 # The same examples at every run: a red build can be repeated.
 fuzz = settings(
@@ -192,7 +192,7 @@ def test_a_message_of_a_job_that_nobody_knows_is_acknowledged(
 @pytest.fixture
 def press(lasting_world: World) -> World:
     """Reads chapters with the local rules, not with the fake."""
-    lasting_world.app.parts["extractor"] = LocalContextExtractor()  # type: ignore[index]
+    lasting_world.app.overrides["extractor"] = LocalContextExtractor()  # type: ignore[index]
     lasting_world.app.__dict__.pop("extractor", None)
     lasting_world.app.__dict__.pop("push", None)
     return lasting_world

@@ -14,14 +14,15 @@ import pytest
 from werkzeug.test import Client, EnvironBuilder
 from werkzeug.wrappers import Response
 
-from infra.local.embedded import FUNCTIONS
+from infra.local.embedded_stack import FUNCTIONS
 from shared import serving
 from shared.bootstrap import App
 from shared.config import Config
-from shared.domain.identity import Caller, Unauthenticated
+from shared.domain.errors import Unauthenticated
+from shared.domain.identity import Caller
 from shared.domain.stages import STAGES
 from shared.http.push import MAX_PUSH_BYTES
-from tests.world import World, manuscript
+from tests.support.world import World, manuscript
 
 ANN, BEN = {"Authorization": "Bearer ann"}, {"Authorization": "Bearer ben"}
 LIMIT = 100_000
@@ -38,7 +39,7 @@ EXPECTED = {
 def deployed(lasting_world: World) -> Iterator[World]:
     """The world behind its functions, with a small limit for bodies, and a finished book of Ann's."""
     world = lasting_world
-    app = App(world.app.config.model_copy(update={"max_body_bytes": LIMIT}), world.app.parts)
+    app = App(world.app.config.model_copy(update={"max_body_bytes": LIMIT}), world.app.overrides)
     serving.install(app)
     world.import_book(manuscript(2), google_doc_id="ann's")
     world.run()
@@ -92,7 +93,7 @@ def test_an_answer_to_what_nobody_expected_is_hardened_and_says_nothing(deployed
         def authenticate(self, authorization: str | None) -> Caller:
             raise RuntimeError("the secret is 42")
 
-    reply = App(deployed.app.config, {**deployed.app.parts, "authenticator": Broken()}).api.test_client().get("/")
+    reply = App(deployed.app.config, {**deployed.app.overrides, "authenticator": Broken()}).api.test_client().get("/")
 
     assert reply.status_code == 500
     assert is_secured(reply)
@@ -199,7 +200,7 @@ def operations() -> list[tuple[str, str, dict[str, Any]]]:
 
 def api_document() -> dict[str, Any]:
     config = Config(project="test", database_url="host=127.0.0.1", auth="local", models="fake")
-    document: dict[str, Any] = App(config, {"publisher": None, "statuses": None}).api.api_doc
+    document: dict[str, Any] = App(config, {"publisher": None, "live_documents": None}).api.api_doc
     return document
 
 
@@ -313,7 +314,7 @@ def test_a_stranger_is_refused_with_the_same_words_whoever_they_claim_to_be(depl
         def authenticate(self, authorization: str | None) -> Caller:
             raise Unauthenticated("the token is not valid here; get a new one")
 
-    client = App(deployed.app.config, {**deployed.app.parts, "authenticator": Closed()}).api.test_client()
+    client = App(deployed.app.config, {**deployed.app.overrides, "authenticator": Closed()}).api.test_client()
     answers = {client.get(path, headers=BEN).data for path in ("/api/books", "/api/jobs/x", "/nothing")}
 
     assert len(answers) == 1

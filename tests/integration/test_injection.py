@@ -19,7 +19,7 @@ from shared.domain.errors import Rejected
 from shared.domain.identity import Caller
 from shared.domain.stages import STAGES
 from shared.log import configure_logging
-from tests.world import World, manuscript
+from tests.support.world import World, manuscript
 
 # A word that is nowhere else, so that it is found wherever it leaks to.
 MARK = "Zzyzx"
@@ -138,7 +138,7 @@ def test_a_path_cannot_forge_a_line_of_the_log(library: World, logs: StringIO, t
         def authenticate(self, authorization: str | None) -> Caller:
             raise RuntimeError("boom")
 
-    client = App(library.app.config, {**library.app.parts, "authenticator": Broken()}).api.test_client()
+    client = App(library.app.config, {**library.app.overrides, "authenticator": Broken()}).api.test_client()
 
     assert client.get(f"/api/jobs/{text}").status_code == 500
     (event,) = events(logs)

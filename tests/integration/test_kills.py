@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 import requests
 
-from infra.local.emulated import PROJECT, EmulatedStack
+from infra.local.emulator_stack import PROJECT, EmulatorStack
 from infra.local.emulators import Emulators
 from infra.local.stack import run_stack
-from tests.killing import (
+from tests.support.chaos import (
     FUNCTIONS,
     SLOW,
     Moments,
@@ -34,8 +34,8 @@ from tests.killing import (
     kill_server,
     kill_worker,
 )
-from tests.shelf import BOOKS, Rows, Shelf, environment, rows_without_faults
-from tests.world import World
+from tests.support.workload import BOOKS, Rows, Workload, environment, rows_without_faults
+from tests.support.world import World
 
 SEED = int(os.environ.get("BINDERY_SEED") or random.SystemRandom().randrange(2**32))
 TIMES = 2
@@ -64,98 +64,98 @@ def expected(lasting_world: World) -> Rows:
 
 
 @pytest.fixture(scope="module")
-def stack(emulators: Emulators, expected: Rows) -> Iterator[EmulatedStack]:
+def stack(emulators: Emulators, expected: Rows) -> Iterator[EmulatorStack]:
     """Started after the run without faults, whose models need not be slow."""
     with (
         environment(SLOW),
         folder() as data,
         run_stack(data, "emulators", lambda name, line: None) as made,
     ):
-        assert isinstance(made, EmulatedStack)
+        assert isinstance(made, EmulatorStack)
         yield made
 
 
 @pytest.fixture
-def shelf(stack: EmulatedStack, request: pytest.FixtureRequest) -> Shelf:
-    made = Shelf(stack.environment, request.node.name)
+def workload(stack: EmulatorStack, request: pytest.FixtureRequest) -> Workload:
+    made = Workload(stack.environment, request.node.name)
     made.begin()
     return made
 
 
-def tell(kills: list[tuple[datetime, str]], seconds: float, shelf: Shelf) -> None:
+def tell(kills: list[tuple[datetime, str]], seconds: float, workload: Workload) -> None:
     """For whoever looks at the run (pytest -rP)."""
     print(f"{len(kills)} kills; all books were done after {seconds:.1f} s")
-    for job_type, again, done in shelf.taken_up_again(kills):
+    for job_type, again, done in workload.taken_up_again(kills):
         print(f"  {job_type}: went on after {again:.1f} s, done after {done:.1f} s")
 
 
 def test_every_function_may_be_killed_again_and_again(
-    stack: EmulatedStack, shelf: Shelf, expected: Rows, chance: random.Random
+    stack: EmulatorStack, workload: Workload, expected: Rows, chance: random.Random
 ) -> None:
     moments = Moments(chance, TIMES, TOTALS)
     kills: list[tuple[datetime, str]] = []
 
     def kill_who_is_due() -> None:
-        for name in moments.due(shelf.counts()):
+        for name in moments.due(workload.counts()):
             kill = chance.choice([kill_all_below, kill_all_below, kill_worker])
             kills.append((kill(stack.pid(name)), FUNCTIONS.get(name, "none")))
 
-    seconds = shelf.wait(meanwhile=kill_who_is_due)
+    seconds = workload.wait(meanwhile=kill_who_is_due)
 
-    tell(kills, seconds, shelf)
-    shelf.check(expected)
+    tell(kills, seconds, workload)
+    workload.check(expected)
 
 
 def test_the_broker_may_lose_every_message(
-    stack: EmulatedStack, shelf: Shelf, expected: Rows, chance: random.Random
+    stack: EmulatorStack, workload: Workload, expected: Rows, chance: random.Random
 ) -> None:
-    kills = kill_at(chance, shelf, lambda: kill_all_below(stack.pid("pubsub")), times=2)
+    kills = kill_at(chance, workload, lambda: kill_all_below(stack.pid("pubsub")), times=2)
 
-    tell(kills, shelf.wait(), shelf)
-    shelf.check(expected)
+    tell(kills, workload.wait(), workload)
+    workload.check(expected)
 
 
 def test_the_live_documents_may_be_lost_and_are_written_again(
-    stack: EmulatedStack, shelf: Shelf, expected: Rows, chance: random.Random
+    stack: EmulatorStack, workload: Workload, expected: Rows, chance: random.Random
 ) -> None:
-    kills = kill_at(chance, shelf, lambda: kill_all_below(stack.pid("firestore")), times=2)
+    kills = kill_at(chance, workload, lambda: kill_all_below(stack.pid("firestore")), times=2)
 
-    tell(kills, shelf.wait(), shelf)
-    shelf.check(expected)
-    shelf.await_documents()
+    tell(kills, workload.wait(), workload)
+    workload.check(expected)
+    workload.await_documents()
 
     forget_documents(stack)
-    assert shelf.documents() != shelf.projections()
-    assert call(shelf, "/api/projections")["books"] >= len(BOOKS)
-    while call(shelf, "/api/projections/next")["left"]:
+    assert workload.documents() != workload.projections()
+    assert call(workload, "/api/projections")["books"] >= len(BOOKS)
+    while call(workload, "/api/projections/next")["left"]:
         pass
-    assert shelf.documents() == shelf.projections()
+    assert workload.documents() == workload.projections()
 
 
 def test_postgresql_may_be_killed_in_any_way(
-    stack: EmulatedStack, shelf: Shelf, expected: Rows, chance: random.Random
+    stack: EmulatorStack, workload: Workload, expected: Rows, chance: random.Random
 ) -> None:
     ways = [kill_server, lambda pid: kill_session(pid, chance), restart_at_once]
     chance.shuffle(ways)
 
-    kills = kill_at(chance, shelf, lambda: ways.pop()(stack.pid("postgres")), times=len(ways))
+    kills = kill_at(chance, workload, lambda: ways.pop()(stack.pid("postgres")), times=len(ways))
 
-    tell(kills, shelf.wait(), shelf)
-    shelf.check(expected)
+    tell(kills, workload.wait(), workload)
+    workload.check(expected)
 
 
 def test_a_machine_that_dies_goes_on_where_it_was(emulators: Emulators, expected: Rows, chance: random.Random) -> None:
     with environment(SLOW), folder() as data:
         with dev(data) as first:
-            shelf = Shelf(await_stack(data, first), "machine")
-            shelf.begin()
-            kills = kill_at(chance, shelf, lambda: kill_machine(first), times=1)
+            workload = Workload(await_stack(data, first), "machine")
+            workload.begin()
+            kills = kill_at(chance, workload, lambda: kill_machine(first), times=1)
         with dev(data) as second:
-            shelf.environment = await_stack(data, second)
+            workload.environment = await_stack(data, second)
 
-            tell(kills, shelf.wait(), shelf)
-            shelf.check(expected)
-            shelf.await_documents()
+            tell(kills, workload.wait(), workload)
+            workload.check(expected)
+            workload.await_documents()
 
 
 def kill_session(watchdog: int, chance: random.Random) -> datetime:
@@ -171,13 +171,13 @@ def restart_at_once(watchdog: int) -> datetime:
     return datetime.now(UTC)
 
 
-def forget_documents(stack: EmulatedStack) -> None:
+def forget_documents(stack: EmulatorStack) -> None:
     host = stack.environment["FIRESTORE_EMULATOR_HOST"]
     url = f"http://{host}/emulator/v1/projects/{PROJECT}/databases/(default)/documents"
     requests.delete(url, timeout=30).raise_for_status()
 
 
-def call(shelf: Shelf, path: str) -> Any:
-    reply = requests.post(f"{shelf.environment['BINDERY_URL']}{path}", json={}, timeout=60)
+def call(workload: Workload, path: str) -> Any:
+    reply = requests.post(f"{workload.environment['BINDERY_URL']}{path}", json={}, timeout=60)
     assert reply.ok, reply.text
     return reply.json()

@@ -11,11 +11,11 @@ from datetime import timedelta
 import pytest
 
 from shared.adapters.fake_models import FakeEmbedder
-from shared.adapters.postgres.slots import PostgresSlots
+from shared.adapters.postgres.concurrency_limiter import PostgresConcurrencyLimiter
 from shared.domain.errors import Unavailable
 from shared.domain.stages import HEARTBEAT_SECONDS, LEASE_SECONDS, STAGES, JobType
-from tests.letters import Broken, letters, redrive
-from tests.world import World, manuscript
+from tests.support.failing_books import Broken, letters, redrive
+from tests.support.world import World, manuscript
 
 EMBEDDING = STAGES[JobType.EMBEDDING_GENERATION]
 
@@ -192,15 +192,15 @@ def _pending(answers: Sequence[Future[int]], done: int) -> list[Future[int]]:
 
 
 def test_places_are_free_again_when_their_process_is_gone(world: World) -> None:
-    mine, other = PostgresSlots(world.app.database), PostgresSlots(world.app.database)
+    mine, other = PostgresConcurrencyLimiter(world.app.database), PostgresConcurrencyLimiter(world.app.database)
     held = ExitStack()
     for _ in range(EMBEDDING.concurrency):
-        assert held.enter_context(mine.take(EMBEDDING))
-    with other.take(EMBEDDING) as taken:
+        assert held.enter_context(mine.acquire(EMBEDDING))
+    with other.acquire(EMBEDDING) as taken:
         assert not taken
 
     mine.close()
-    with other.take(EMBEDDING) as taken:
+    with other.acquire(EMBEDDING) as taken:
         assert taken
     other.close()
     held.close()

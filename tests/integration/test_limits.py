@@ -8,7 +8,7 @@ import pytest
 
 from shared.config import Config
 from shared.domain.splitting.chapters import MAX_CHAPTERS
-from tests.world import World, manuscript
+from tests.support.world import World, manuscript
 
 WORDS = manuscript(chapters=1, words=2_000).split(".", 1)[1].strip()
 MEGABYTE = 1_000_000

@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
 
 from shared.bootstrap import App
 from shared.config import Config
-from tests.world import World, manuscript
+from tests.support.world import World, manuscript
 
 CHECKS = [
     not_a_server_error,
@@ -45,7 +45,7 @@ same = settings(
 def operations() -> list[str]:
     """As the document lists them; it is made without a database."""
     config = Config(project="test", database_url="host=127.0.0.1", auth="local", models="fake")
-    paths = App(config, {"publisher": None, "statuses": None}).api.api_doc["paths"]
+    paths = App(config, {"publisher": None, "live_documents": None}).api.api_doc["paths"]
     return [f"{method.upper()} {path}" for path, methods in paths.items() for method in methods]
 
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from shared.domain.stages import JobType
-from tests.world import World, manuscript
+from tests.support.world import World, manuscript
 
 ROWS = """
     SELECT r.chapter_number, r.title, r.content, r.metadata, r.embedding_vector::text AS vector,
@@ -40,8 +40,10 @@ def test_every_live_document_equals_its_projection_in_the_end(world: World) -> N
     world.app.reconcile()
 
     for document in world.app.projections.of_book(book_id, chapters=True):
-        assert world.statuses.get(document.path) == document
-    assert len([d for d in world.statuses.all() if d.path.startswith("jobs/")]) == len(world.rows("SELECT 1 FROM jobs"))
+        assert world.live_documents.get(document.path) == document
+    assert len([d for d in world.live_documents.all() if d.path.startswith("jobs/")]) == len(
+        world.rows("SELECT 1 FROM jobs")
+    )
 
 
 def test_progress_and_revisions_only_rise_and_pass_the_milestones(world: World) -> None:
@@ -51,7 +53,7 @@ def test_progress_and_revisions_only_rise_and_pass_the_milestones(world: World) 
         world.deliver(world.broker.waiting.pop(0))
         world.clock.advance(2)
 
-    shown = [d for d in world.statuses.history if d.path == f"books/{book_id}"]
+    shown = [d for d in world.live_documents.history if d.path == f"books/{book_id}"]
     progress = [d.fields["progress"] for d in shown]
     assert progress == sorted(progress)
     assert [d.revision for d in shown] == sorted(d.revision for d in shown)

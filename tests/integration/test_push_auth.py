@@ -13,15 +13,15 @@ import functions_framework
 import pytest
 from werkzeug.test import Client
 
-from infra.local.embedded import FUNCTIONS
+from infra.local.embedded_stack import FUNCTIONS
 from shared import serving
-from shared.adapters.firebase_auth import FirebaseAuthenticator
-from shared.adapters.google_tokens import CachedRequest
-from shared.adapters.push_auth import OidcPushVerifier
+from shared.adapters.google.firebase_auth import FirebaseAuthenticator
+from shared.adapters.google.push_auth import OidcPushVerifier
+from shared.adapters.google.tokens import CachedRequest
 from shared.bootstrap import App
 from shared.domain.stages import STAGES, JobType
-from tests.tokens import ACCOUNT, OTHER_KEY, PROJECT, Google, push_token, token, unsigned
-from tests.world import World, manuscript
+from tests.support.tokens import ACCOUNT, OTHER_KEY, PROJECT, Google, push_token, token, unsigned
+from tests.support.world import World, manuscript
 
 PUSHED = [s.function for s in STAGES.values()]
 TABLES = ("jobs", "dead_letters", "books", "recent_chapters", "processing_status")
@@ -31,7 +31,7 @@ TABLES = ("jobs", "dead_letters", "books", "recent_chapters", "processing_status
 def deployed(world: World) -> Iterator[World]:
     """The world's functions, with the doors that the cloud has."""
     google = CachedRequest(Google())
-    app = App(world.app.config, {**world.app.parts, "authenticator": FirebaseAuthenticator(PROJECT, google)})
+    app = App(world.app.config, {**world.app.overrides, "authenticator": FirebaseAuthenticator(PROJECT, google)})
     app.push_verifier = OidcPushVerifier("https://x", ACCOUNT, google)
     app.projector = replace(app.projector, defer=lambda seconds, callback: None)
     serving.install(app)
@@ -52,7 +52,7 @@ def envelope(data: object) -> dict[str, Any]:
 
 def everything(world: World) -> object:
     rows = {table: world.rows(f"SELECT t::text FROM {table} t ORDER BY 1") for table in TABLES}
-    return rows, len(world.broker.published), len(world.statuses.history), dict(world.embedder.calls)
+    return rows, len(world.broker.published), len(world.live_documents.history), dict(world.embedder.calls)
 
 
 BAD: dict[str, Callable[[], str | None]] = {

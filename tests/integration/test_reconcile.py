@@ -11,12 +11,12 @@ import psycopg
 import pytest
 
 from shared.adapters.postgres.database import Database
-from shared.adapters.postgres.jobs import PostgresJobStore
+from shared.adapters.postgres.job_store import PostgresJobStore
 from shared.domain.errors import Unavailable
 from shared.domain.stages import LEASE_SECONDS, STAGES, JobType
-from shared.pipeline import reconcile
 from shared.ports import Document, Message
-from tests.world import World, manuscript
+from shared.use_cases import reconcile
+from tests.support.world import World, manuscript
 
 CHAPTER = JobType.CHAPTER_PROCESSING
 
@@ -219,28 +219,28 @@ def test_books_whose_documents_lag_are_written_and_no_others(world: World) -> No
     world.run()
     world.clock.advance(60)
     world.app.reconcile()
-    world.statuses.down = True
+    world.live_documents.down = True
     hidden = world.import_book(manuscript(3), title="Hidden")
     world.run()
-    world.statuses.down = False
+    world.live_documents.down = False
     world.clock.advance(60)
-    before = len(world.statuses.history)
+    before = len(world.live_documents.history)
 
     lagging = world.rows("SELECT job_id AS id FROM jobs WHERE book_id = %s", hidden)
     lagging += world.rows("SELECT entity_id AS id FROM processing_status WHERE book_id = %s", hidden)
     assert world.app.reconcile().projected == len(lagging)
-    assert not any(shown in d.path for d in world.statuses.history[before:])
+    assert not any(shown in d.path for d in world.live_documents.history[before:])
     for document in world.app.projections.of_book(UUID(hidden), chapters=True):
-        assert world.statuses.get(document.path) == document
+        assert world.live_documents.get(document.path) == document
     assert world.app.reconcile().projected == 0
 
 
 def leave_work(world: World) -> tuple[str, str]:
     """Books of which one lags and one has lost its messages; deliveries are old enough to go."""
-    world.statuses.down = True
+    world.live_documents.down = True
     lagging = world.import_book(manuscript(2))
     world.run()
-    world.statuses.down = False
+    world.live_documents.down = False
     world.clock.advance(8 * 24 * 3600)
     lost = world.import_book(manuscript(2), title="Lost")
     lose_all(world)
@@ -254,7 +254,7 @@ def test_without_the_broker_documents_are_written_and_old_rows_dropped(world: Wo
     with pytest.raises(Unavailable, match="broker"):
         world.app.reconcile()
 
-    document = world.statuses.get(f"books/{lagging}")
+    document = world.live_documents.get(f"books/{lagging}")
     assert document is not None
     assert document.fields["status"] == "completed"
     assert world.rows("SELECT 1 FROM deliveries") == []
@@ -268,9 +268,9 @@ def test_a_document_that_is_refused_does_not_keep_those_of_deleted_books(world: 
     refused, _ = leave_work(world)
     gone = world.import_book(manuscript(1), title="Gone")
     world.run()
-    late = [d for d in world.statuses.all() if gone in d.path]
+    late = [d for d in world.live_documents.all() if gone in d.path]
     world.call("DELETE", f"/api/books/{gone}")
-    put = world.statuses.put
+    put = world.live_documents.put
     put(late)
 
     def refuse(documents: Sequence[Document]) -> None:
@@ -278,25 +278,25 @@ def test_a_document_that_is_refused_does_not_keep_those_of_deleted_books(world: 
             raise Unavailable("the live documents refuse this")
         put(documents)
 
-    world.statuses.put = refuse  # type: ignore[method-assign]
+    world.live_documents.put = refuse  # type: ignore[method-assign]
     with pytest.raises(Unavailable, match="refuse this"):
         world.app.reconcile()
-    assert [d.path for d in world.statuses.all() if gone in d.path] == []
+    assert [d.path for d in world.live_documents.all() if gone in d.path] == []
 
 
 def test_without_live_documents_messages_are_sent_and_old_rows_dropped(world: World) -> None:
     lagging, lost = leave_work(world)
-    world.statuses.down = True
+    world.live_documents.down = True
     with pytest.raises(Unavailable, match="live documents"):
         world.app.reconcile()
 
     assert world.rows("SELECT 1 FROM deliveries") == []
     world.run()
     assert world.status(lost)["status"] == "completed"
-    world.statuses.down = False
+    world.live_documents.down = False
     world.clock.advance(60)
     assert world.app.reconcile().projected > 0
-    assert world.statuses.get(f"books/{lagging}") is not None
+    assert world.live_documents.get(f"books/{lagging}") is not None
 
 
 def test_a_stage_that_is_down_keeps_no_other_from_being_helped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

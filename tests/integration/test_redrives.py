@@ -7,10 +7,10 @@ from threading import Event
 from typing import Any
 from uuid import uuid4
 
-from shared.domain.dead_letters import MAX_REDRIVES, Letters, RedriveRequest
+from shared.domain.dead_letters import MAX_REDRIVES, DeadLetterFilter, RedriveRequest
 from shared.domain.stages import JobType
-from tests.letters import Broken, failed_book, letters, redrive, refuse_full_context, refuse_vectors
-from tests.world import World, await_lock, manuscript
+from tests.support.failing_books import Broken, failed_book, letters, redrive, refuse_full_context, refuse_vectors
+from tests.support.world import World, await_lock, manuscript
 
 
 def context_and_then_vectors_failed(world: World) -> str:
@@ -41,7 +41,7 @@ def test_a_redriven_chapter_heals_its_book(world: World) -> None:
     assert (status["status"], status["chapters"]["failed"]) == ("completed", 0)
     assert context["missing_chapters"] == []
     assert context["summary"] != summary
-    shown = world.statuses.get(f"books/{book_id}")
+    shown = world.live_documents.get(f"books/{book_id}")
     assert shown is not None
     assert (shown.fields["status"], shown.fields["failed_chapters"]) == ("completed", 0)
     assert letters(world) == []
@@ -250,7 +250,9 @@ def test_a_redrive_is_its_owners_and_administrators(world: World) -> None:
 def test_what_two_release_at_once_is_sent_once_and_by_nobody_dropped(world: World, dsn: str) -> None:
     _, broken = failed_book(world, *range(2, 12), chapters=14)
     broken.numbers.clear()
-    world.app.redrive.letters.redrive(RedriveRequest(letters=Letters(), requested_by="ann"), uuid4(), world.clock())
+    world.app.redrive.letters.redrive(
+        RedriveRequest(letters=DeadLetterFilter(), requested_by="ann"), uuid4(), world.clock()
+    )
     other = World(dsn)
     with ThreadPoolExecutor(2) as pool:
         begun = list(pool.map(lambda w: w.app.redrive.release(500), (world, other)))
@@ -315,7 +317,7 @@ def test_a_letter_is_discarded_while_it_is_sent_and_neither_waits_for_the_other(
     _, broken = failed_book(world, 2)
     broken.numbers.clear()
     store = world.app.redrive.letters
-    store.redrive(RedriveRequest(letters=Letters(), requested_by="ann"), uuid4(), world.clock())
+    store.redrive(RedriveRequest(letters=DeadLetterFilter(), requested_by="ann"), uuid4(), world.clock())
     begin, at, go = store._begin_again, Event(), Event()
 
     def hold(*about: Any) -> Any:
@@ -327,7 +329,7 @@ def test_a_letter_is_discarded_while_it_is_sent_and_neither_waits_for_the_other(
     with ThreadPoolExecutor(2) as pool:
         released = pool.submit(store.release, world.clock(), 10)
         assert at.wait(20)
-        discarded = pool.submit(store.discard, Letters(), "ann", "enough", uuid4(), world.clock())
+        discarded = pool.submit(store.discard, DeadLetterFilter(), "ann", "enough", uuid4(), world.clock())
         await_lock(world)
         go.set()
         assert len(released.result(20)) == 1

@@ -7,10 +7,10 @@ from uuid import UUID
 
 import pytest
 
-from shared.adapters.memory_broker import MemoryBroker
-from shared.adapters.memory_queue import Subscription
+from shared.adapters.memory.broker import MemoryBroker
+from shared.adapters.memory.queue import Subscription
 from shared.domain.stages import STAGES, JobType
-from tests.world import World, manuscript
+from tests.support.world import World, manuscript
 
 STAGES_OF_BOOKS = [t for t in STAGES if t is not JobType.DEAD_LETTER]
 FREE = {"stages_repeated": 0, "model_calls": 0, "rows_changed": 0}
@@ -99,7 +99,7 @@ def test_replays_are_for_administrators(world: World) -> None:
 
 
 def test_snapshots_are_made_listed_and_deleted(world: World) -> None:
-    broker = world.app.rewinder
+    broker = world.app.seekable_broker
     assert isinstance(broker, MemoryBroker)
     for stage in STAGES.values():
         quiet = Subscription(
@@ -124,14 +124,14 @@ def test_live_documents_that_were_lost_are_written_anew(world: World) -> None:
     book_id = world.import_book(manuscript(4))
     world.run()
     world.app.reconcile()
-    before = world.statuses.all()
-    world.statuses.lose_all()
+    before = world.live_documents.all()
+    world.live_documents.lose_all()
     assert world.call("POST", "/api/projections", {}, user="root").json == {"books": 1}
     reply = world.call("POST", "/api/projections/next", None, user="root").json
 
     assert reply == {"projected": len(before), "left": 0}
-    assert [(d.path, d.fields["owner_uid"]) for d in world.statuses.all()] == [
+    assert [(d.path, d.fields["owner_uid"]) for d in world.live_documents.all()] == [
         (d.path, d.fields["owner_uid"]) for d in before
     ]
     for document in world.app.projections.of_book(UUID(book_id), chapters=True):
-        assert world.statuses.get(document.path) == document
+        assert world.live_documents.get(document.path) == document

@@ -14,7 +14,7 @@ from infra.cli.operations import awaited
 from infra.local.emulators import Emulators
 from infra.local.stack import run_stack
 from shared.domain.stages import STAGES, JobType
-from tests.world import manuscript
+from tests.support.world import manuscript
 
 # A novel's size: 60 chapters, 108,000 words.
 CHAPTERS, WORDS = 60, 1800

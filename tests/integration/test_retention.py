@@ -11,7 +11,7 @@ import pytest
 from shared.domain.errors import Rejected, Unavailable
 from shared.domain.stages import STAGES, JobType
 from shared.ports import Message
-from tests.world import World, manuscript
+from tests.support.world import World, manuscript
 
 DAY = 24 * 3600.0
 CHAPTER = JobType.CHAPTER_PROCESSING
@@ -85,11 +85,11 @@ def test_the_newest_jobs_stay_as_many_as_the_table_of_stages_says(world: World, 
 
 def test_live_documents_of_dropped_jobs_are_deleted_and_those_of_others_stay(world: World) -> None:
     book_id = finished_book(world)
-    before = {d.path for d in world.statuses.all() if d.path.startswith("jobs/")}
+    before = {d.path for d in world.live_documents.all() if d.path.startswith("jobs/")}
     more_jobs(world, book_id, STAGES[CHAPTER].completed_kept)
     world.app.reconcile()
 
-    after = {d.path for d in world.statuses.all() if d.path.startswith("jobs/")}
+    after = {d.path for d in world.live_documents.all() if d.path.startswith("jobs/")}
     assert {p.split("-")[0] for p in before - after} == {"jobs/chapter"}
     assert len(before - after) == 2
     kept = {f"jobs/{r['job_id']}" for r in world.rows("SELECT job_id FROM jobs")}
@@ -147,13 +147,17 @@ def test_a_late_message_of_a_dropped_job_is_acknowledged_and_changes_nothing(wor
     old = [m for m in world.broker.published if m.topic in (CHAPTER, JobType.EMBEDDING_GENERATION)]
     world.clock.advance(31 * DAY)
     world.app.reconcile()
-    before = world.status(book_id), world.rows("SELECT * FROM jobs ORDER BY job_id"), world.statuses.all()
+    before = world.status(book_id), world.rows("SELECT * FROM jobs ORDER BY job_id"), world.live_documents.all()
     calls = world.extractor.calls.total(), world.embedder.calls.total()
 
     assert {world.deliver(m) for m in old} == {204}
     dead = [Message(topic=JobType.DEAD_LETTER, data=m.data) for m in old]
     assert {world.deliver(m) for m in dead} == {204}
-    assert (world.status(book_id), world.rows("SELECT * FROM jobs ORDER BY job_id"), world.statuses.all()) == before
+    assert (
+        world.status(book_id),
+        world.rows("SELECT * FROM jobs ORDER BY job_id"),
+        world.live_documents.all(),
+    ) == before
     assert (world.extractor.calls.total(), world.embedder.calls.total()) == calls
     assert not world.broker.waiting
 
@@ -171,7 +175,7 @@ def test_a_failed_chapter_is_retried_after_its_job_was_dropped(world: World) -> 
     status = world.status(book_id)
     assert (status["status"], status["chapters"]["failed"]) == ("completed", 0)
     assert world.extractor.calls["chapter"] == 12
-    shown = [d for d in world.statuses.all() if d.path.startswith("jobs/chapter-")]
+    shown = [d for d in world.live_documents.all() if d.path.startswith("jobs/chapter-")]
     assert [d.fields["state"] for d in shown] == ["completed"]
 
 
@@ -197,7 +201,7 @@ def test_an_old_version_goes_after_a_week_with_all_that_hangs_on_it(world: World
 
     for table in ("book_versions", "recent_chapters", "jobs", "book_contexts", "processing_status"):
         assert {r["version"] for r in world.rows(f"SELECT version FROM {table}")} == {2}, table
-    assert {d.path for d in world.statuses.all() if d.path.startswith("jobs/")} == {
+    assert {d.path for d in world.live_documents.all() if d.path.startswith("jobs/")} == {
         f"jobs/{r['job_id']}" for r in world.rows("SELECT job_id FROM jobs")
     }
     assert len(world.get(f"/api/books/{book_id}/chapters").json["chapters"]) == 3
@@ -283,26 +287,26 @@ def test_idempotency_keys_and_deliveries_are_kept_for_a_week(world: World) -> No
 
 def test_tombstones_stay_for_fifteen_minutes_and_until_their_documents_are_gone(world: World) -> None:
     book_id = finished_book(world)
-    late = world.statuses.all()
+    late = world.live_documents.all()
     world.call("DELETE", f"/api/books/{book_id}")
     world.clock.advance(14 * 60)
     world.app.reconcile()
     tombstones = count(world, "obsolete_documents")
     assert tombstones >= len(late)
 
-    world.statuses.put(late)
-    world.statuses.down = True
-    world.statuses.delete = refuse  # type: ignore[method-assign, assignment]
+    world.live_documents.put(late)
+    world.live_documents.down = True
+    world.live_documents.delete = refuse  # type: ignore[method-assign, assignment]
     world.clock.advance(3600)
     with pytest.raises(Unavailable):
         world.app.reconcile()
     assert count(world, "obsolete_documents") == tombstones
 
-    del world.statuses.delete
-    world.statuses.down = False
+    del world.live_documents.delete
+    world.live_documents.down = False
     world.app.reconcile()
     world.app.reconcile()
-    assert world.statuses.all() == []
+    assert world.live_documents.all() == []
     assert count(world, "obsolete_documents") == 0
 
 

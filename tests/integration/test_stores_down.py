@@ -20,17 +20,17 @@ from infra.local.emulators import Emulators, start_firestore, start_pubsub
 from infra.local.postgres import Postgres
 from infra.local.processes import Supervisor
 from infra.local.topics import create_topics
-from shared.adapters import firestore_statuses, pubsub
 from shared.adapters.fake_models import FakeEmbedder
-from shared.adapters.firestore_statuses import FirestoreStatusStore
+from shared.adapters.google import firestore, pubsub_publisher
+from shared.adapters.google.firestore import FirestoreLiveDocuments
+from shared.adapters.google.pubsub_publisher import PubSubPublisher
 from shared.adapters.postgres import database
 from shared.adapters.postgres.migrations import migrate
-from shared.adapters.pubsub import PubSubPublisher
 from shared.domain.errors import Unavailable
 from shared.domain.stages import LEASE_SECONDS, JobType
-from tests.door import Door
-from tests.shelf import poll
-from tests.world import World, manuscript
+from tests.support.tcp_gate import TcpGate
+from tests.support.workload import poll
+from tests.support.world import World, manuscript
 
 DEADLINE = 60.0
 BOOK = {"title": "A Book", "content": manuscript(chapters=3)}
@@ -42,7 +42,7 @@ class Guarded:
     """A world whose database stands behind a door."""
 
     world: World
-    door: Door
+    door: TcpGate
     before_embedding: list[Callable[[], object]]
 
 
@@ -50,7 +50,7 @@ class Guarded:
 def guarded(dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Guarded]:
     monkeypatch.setattr(database, "_CONNECT_SECONDS", 1)
     known = conninfo_to_dict(dsn)
-    door = Door(int(str(known["port"])))
+    door = TcpGate(int(str(known["port"])))
     hooks: list[Callable[[], object]] = []
 
     def before(texts: Sequence[str]) -> None:
@@ -136,26 +136,26 @@ def firestore_port(emulators: Emulators, supervisor: Supervisor) -> int:
 
 
 @pytest.fixture
-def pubsub_door(pubsub_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
-    door = Door(pubsub_port)
+def pubsub_door(pubsub_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[TcpGate]:
+    door = TcpGate(pubsub_port)
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", door.place)
-    monkeypatch.setattr(pubsub, "_PUBLISH_SECONDS", 1.0)
+    monkeypatch.setattr(pubsub_publisher, "_PUBLISH_SECONDS", 1.0)
     create_topics(PROJECT)
     yield door
     door.shut()
 
 
 @pytest.fixture
-def firestore_door(firestore_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
-    door = Door(firestore_port)
+def firestore_door(firestore_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[TcpGate]:
+    door = TcpGate(firestore_port)
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", door.place)
-    monkeypatch.setattr(firestore_statuses, "_RETRY_SECONDS", 0.2)
+    monkeypatch.setattr(firestore, "_RETRY_SECONDS", 0.2)
     yield door
     door.shut()
 
 
-def test_what_pubsub_refuses_is_published_by_reconcile(dsn: str, pubsub_door: Door) -> None:
-    world = World(dsn, parts={"publisher": PubSubPublisher(PROJECT)})
+def test_what_pubsub_refuses_is_published_by_reconcile(dsn: str, pubsub_door: TcpGate) -> None:
+    world = World(dsn, overrides={"publisher": PubSubPublisher(PROJECT)})
     pubsub_door.shut()
     reply = world.post(BOOK)
     with pytest.raises(Unavailable):
@@ -168,7 +168,7 @@ def test_what_pubsub_refuses_is_published_by_reconcile(dsn: str, pubsub_door: Do
     assert published(dsn) == [f"book-{reply.json['book_id']}-v1"]
 
 
-def test_a_stage_that_pubsub_refuses_is_delivered_again_and_does_not_work_again(dsn: str, pubsub_door: Door) -> None:
+def test_a_stage_that_pubsub_refuses_is_delivered_again_and_does_not_work_again(dsn: str, pubsub_door: TcpGate) -> None:
     world = World(dsn)
     publisher = PubSubPublisher(PROJECT)
     world.import_book(BOOK["content"])
@@ -209,8 +209,8 @@ def await_reconcile(world: World) -> None:
             return
 
 
-def test_while_firestore_refuses_the_books_go_on_and_are_shown_afterwards(dsn: str, firestore_door: Door) -> None:
-    world = World(dsn, parts={"statuses": FirestoreStatusStore(PROJECT)})
+def test_while_firestore_refuses_the_books_go_on_and_are_shown_afterwards(dsn: str, firestore_door: TcpGate) -> None:
+    world = World(dsn, overrides={"live_documents": FirestoreLiveDocuments(PROJECT)})
     firestore_door.shut()
     book_id = world.import_book(manuscript(chapters=1))
     completes(world, book_id)

@@ -11,8 +11,8 @@ import psutil
 
 from infra.local.database import publish_again, take_over
 from infra.local.stack import running_stack
-from shared.pipeline.reconcile import Reconciled
-from tests.world import World, manuscript
+from shared.use_cases.reconcile import Reconciled
+from tests.support.world import World, manuscript
 
 
 def reconcile_at_once(world: World) -> Reconciled:

@@ -7,11 +7,12 @@ import math
 
 import pytest
 
-from shared.adapters.vertex_context import VertexContextExtractor
-from shared.adapters.vertex_embedder import VertexEmbedder
+from shared.adapters.google.vertex_context import VertexContextExtractor
+from shared.adapters.google.vertex_embedder import VertexEmbedder
+from shared.domain.contexts import ChapterMetadata
+from shared.domain.embeddings import EmbeddingTask
 from shared.domain.errors import Rejected, Unavailable
-from shared.domain.model import ChapterMetadata, EmbeddingTask
-from tests.fake_vertex import FakeVertex, client_of, problem
+from tests.support.fake_vertex import FakeVertex, client_of, problem
 
 
 @pytest.fixture

@@ -165,7 +165,7 @@ def the_clock_jumps(sim: Simulation) -> None:
 
 @action(lambda sim: 0.1 * sim.world.profile.outage)
 def a_service_goes_down(sim: Simulation) -> None:
-    service = sim.rng.choice(["publisher", "statuses", "embedder", "extractor"])
+    service = sim.rng.choice(["publisher", "live_documents", "embedder", "extractor"])
     sim.count("outage")
     sim.note(f"OUTAGE of {service}")
     sim.boundary.outages[service] = sim.steps + sim.rng.randrange(5, 40)

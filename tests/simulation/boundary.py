@@ -102,8 +102,8 @@ class Boundary:
 
     def _maybe_raise(self, task: Task, port: str, kind: str, when: str) -> None:
         p = self._profile
-        rates = {"publisher": p.broker, "statuses": p.statuses, "embedder": p.model, "extractor": p.model}
-        names = {"publisher": "broker", "statuses": "live documents", "embedder": "model", "extractor": "model"}
+        rates = {"publisher": p.broker, "live_documents": p.live_documents, "embedder": p.model, "extractor": p.model}
+        names = {"publisher": "broker", "live_documents": "live documents", "embedder": "model", "extractor": "model"}
         rate, name = rates.get(kind, p.database), names.get(kind, "database")
         if when == "after":
             rate /= 3

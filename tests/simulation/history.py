@@ -16,8 +16,13 @@ if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
 
 # After these a job may begin at once that waited for its next attempt.
-_BEGIN_ANEW = ("PostgresControl.cancel", "PostgresControl.resume", "PostgresDeadLetters._send", "PostgresJobStore.bury")
-_ENDS = ("PostgresJobStore.commit", "PostgresJobStore.postpone", "PostgresJobStore.fail")
+_BEGIN_ANEW = (
+    "PostgresControl.cancel",
+    "PostgresControl.resume",
+    "PostgresDeadLetters._send",
+    "PostgresJobStore.fail_undelivered",
+)
+_ENDS = ("PostgresJobStore.commit", "PostgresJobStore.schedule_retry", "PostgresJobStore.fail")
 
 
 class History:
@@ -41,7 +46,7 @@ class History:
         self.changed = self.changed or port.startswith(("PostgresJobStore.", "PostgresImports.", "PostgresDeadL"))
         if port == "PostgresJobStore.claim":
             self._claimed(task)
-        elif port == "PostgresJobStore.postpone":
+        elif port == "PostgresJobStore.schedule_retry":
             (row,) = self._rows("SELECT next_attempt_at FROM jobs WHERE job_id = %s", task.job_id)
             self.not_before[str(task.job_id)] = row["next_attempt_at"]
         elif port == "PostgresImports.add":
@@ -116,5 +121,5 @@ class History:
         rows = self._rows("""
             SELECT book_id FROM processing_status WHERE entity_type = 'book' ORDER BY revision DESC LIMIT 1""")
         for row in rows:
-            position = len(self._sim.world.statuses.taken)
+            position = len(self._sim.world.live_documents.taken)
             self._redrives.setdefault(row["book_id"], []).append((last["n"], position))

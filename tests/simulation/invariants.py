@@ -75,7 +75,7 @@ def a_cancelled_book_stands_still(sim: Simulation, task: Task, what: str) -> Non
 
 def no_more_at_once_than_may_be(sim: Simulation, task: Task) -> None:
     same = [t for t in sim.scheduler.tasks if t.notes.get("topic") == task.notes["topic"] and t.notes.get("claimed")]
-    if len(same) > sim.world.slots.places:
+    if len(same) > sim.world.limiter.places:
         raise Broken("a strict cap holds", f"{len(same)} attempts at {task.notes['topic']} at once")
 
 
@@ -158,7 +158,7 @@ def what_is_deleted_is_gone(sim: Simulation) -> None:
     """Whatever was written late. Its rows went with its row in `books`; these go by other ways."""
     for book_id in sim.history.deleted:
         found = sim.world.database.rows("SELECT job_id FROM deliveries WHERE job_id LIKE %s", f"%{book_id}%")
-        documents = [d.path for d in sim.world.statuses.all() if _book_of(d) == book_id]
+        documents = [d.path for d in sim.world.live_documents.all() if _book_of(d) == book_id]
         if found or documents:
             raise Broken("what is deleted is gone", f"{book_id}: {documents}, {found}")
 
@@ -203,7 +203,7 @@ def live_documents_only_move_forward(sim: Simulation) -> None:
     """Only a redrive makes what has ended begin again, and even then progress does not fall. A book that failed may be
     cancelled, since other chapters of it may be under way."""
     last: dict[str, Document] = {}
-    for position, taken in enumerate(sim.world.statuses.taken):
+    for position, taken in enumerate(sim.world.live_documents.taken):
         before = last.pop(taken.path, None)
         if isinstance(taken, Tombstone):
             continue
@@ -238,14 +238,14 @@ def _compare_moments(before: Document, after: Document, redriven: bool) -> None:
 def live_documents_equal_their_projections(sim: Simulation) -> None:
     wanted = _projections(sim)
     for path, document in sorted(wanted.items()):
-        live = sim.world.statuses.get(path)
+        live = sim.world.live_documents.get(path)
         if live is None or _timeless(live) != _timeless(document):
             raise Broken("live documents are true", f"{path}\n  live:   {live}\n  should: {document}")
 
 
 def no_live_document_outlives_what_it_shows(sim: Simulation) -> None:
     wanted = _projections(sim)
-    for live in sim.world.statuses.all():
+    for live in sim.world.live_documents.all():
         if live.path not in wanted:
             raise Broken("no live document outlives what it shows", f"{live.path}: {live}")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from shared.domain.model import EmbeddingTask
+from shared.domain.embeddings import EmbeddingTask
 from shared.domain.results import content_hash
 from tests.simulation.tasks import Task
 
@@ -24,7 +24,7 @@ KEEPS = {"embedder": {"PostgresVectorCache.keep"}, "extractor": {"PostgresAnswer
 
 # After these an attempt that is under way may have lost its lease.
 _UPHEAVALS = (
-    *("PostgresImports.add", "PostgresJobStore.bury", "PostgresDeadLetters._send"),
+    *("PostgresImports.add", "PostgresJobStore.fail_undelivered", "PostgresDeadLetters._send"),
     *("PostgresControl.cancel", "PostgresControl.delete", "PostgresControl._drop"),
 )
 

@@ -11,13 +11,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from shared.adapters.memory_statuses import MemoryStatusStore
-from shared.adapters.postgres import caches, control, dead_letters, imports, jobs, projections, redrives, statuses
-from shared.adapters.postgres.jobs import PostgresJobStore
+from shared.adapters.memory.live_documents import MemoryLiveDocuments
+from shared.adapters.postgres import (
+    caches,
+    control,
+    dead_letter_rows,
+    imports,
+    job_store,
+    projections,
+    redrives,
+    status_rows,
+)
+from shared.adapters.postgres.job_store import PostgresJobStore
 from shared.domain import progress
-from shared.pipeline import process_book
 from shared.pipeline.projector import Projector
 from shared.pipeline.runner import Runner
+from shared.pipeline.stages import process_book
 from shared.ports import ClaimState
 from tests.simulation.boundary import SimulatedDatabase
 from tests.simulation.session import simulate
@@ -78,30 +87,30 @@ def rewritten(function: Any, part: str, instead: str) -> Any:
 
 @mutant
 def an_overtaken_attempt_writes_all_the_same() -> Iterator[None]:
-    with changed(jobs, "_END", without(jobs._END, "AND lease = %(lease)s")):
-        with changed(jobs, "_IS_HELD", without(jobs._IS_HELD, "AND lease = %s", "AND %s::uuid IS NOT NULL")):
+    with changed(job_store, "_END", without(job_store._END, "AND lease = %(lease)s")):
+        with changed(job_store, "_IS_HELD", without(job_store._IS_HELD, "AND lease = %s", "AND %s::uuid IS NOT NULL")):
             yield
 
 
 @mutant
 def every_claim_succeeds() -> Iterator[None]:
-    with changed(jobs, "_claimable", lambda row, now: ClaimState.CLAIMED):
+    with changed(job_store, "_claimable", lambda row, now: ClaimState.CLAIMED):
         yield
 
 
 @mutant
 def a_lease_never_ends() -> Iterator[None]:
     new = rewritten(
-        jobs._claimable, 'state is JobState.PROCESSING and row["lease_until"] > now', "state is JobState.PROCESSING"
+        job_store._claimable, 'state is Status.PROCESSING and row["lease_until"] > now', "state is Status.PROCESSING"
     )
-    with changed(jobs, "_claimable", new):
+    with changed(job_store, "_claimable", new):
         yield
 
 
 @mutant
 def a_retry_does_not_wait() -> Iterator[None]:
-    new = rewritten(jobs._claimable, 'row["next_attempt_at"] > now', "False")
-    with changed(jobs, "_claimable", new):
+    new = rewritten(job_store._claimable, 'row["next_attempt_at"] > now', "False")
+    with changed(job_store, "_claimable", new):
         yield
 
 
@@ -114,18 +123,18 @@ def nobody_publishes_children_again() -> Iterator[None]:
 
 @mutant
 def an_older_version_goes_on_writing() -> Iterator[None]:
-    new = rewritten(statuses.lock_book, ' and row["version"] == job.version', "")
-    with changed(statuses, "lock_book", new):
+    new = rewritten(status_rows.lock_book, ' and row["version"] == job.version', "")
+    with changed(status_rows, "lock_book", new):
         yield
 
 
 @mutant
 def fan_in_counts_before_the_result_is_written() -> Iterator[None]:
-    write = "results.write(result, connection, job, now)"
+    write = "result_rows.write(result, connection, job, now)"
     source = without(textwrap.dedent(inspect.getsource(PostgresJobStore.commit)), write, "pass")
     last = "return add_jobs(connection, due, job.job_id, now)"
     names: dict[str, Any] = {}
-    exec(without(source, last, f"{write}; {last}"), jobs.__dict__, names)
+    exec(without(source, last, f"{write}; {last}"), job_store.__dict__, names)
     with changed(PostgresJobStore, "commit", names["commit"]):
         yield
 
@@ -162,8 +171,8 @@ def an_equal_import_is_a_new_version() -> Iterator[None]:
 
 @mutant
 def old_documents_overwrite_new_ones() -> Iterator[None]:
-    new = rewritten(MemoryStatusStore.put, "known is None or known.revision < document.revision", "True")
-    with changed(MemoryStatusStore, "put", new):
+    new = rewritten(MemoryLiveDocuments.put, "known is None or known.revision < document.revision", "True")
+    with changed(MemoryLiveDocuments, "put", new):
         yield
 
 
@@ -186,8 +195,8 @@ def a_document_counts_as_written_before_it_is() -> Iterator[None]:
     """So it is forgotten if the store is down."""
     new = rewritten(
         Projector._write,
-        "self.statuses.put(documents)\n    self.projections.settled(documents)",
-        "self.projections.settled(documents)\n    self.statuses.put(documents)",
+        "self.live_documents.put(documents)\n    self.projections.mark_projected(documents)",
+        "self.projections.mark_projected(documents)\n    self.live_documents.put(documents)",
     )
     with changed(Projector, "_write", new):
         yield
@@ -213,20 +222,20 @@ def resume_forgets_what_was_cancelled() -> Iterator[None]:
 
 @mutant
 def delete_leaves_no_tombstones() -> Iterator[None]:
-    with changed(control, "bury_book", lambda connection, book_id, now: None):
+    with changed(control, "add_book_tombstones", lambda connection, book_id, now: None):
         yield
 
 
 @mutant
 def a_tombstone_deletes_newer_documents() -> Iterator[None]:
-    new = rewritten(MemoryStatusStore.delete, "known and known.revision < tombstone.revision", "known")
-    with changed(MemoryStatusStore, "delete", new):
+    new = rewritten(MemoryLiveDocuments.delete, "known and known.revision < tombstone.revision", "known")
+    with changed(MemoryLiveDocuments, "delete", new):
         yield
 
 
 @mutant
 def what_was_written_late_is_not_buried() -> Iterator[None]:
-    with changed(Projector, "_bury", lambda self, obsolete: None):
+    with changed(Projector, "_delete", lambda self, obsolete: None):
         yield
 
 
@@ -238,7 +247,7 @@ def a_redrive_leaves_the_fan_in_as_it_was() -> Iterator[None]:
 
 @mutant
 def a_redrive_has_no_outcome() -> Iterator[None]:
-    with changed(dead_letters, "_FINISH", without(dead_letters._FINISH, "WHERE", "WHERE false AND")):
+    with changed(dead_letter_rows, "_FINISH", without(dead_letter_rows._FINISH, "WHERE", "WHERE false AND")):
         yield
 
 

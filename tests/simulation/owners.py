@@ -164,7 +164,7 @@ def project_again(sim: Simulation) -> None:
         body = {}
         sim.count("live documents lost")
         sim.note("FAULT all live documents are lost")
-        sim.world.statuses.lose_all()
+        sim.world.live_documents.lose_all()
     ask(sim, Request(method="POST", path="/api/projections", proper=(202, 404), user="root", body=body))
 
 

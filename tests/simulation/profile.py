@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shared.domain.stages import JobType
-from tests.world import manuscript
+from tests.support.world import manuscript
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Profile:
     slow: float
     database: float
     broker: float
-    statuses: float
+    live_documents: float
     model: float
     drop: float
     duplicate: float
@@ -56,7 +56,7 @@ def draw_profile(rng: random.Random) -> Profile:
         slow=rate(0.6, 0.002, 0.01),
         database=rate(0.4, 0.002, 0.01),
         broker=rate(0.5, 0.01, 0.15),
-        statuses=rate(0.5, 0.01, 0.1),
+        live_documents=rate(0.5, 0.01, 0.1),
         model=rate(0.6, 0.02, 0.2),
         drop=rate(0.6, 0.02, 0.3),
         duplicate=rate(0.7, 0.05, 0.5),
@@ -83,8 +83,8 @@ SORE: Sequence[tuple[str, str]] = (
     ("PostgresJobStore.claim", "after"),
     ("PostgresVectorCache.keep", "after"),
     ("publisher.publish", "after"),
-    ("statuses.put", "after"),
-    ("statuses.put", "before"),
+    ("live_documents.put", "after"),
+    ("live_documents.put", "before"),
 )
 TYPES = [t for t in JobType if t is not JobType.DEAD_LETTER]
 

@@ -15,12 +15,12 @@ from flask import Request
 from werkzeug.test import EnvironBuilder
 
 from shared.adapters.fake_models import FakeContextExtractor, FakeEmbedder
-from shared.adapters.memory_broker import MemoryBroker
-from shared.adapters.memory_statuses import MemoryStatusStore
+from shared.adapters.memory.broker import MemoryBroker
+from shared.adapters.memory.live_documents import MemoryLiveDocuments
 from shared.bootstrap import App
 from shared.config import Config
+from shared.domain.embeddings import EmbeddingModel
 from shared.domain.errors import Rejected
-from shared.domain.model import EmbeddingModel
 from shared.domain.stages import JobType, Stage
 from shared.pipeline.heartbeat import Heartbeat
 from shared.ports import Document, Tombstone
@@ -29,7 +29,7 @@ from tests.simulation.broker import Sent, SimulatedBroker
 from tests.simulation.ledger import Ledger, PaidEmbedder, PaidExtractor
 from tests.simulation.profile import Profile, draw_profile
 from tests.simulation.tasks import Scheduler
-from tests.world import ByName
+from tests.support.world import FakeAuthenticator
 
 TABLES = """books, book_versions, idempotency_keys, recent_chapters, chapter_chunks, embedding_cache, book_contexts,
     jobs, processing_status, dead_letters, dead_letter_actions, answers, obsolete_documents, deliveries, replays"""
@@ -61,7 +61,7 @@ class SimulatedClock:
         self.moved()
 
 
-class KeptStatuses(MemoryStatusStore):
+class RecordingLiveDocuments(MemoryLiveDocuments):
     """Remembers every document that it took, and what deleted one, in order."""
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class KeptStatuses(MemoryStatusStore):
         self._documents.clear()
 
 
-class Still(Heartbeat):
+class NoHeartbeat(Heartbeat):
     """No thread of its own: an attempt that the simulation makes slow loses its lease."""
 
     @contextmanager
@@ -87,7 +87,7 @@ class Still(Heartbeat):
         yield
 
 
-class Places:
+class FakeLimiter:
     """PostgreSQL's advisory locks are its sessions'; all the simulated processes share one. This is their twin."""
 
     def __init__(self, places: int) -> None:
@@ -96,7 +96,7 @@ class Places:
         self.most: Counter[str] = Counter()
 
     @contextmanager
-    def take(self, stage: Stage) -> Iterator[bool]:
+    def acquire(self, stage: Stage) -> Iterator[bool]:
         free = self.taken[stage.type] < min(self.places, stage.concurrency)
         self.taken[stage.type] += free
         self.most[stage.type] = max(self.most[stage.type], self.taken[stage.type])
@@ -114,16 +114,18 @@ class Process:
         self._world = world
         proxies = {
             "publisher": Proxy(world.broker, "publisher", world.boundary),
-            "statuses": Proxy(world.statuses, "statuses", world.boundary),
+            "live_documents": Proxy(world.live_documents, "live_documents", world.boundary),
             "embedder": Proxy(world.embedder, "embedder", world.boundary),
             "extractor": Proxy(world.extractor, "extractor", world.boundary),
         }
         drawn = {"clock": world.clock, "random": world.rng.random, "new_id": world.new_id}
-        self.app = App(world.config, {**proxies, **drawn, "authenticator": ByName(), "rewinder": MemoryBroker()})
+        self.app = App(
+            world.config, {**proxies, **drawn, "authenticator": FakeAuthenticator(), "seekable_broker": MemoryBroker()}
+        )
         self.app.database = world.database  # type: ignore[assignment]
         self.app.projector = replace(self.app.projector, defer=self._defer)
-        self.app.heartbeat = Still(store=self.app.store, clock=world.clock)
-        self.app.slots = world.slots
+        self.app.heartbeat = NoHeartbeat(store=self.app.store, clock=world.clock)
+        self.app.limiter = world.limiter
 
     def _defer(self, seconds: float, callback: Callable[[], None]) -> None:
         due = self._world.clock() + timedelta(seconds=seconds)
@@ -155,9 +157,9 @@ class World:
             models="fake",
             failed_chapters_tolerated=TOLERATED,
         )
-        self.clock, self.statuses, self.ledger = SimulatedClock(), KeptStatuses(), Ledger()
+        self.clock, self.live_documents, self.ledger = SimulatedClock(), RecordingLiveDocuments(), Ledger()
         self.scheduler = Scheduler(self.rng)
-        self.slots = Places(self.profile.places)
+        self.limiter = FakeLimiter(self.profile.places)
         self.boundary = Boundary(self.rng, self.scheduler, self.profile)
         self.broker = SimulatedBroker(self.rng, self.boundary, self.clock)
         self.broker.partial = self.profile.broker / 4

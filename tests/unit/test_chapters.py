@@ -217,7 +217,7 @@ def test_a_publishers_header_and_licence_are_no_part_of_the_book() -> None:
         "Book I loved best was lost.",
         "Epilogue was a word that he never used.",
         "1. Buy a new trunk.\n\n2. Write to Aunt Ada.\n\n3. Forget the hill.",
-        "1. Trunks\n\n2. Letters\n\n3. Apples",
+        "1. Trunks\n\n2. DeadLetterFilter\n\n3. Apples",
         "```\n# Chapter 8\n\nChapter 9\n```",
     ],
 )
@@ -230,7 +230,7 @@ def test_what_only_looks_like_a_heading_does_not_split(line: str) -> None:
 
 
 def test_a_numbered_list_in_a_text_without_headings_does_not_split() -> None:
-    text = PROSE + "\n1. Trunks\n\n2. Letters\n\n3. Apples\n\n" + PROSE
+    text = PROSE + "\n1. Trunks\n\n2. DeadLetterFilter\n\n3. Apples\n\n" + PROSE
 
     split = split_chapters(text)
 

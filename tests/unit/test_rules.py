@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain.failures import describe
-from shared.domain.jobs import JobState
+from shared.domain.jobs import Status
 from shared.domain.packing import pack
 from shared.domain.progress import Snapshot, due_jobs, eta_seconds, measure
 from shared.domain.ranking import Candidate, rank
 from shared.domain.stages import MAX_BACKOFF_SECONDS, STAGES, JobType, backoff_seconds
 
 BOOK = uuid4()
-DONE, FAILED = JobState.COMPLETED, JobState.FAILED
+DONE, FAILED = Status.COMPLETED, Status.FAILED
 
 
 def test_the_stage_table_has_the_contracts_numbers() -> None:
@@ -56,7 +56,7 @@ def snapshot(**more: object) -> Snapshot:
 @pytest.mark.parametrize(
     ("more", "percent"),
     [
-        ({"steps": {"split": JobState.PENDING}}, 0),
+        ({"steps": {"split": Status.PENDING}}, 0),
         ({"steps": {"split": DONE}}, 10),
         ({"steps": {"split": DONE, "quick": DONE}}, 25),
         ({"steps": {"split": DONE, "quick": DONE}, "pending_metadata": 5}, 35),
@@ -80,23 +80,23 @@ def test_the_full_context_is_due_when_the_last_chapter_is_read() -> None:
 def test_completion_waits_for_both_the_full_context_and_every_vector() -> None:
     steps = {"split": DONE, "full": DONE}
     assert due_jobs(snapshot(steps=steps, pending_metadata=0, pending_vectors=1), 0.1) == []
-    assert due_jobs(snapshot(steps={"split": DONE, "full": JobState.PROCESSING}, pending_metadata=0), 0.1) == []
+    assert due_jobs(snapshot(steps={"split": DONE, "full": Status.PROCESSING}, pending_metadata=0), 0.1) == []
     (job,) = due_jobs(snapshot(steps=steps, pending_metadata=0, pending_vectors=0), 0.1)
     assert job.type is JobType.BOOK_COMPLETION
 
 
 def test_a_failed_quick_context_does_not_fail_the_book() -> None:
-    assert measure(snapshot(steps={"split": DONE, "quick": FAILED}), 0.1).status is JobState.PROCESSING
+    assert measure(snapshot(steps={"split": DONE, "quick": FAILED}), 0.1).status is Status.PROCESSING
 
 
-@pytest.mark.parametrize(("failed", "status"), [(1, JobState.PROCESSING), (2, FAILED), (10, FAILED)])
-def test_a_book_fails_when_more_chapters_fail_than_are_tolerated(failed: int, status: JobState) -> None:
+@pytest.mark.parametrize(("failed", "status"), [(1, Status.PROCESSING), (2, FAILED), (10, FAILED)])
+def test_a_book_fails_when_more_chapters_fail_than_are_tolerated(failed: int, status: Status) -> None:
     assert measure(snapshot(steps={"split": DONE}, failed=failed), 0.1).status is status
 
 
 def test_a_book_whose_only_work_waits_for_a_retry_is_retrying() -> None:
     waiting = snapshot(steps={"split": DONE}, next_attempt_at=datetime(2026, 1, 1, tzinfo=UTC))
-    assert measure(waiting, 0.1).status is JobState.RETRYING
+    assert measure(waiting, 0.1).status is Status.RETRYING
 
 
 def test_the_eta_grows_with_what_is_left() -> None:

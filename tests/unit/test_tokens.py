@@ -8,12 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
-from shared.adapters.firebase_auth import FirebaseAuthenticator
-from shared.adapters.google_tokens import CachedRequest
-from shared.adapters.push_auth import OidcPushVerifier
-from shared.domain.errors import Unavailable
-from shared.domain.identity import Unauthenticated
-from tests.tokens import (
+from shared.adapters.google.firebase_auth import FirebaseAuthenticator
+from shared.adapters.google.push_auth import OidcPushVerifier
+from shared.adapters.google.tokens import CachedRequest
+from shared.domain.errors import Unauthenticated, Unavailable
+from tests.support.tokens import (
     ACCOUNT,
     OTHER_KEY,
     PROJECT,

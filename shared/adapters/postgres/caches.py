@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter, ValidationError
 
 from shared.adapters.postgres.database import Database, from_column, to_column
-from shared.domain.model import EmbeddingModel, EmbeddingTask, Vector
+from shared.domain.embeddings import EmbeddingModel, EmbeddingTask, Vector
 
 Answer = TypeVar("Answer")
 

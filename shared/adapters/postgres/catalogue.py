@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from shared.adapters.postgres.database import Database, to_column
-from shared.domain.model import EmbeddingModel, Vector
+from shared.domain.embeddings import EmbeddingModel, Vector
 from shared.domain.ranking import Candidate
 
 Row = Mapping[str, Any]

@@ -7,16 +7,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from shared.adapters.postgres import statuses
+from shared.adapters.postgres import status_rows
 from shared.adapters.postgres.database import Connection, Database
-from shared.adapters.postgres.documents import bury_book
 from shared.adapters.postgres.imports import check_limit
-from shared.adapters.postgres.jobs import add_jobs, to_job
+from shared.adapters.postgres.job_store import add_jobs, to_job
+from shared.adapters.postgres.tombstones import add_book_tombstones
 from shared.domain import jobs
-from shared.domain.control import NotNow
-from shared.domain.errors import Unavailable
-from shared.domain.imports import UnknownBook
-from shared.domain.jobs import Job, JobState
+from shared.domain.errors import InvalidState, Unavailable, UnknownBook
+from shared.domain.jobs import Job, Status
 
 _BOOK = """
     SELECT b.book_id, b.owner_uid, b.latest_version AS version, s.status FROM books b
@@ -47,7 +45,7 @@ _FORGET_VECTORS = """
 _DELETE = "DELETE FROM books WHERE book_id = %s"
 _DELETE_DELIVERIES = "DELETE FROM deliveries WHERE job_id IN (SELECT job_id FROM jobs WHERE book_id = %s)"
 
-_UNDER_WAY = (JobState.PENDING, JobState.PROCESSING, JobState.RETRYING)
+_UNDER_WAY = (Status.PENDING, Status.PROCESSING, Status.RETRYING)
 
 
 class PostgresControl:
@@ -62,29 +60,29 @@ class PostgresControl:
     def cancel(self, owner_uid: str | None, book_id: UUID, now: datetime) -> list[Job]:
         with self._database.transaction() as connection:
             book = _lock(connection, owner_uid, book_id)
-            if book["status"] == JobState.CANCELLED:
+            if book["status"] == Status.CANCELLED:
                 return []
             # Of a book that failed, other chapters may still be worked on. A quick context that is late is left alone:
             # a completed book can't be resumed.
-            is_done = book["status"] == JobState.COMPLETED
+            is_done = book["status"] == Status.COMPLETED
             ended = [] if is_done else [to_job(r) for r in connection.execute(_CANCEL, book | {"now": now})]
             if not ended and book["status"] not in _UNDER_WAY:
-                raise NotNow(f"the book is {book['status']}: there is nothing to cancel")
-            job = jobs.process_book(book_id, book["version"])
-            statuses.set_chapters(connection, job, JobState.CANCELLED, now, those=_UNDER_WAY)
-            statuses.refresh_book(connection, job, now, self._tolerated)
+                raise InvalidState(f"the book is {book['status']}: there is nothing to cancel")
+            job = jobs.process_book_job(book_id, book["version"])
+            status_rows.set_chapters(connection, job, Status.CANCELLED, now, those=_UNDER_WAY)
+            status_rows.advance_book(connection, job, now, self._tolerated)
             return ended
 
     def resume(self, owner_uid: str | None, book_id: UUID, now: datetime) -> list[Job]:
         with self._database.transaction() as connection:
             book = _lock(connection, owner_uid, book_id)
-            if book["status"] != JobState.CANCELLED:
-                raise NotNow(f"the book is {book['status']}, not cancelled: there is nothing to resume")
+            if book["status"] != Status.CANCELLED:
+                raise InvalidState(f"the book is {book['status']}, not cancelled: there is nothing to resume")
             check_limit(connection, book["owner_uid"], book_id, self._max_under_way)
             begun = [to_job(r) for r in connection.execute(_RESUME, book | {"now": now})]
-            job = jobs.process_book(book_id, book["version"])
-            statuses.set_chapters(connection, job, JobState.PENDING, now, those=[JobState.CANCELLED])
-            due = statuses.refresh_book(connection, job, now, self._tolerated)
+            job = jobs.process_book_job(book_id, book["version"])
+            status_rows.set_chapters(connection, job, Status.PENDING, now, those=[Status.CANCELLED])
+            due = status_rows.advance_book(connection, job, now, self._tolerated)
             return begun + add_jobs(connection, due, job.job_id, now)
 
     def delete(self, owner_uid: str | None, book_id: UUID, now: datetime) -> None:
@@ -93,7 +91,7 @@ class PostgresControl:
             book = _lock(connection, owner_uid, book_id)
             connection.execute(_CANCEL, book | {"now": now})
             # If this is as far as it gets, the book is cancelled, and can be resumed.
-            statuses.refresh_book(connection, jobs.process_book(book_id, book["version"]), now, self._tolerated)
+            status_rows.advance_book(connection, jobs.process_book_job(book_id, book["version"]), now, self._tolerated)
         try:
             self._drop(owner_uid, book_id, now)
         except Unavailable:
@@ -103,7 +101,7 @@ class PostgresControl:
     def _drop(self, owner_uid: str | None, book_id: UUID, now: datetime) -> None:
         with self._database.transaction() as connection:
             _lock(connection, owner_uid, book_id)
-            bury_book(connection, book_id, now)
+            add_book_tombstones(connection, book_id, now)
             connection.execute(_FORGET_VECTORS, (book_id,))
             connection.execute(_DELETE_DELIVERIES, (book_id,))
             connection.execute(_DELETE, (book_id,))

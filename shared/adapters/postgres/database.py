@@ -13,8 +13,8 @@ from pgvector.psycopg import register_vector
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from shared.domain.embeddings import Vector
 from shared.domain.errors import Rejected, Unavailable
-from shared.domain.model import Vector
 
 Connection = psycopg.Connection[DictRow]
 

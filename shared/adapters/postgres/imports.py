@@ -6,17 +6,11 @@ from datetime import datetime
 from uuid import UUID
 
 from shared.adapters.postgres.database import Connection, Database
-from shared.adapters.postgres.jobs import add_jobs
+from shared.adapters.postgres.job_store import add_jobs
 from shared.domain import jobs
-from shared.domain.control import TooManyBooks
-from shared.domain.imports import (
-    Imported,
-    ImportRequest,
-    KeyReused,
-    UnknownBook,
-    request_hash,
-)
-from shared.domain.jobs import JobState
+from shared.domain.errors import KeyReused, TooManyBooks, UnknownBook
+from shared.domain.imports import Imported, ImportRequest, request_hash
+from shared.domain.jobs import Status
 from shared.domain.results import content_hash
 
 _KNOWN_KEY = "SELECT * FROM idempotency_keys WHERE owner_uid = %s AND key = %s"
@@ -147,9 +141,9 @@ def _add_version(
     connection.execute(_NEW_STATUS, {"book_id": book_id, "version": version, "now": now})
     connection.execute(_SETTLE_LETTERS, (book_id, version))
     connection.execute(_DROP_ACTIONS, (now, book_id, version))
-    job = jobs.process_book(book_id, version)
+    job = jobs.process_book_job(book_id, version)
     add_jobs(connection, [job], None, now)
-    return Imported(book_id=book_id, version=version, job=job, is_new=True, status=JobState.PENDING, progress=0)
+    return Imported(book_id=book_id, version=version, job=job, is_new=True, status=Status.PENDING, progress=0)
 
 
 def _existing(connection: Connection, book_id: UUID, version: int) -> Imported:
@@ -157,8 +151,8 @@ def _existing(connection: Connection, book_id: UUID, version: int) -> Imported:
     return Imported(
         book_id=book_id,
         version=version,
-        job=jobs.process_book(book_id, version),
+        job=jobs.process_book_job(book_id, version),
         is_new=False,
-        status=JobState(row["status"]) if row else JobState.CANCELLED,
+        status=Status(row["status"]) if row else Status.CANCELLED,
         progress=row["progress"] if row else 0,
     )

@@ -8,8 +8,9 @@ from typing import Any
 from uuid import UUID
 
 from shared.adapters.postgres.database import Database
+from shared.domain.contexts import ChapterMetadata, Mention
+from shared.domain.embeddings import EmbeddingModel
 from shared.domain.errors import Rejected
-from shared.domain.model import ChapterMetadata, EmbeddingModel, Mention
 from shared.ports import ChapterText, Source
 
 _VERSION = "SELECT {} FROM book_versions WHERE book_id = %s AND version = %s"

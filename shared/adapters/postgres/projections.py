@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from shared.adapters.postgres.database import Database
-from shared.adapters.postgres.documents import book_path, chapter_path, job_path
+from shared.adapters.postgres.tombstones import book_path, chapter_path, job_path
 from shared.domain.jobs import Job
 from shared.domain.progress import eta_seconds
 from shared.ports import Document, Tombstone
@@ -125,12 +125,12 @@ class PostgresProjections:
             )
         return [_book_document(book, self._clock()), *map(_chapter_document, rows)]
 
-    def claim_book(self, book_id: UUID, now: datetime, min_seconds: float) -> bool:
+    def acquire_write_window(self, book_id: UUID, now: datetime, min_seconds: float) -> bool:
         where = {"book_id": book_id, "now": now, "before": now - timedelta(seconds=min_seconds)}
         with self._database.transaction() as connection:
             return connection.execute(_CLAIM, where).rowcount > 0
 
-    def settled(self, documents: Sequence[Document]) -> None:
+    def mark_projected(self, documents: Sequence[Document]) -> None:
         statuses = [(*entity, d.revision) for d in documents if (entity := _entity(d))]
         prefix = job_path("")
         jobs = [(d.path.removeprefix(prefix), d.revision) for d in documents if d.path.startswith(prefix)]
@@ -139,7 +139,7 @@ class PostgresProjections:
                 with self._database.transaction() as connection:
                     connection.execute(statement, [list(column) for column in zip(*rows, strict=True)])
 
-    def unsettle(self, book_id: UUID | None) -> int:
+    def mark_unprojected(self, book_id: UUID | None) -> int:
         with self._database.transaction() as connection:
             books = [r["book_id"] for r in connection.execute(_BOOKS, {"book_id": book_id})]
         for i in range(0, len(books), _BOOKS_AT_ONCE):
@@ -157,7 +157,7 @@ class PostgresProjections:
         with self._database.transaction() as connection:
             return [Tombstone(**r) for r in connection.execute(_OBSOLETE.format(""), (limit,))]
 
-    def buried(self, tombstones: Sequence[Tombstone], now: datetime) -> None:
+    def mark_deleted(self, tombstones: Sequence[Tombstone], now: datetime) -> None:
         with self._database.transaction() as connection:
             connection.execute(_BURIED, (now, [t.path for t in tombstones]))
 

@@ -10,14 +10,14 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from shared.adapters.postgres import statuses
+from shared.adapters.postgres import status_rows
 from shared.adapters.postgres.database import Connection, Database
-from shared.adapters.postgres.documents import bury_documents, job_path
 from shared.adapters.postgres.imports import check_limit
-from shared.adapters.postgres.jobs import add_jobs, to_job
-from shared.domain.control import TooManyBooks
-from shared.domain.dead_letters import MAX_REDRIVES, Letters, Redrive, RedriveRequest, Refusal
-from shared.domain.jobs import Job, JobState
+from shared.adapters.postgres.job_store import add_jobs, to_job
+from shared.adapters.postgres.tombstones import add_tombstones, job_path
+from shared.domain.dead_letters import MAX_REDRIVES, DeadLetterFilter, Redrive, RedriveRequest, Refusal
+from shared.domain.errors import TooManyBooks
+from shared.domain.jobs import Job, Status
 
 Row = Mapping[str, Any]
 
@@ -150,11 +150,11 @@ class PostgresDeadLetters:
         self._tolerated = tolerated
         self._max_under_way = max_under_way
 
-    def page(self, letters: Letters, after: int | None, limit: int) -> Sequence[Row]:
+    def page(self, letters: DeadLetterFilter, after: int | None, limit: int) -> Sequence[Row]:
         with self._database.transaction() as connection:
             return connection.execute(_PAGE, _where(letters, limit) | {"after": after}).fetchall()
 
-    def groups(self, letters: Letters, limit: int) -> Sequence[Row]:
+    def groups(self, letters: DeadLetterFilter, limit: int) -> Sequence[Row]:
         with self._database.transaction() as connection:
             return connection.execute(_GROUPS, _where(letters, limit)).fetchall()
 
@@ -178,7 +178,7 @@ class PostgresDeadLetters:
                     refused.append(Refusal(dead_letter_id=row["dead_letter_id"], reason=reason))
         return Redrive(batch_id=batch_id, accepted=accepted, refused=refused)
 
-    def discard(self, letters: Letters, requested_by: str, reason: str, batch_id: UUID, now: datetime) -> int:
+    def discard(self, letters: DeadLetterFilter, requested_by: str, reason: str, batch_id: UUID, now: datetime) -> int:
         done = {"batch_id": batch_id, "action": "discard", "requested_by": requested_by, "reason": reason, "now": now}
         done |= {"per_minute": None, "is_canary": False, "not_before": None, "outcome": "done", "finished_at": now}
         with self._database.transaction() as connection:
@@ -218,7 +218,7 @@ class PostgresDeadLetters:
                 check_limit(connection, row["owner_uid"], job.book_id, self._max_under_way)
             except TooManyBooks:
                 return []  # its turn comes when another book is done
-            is_latest = statuses.lock_book(connection, job)
+            is_latest = status_rows.lock_book(connection, job)
             if not connection.execute(_SENT, (row["action_id"],)).rowcount:
                 # Unless another run was quicker: then it is that one's.
                 connection.execute(_NOT_SENT, ("it is settled already", now, row["action_id"], "waiting"))
@@ -229,9 +229,9 @@ class PostgresDeadLetters:
                 return []
             if job.chapter_ids or job.is_fan_in:
                 undone = [r["job_id"] for r in connection.execute(_UNDO_FAN_IN, (job.book_id, job.version))]
-                bury_documents(connection, job.book_id, [job_path(j) for j in undone], now)
+                add_tombstones(connection, job.book_id, [job_path(j) for j in undone], now)
             self._free_chapters(connection, job, now)
-            due = statuses.refresh_book(connection, job, now, self._tolerated)
+            due = status_rows.advance_book(connection, job, now, self._tolerated)
             made = add_jobs(connection, due, job.job_id, now)
             if job.is_fan_in and not made:
                 # Its letter stays open, and is settled when counting makes the job and that ends well.
@@ -242,7 +242,7 @@ class PostgresDeadLetters:
 
     def _begin_again(self, connection: Connection, job: Job, now: datetime) -> str | None:
         """Why not, if it can't be. A fan-in's job is not begun by hand: counting makes it when it is due."""
-        if statuses.is_cancelled(connection, job):
+        if status_rows.is_cancelled(connection, job):
             return "the book is cancelled; resume it first"
         if job.is_fan_in:
             is_under_way = connection.execute(_IS_UNDER_WAY, (job.job_id,)).rowcount
@@ -256,10 +256,10 @@ class PostgresDeadLetters:
             UUID(r["chapter_id"]) for r in connection.execute(_HELD_CHAPTERS, (job.book_id, job.version, job.job_id))
         }
         free = [c for c in job.chapter_ids if c not in held]
-        statuses.set_chapters(connection, job, JobState.PENDING, now, those=[JobState.FAILED], chapter_ids=free)
+        status_rows.set_chapters(connection, job, Status.PENDING, now, those=[Status.FAILED], chapter_ids=free)
 
 
-def _where(letters: Letters, limit: int) -> dict[str, Any]:
+def _where(letters: DeadLetterFilter, limit: int) -> dict[str, Any]:
     where = asdict(letters) | {"limit": limit}
     where["ids"] = None if letters.ids is None else list(letters.ids)
     return where

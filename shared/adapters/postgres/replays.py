@@ -10,7 +10,7 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from shared.adapters.postgres.database import Database
-from shared.adapters.postgres.jobs import to_job
+from shared.adapters.postgres.job_store import to_job
 from shared.domain.jobs import Job
 from shared.domain.stages import JobType
 

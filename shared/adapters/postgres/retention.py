@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared.adapters.postgres.database import Database
-from shared.adapters.postgres.documents import bury
+from shared.adapters.postgres.tombstones import insert_tombstones
 from shared.domain.stages import STAGES
 
-_BURY = bury("SELECT 'jobs/' || job_id, book_id FROM dropped")
+_ADD_TOMBSTONES = insert_tombstones("SELECT 'jobs/' || job_id, book_id FROM dropped")
 
 # The newest of each type stay, as many as the table of stages says, for thirty days at most; so do the steps of a
 # book's latest version, which tell how far it is, and whatever is not ended with its book.
@@ -35,7 +35,7 @@ _JOBS = f"""
             FOR UPDATE SKIP LOCKED)
         RETURNING job_id, book_id
     )
-    {_BURY}
+    {_ADD_TOMBSTONES}
 """
 
 # Readers' version and the latest stay.
@@ -47,7 +47,7 @@ _VERSIONS = f"""
         ORDER BY v.created_at LIMIT %(limit)s FOR UPDATE OF v SKIP LOCKED
     ), dropped AS (
         SELECT job_id, book_id FROM jobs JOIN old USING (book_id, version)
-    ), buried AS ({_BURY})
+    ), buried AS ({_ADD_TOMBSTONES})
     DELETE FROM book_versions v USING old WHERE v.book_id = old.book_id AND v.version = old.version
 """
 _OLD_VERSION_STATUSES = """

@@ -1,0 +1,145 @@
+"""The embedded backend: broker, live documents and functions in this process, PostgreSQL beside it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+import functions_framework
+from flask import Request
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+from werkzeug.test import EnvironBuilder
+from werkzeug.wrappers import Request as PlainRequest
+from werkzeug.wrappers import Response
+
+from infra.local.database import start_database
+from infra.local.processes import OnLine
+from infra.local.timer import Every
+from shared import serving
+from shared.adapters.memory.broker import MemoryBroker, Subscription
+from shared.adapters.memory.live_documents import MemoryLiveDocuments
+from shared.bootstrap import App
+from shared.config import ConfigError, read_config
+from shared.domain.stages import MAX_DELIVERIES, REDELIVERY_SECONDS, STAGES, JobType, Stage
+from shared.http.hosts import refuse_other_hosts
+from shared.ports import Document
+
+FUNCTIONS = Path(__file__).resolve().parents[2] / "functions"
+RECONCILE_SECONDS = 60.0
+_HEARTBEAT_SECONDS = 15.0
+
+
+class EmbeddedStack:
+    """Runs from when it is made until `close`. `overrides` replaces ports, for tests."""
+
+    backend = "embedded"
+    because = "it needs nothing but Python packages"
+
+    def __init__(
+        self, data: Path, settings: Mapping[str, Any], on_line: OnLine, overrides: Mapping[str, Any] | None = None
+    ) -> None:
+        self._postgres = start_database(data / "postgres", on_line)
+        self.database_url = self._postgres.dsn
+        try:
+            config = read_config(database_url=self.database_url, project="bindery-local", auth="local", **settings)
+        except ConfigError:
+            self._postgres.close()
+            raise
+        self.broker, self.live_documents = MemoryBroker(), MemoryLiveDocuments()
+        ports = {
+            "publisher": self.broker,
+            "seekable_broker": self.broker,
+            "live_documents": self.live_documents,
+            **(overrides or {}),
+        }
+        self.app = App(config, ports)
+        serving.install(self.app)
+        for stage in STAGES.values():
+            self.broker.subscribe(_subscription(stage))
+        self._server = self._serve()
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.environment = {"BINDERY_URL": self.url, "DATABASE_URL": self.database_url}
+        self._reconcile = Every(RECONCILE_SECONDS, self.app.reconcile)
+
+    def _serve(self) -> BaseWSGIServer:
+        api = functions_framework.create_app("api", str(FUNCTIONS / "api.py"))  # type: ignore[no-untyped-call]
+        both = DispatcherMiddleware(api, {"/_local/documents": _stream(self.live_documents)})
+        server = make_server("127.0.0.1", 0, both, threaded=True, request_handler=_Quiet)
+        threading.Thread(target=server.serve_forever, name="api", daemon=True).start()
+        return server
+
+    def close(self) -> None:
+        self._reconcile.close()
+        self._server.shutdown()
+        self._server.server_close()
+        self.broker.close()
+        self.app.projector.close()
+        self.app.close()
+        serving.install(None)
+        self._postgres.close()
+
+
+class _Quiet(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_request(self, *_: Any) -> None:
+        """The functions log what they do; a line for each request adds nothing."""
+
+
+def _subscription(stage: Stage) -> Subscription:
+    buried = stage.type is JobType.DEAD_LETTER
+    return Subscription(
+        name=stage.subscription,
+        topic=stage.type,
+        endpoint=_endpoint(stage),
+        concurrency=stage.concurrency,
+        min_backoff=REDELIVERY_SECONDS,
+        max_deliveries=MAX_DELIVERIES,
+        dead_letter_topic=None if buried else JobType.DEAD_LETTER,
+    )
+
+
+def _endpoint(stage: Stage) -> Any:
+    """Calls the deployed function itself, with the request that Pub/Sub would send."""
+    function = getattr(import_module(f"functions.{stage.function}"), stage.function)
+
+    def deliver(envelope: dict[str, Any]) -> bool:
+        request = Request(EnvironBuilder(method="POST", json=envelope).get_environ())
+        return bool(function(request).status_code < 300)
+
+    return deliver
+
+
+def _stream(live_documents: MemoryLiveDocuments) -> Any:
+    """`?prefix=books/ID`: the documents and their changes, a line of JSON each; empty lines keep it open."""
+
+    @PlainRequest.application
+    def documents(request: PlainRequest) -> Response:
+        if refused := refuse_other_hosts(request):
+            return refused
+        prefix = request.args.get("prefix", "")
+        return Response(_lines(live_documents, prefix), mimetype="application/x-ndjson")
+
+    return documents
+
+
+def _lines(live_documents: MemoryLiveDocuments, prefix: str) -> Iterator[bytes]:
+    changes: Queue[Document] = Queue()
+    stop = live_documents.listen(prefix, changes.put)
+    try:
+        while True:
+            try:
+                document = changes.get(timeout=_HEARTBEAT_SECONDS)
+            except Exception:
+                yield b"\n"
+                continue
+            line = {"path": document.path, "revision": document.revision, "fields": document.fields}
+            yield json.dumps(line, default=str).encode() + b"\n"
+    finally:
+        stop()

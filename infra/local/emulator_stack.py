@@ -1,0 +1,118 @@
+"""The emulators backend: Google's emulators, each function in a process of its own, and a relay between them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from infra.local.database import project_again, publish_again, start_database
+from infra.local.embedded_stack import FUNCTIONS, RECONCILE_SECONDS
+from infra.local.emulators import Emulators, start_firestore, start_pubsub
+from infra.local.processes import Command, OnLine, Supervisor, free_port, is_listening
+from infra.local.relay import Relay
+from infra.local.timer import Every
+from infra.local.topics import create_topics
+from shared.domain.stages import STAGES
+
+PROJECT = "bindery-local"
+_NOT_FOR_CHILDREN = ("GOOGLE_APPLICATION_CREDENTIALS",)
+
+
+class EmulatorStack:
+    """Runs from when it is made until `close`. What dies is started again."""
+
+    backend = "emulators"
+    because = "gcloud's emulators and Java are here"
+
+    def __init__(self, data: Path, settings: Mapping[str, Any], on_line: OnLine, emulators: Emulators) -> None:
+        self._postgres = start_database(data / "postgres", on_line)
+        self.database_url = self._postgres.dsn
+        self._supervisor = Supervisor(on_line)
+        try:
+            self._start(settings, emulators)
+        except BaseException:
+            self._supervisor.close()
+            self._postgres.close()
+            raise
+
+    def _start(self, settings: Mapping[str, Any], emulators: Emulators) -> None:
+        pubsub = start_pubsub(self._supervisor, emulators, self._make_topics)
+        firestore = start_firestore(self._supervisor, emulators, self._project_all)
+        self._emulators = {"PUBSUB_EMULATOR_HOST": pubsub, "FIRESTORE_EMULATOR_HOST": firestore}
+        # The clients of this process (topics, relay) read it at their making.
+        os.environ.update(self._emulators)
+        create_topics(PROJECT)
+        self._topics_of = self.pid("pubsub")
+        names = ["api", "reconcile", *(s.function for s in STAGES.values())]
+        with ThreadPoolExecutor(4) as pool:
+            urls = dict(zip(names, pool.map(lambda n: self._start_function(n, settings), names), strict=True))
+        self.url, self._reconcile_url = urls["api"], urls["reconcile"]
+        self._relay = Relay(PROJECT, {s.subscription: urls[s.function] for s in STAGES.values()})
+        self._reconcile = Every(RECONCILE_SECONDS, self._call_reconcile)
+        self.environment = {
+            "BINDERY_URL": self.url,
+            "DATABASE_URL": self.database_url,
+            "GOOGLE_CLOUD_PROJECT": PROJECT,
+            **self._emulators,
+        }
+
+    def _start_function(self, name: str, settings: Mapping[str, Any]) -> str:
+        port = free_port()
+        source = str(FUNCTIONS / f"{name}.py")
+        threads = next((s.concurrency for s in STAGES.values() if s.function == name), 8)
+        inherited = {k: v for k, v in os.environ.items() if k not in _NOT_FOR_CHILDREN}
+        own = {f"BINDERY_{k.upper()}": str(v) for k, v in settings.items()}
+        own |= {"BINDERY_PROJECT": PROJECT, "BINDERY_DATABASE_URL": self.database_url, "BINDERY_AUTH": "local"}
+        own |= {"FUNCTION_TARGET": name, "FUNCTION_SOURCE": source, "THREADS": str(threads), "WORKERS": "1"}
+        argv = [sys.executable, "-m", "infra.local.function_server", "--host=127.0.0.1", f"--port={port}"]
+        command = Command(
+            name=name,
+            argv=argv,
+            env={**inherited, **self._emulators, **own},
+            ready=lambda: is_listening(port),
+            seconds=90,
+        )
+        self._supervisor.start(command)
+        return f"http://127.0.0.1:{port}"
+
+    def _make_topics(self) -> None:
+        """The Pub/Sub emulator forgot everything: what it should deliver stands in PostgreSQL."""
+        if self._topics_of != (pid := self.pid("pubsub")):
+            self._relay.disconnect()
+            create_topics(PROJECT)
+            self._relay.connect()
+            self._topics_of = pid
+        self._publish_again()
+
+    def _publish_again(self) -> None:
+        publish_again(self.database_url)
+        self._call_reconcile()
+
+    def _project_all(self) -> None:
+        """The Firestore emulator forgot everything: what it should show stands in PostgreSQL."""
+        project_again(self.database_url)
+        while self._call_reconcile()["projected"]:
+            pass
+
+    def _call_reconcile(self) -> Mapping[str, Any]:
+        with requests.Session() as session:
+            session.trust_env = False  # no proxy stands before the loopback interface
+            reply = session.post(self._reconcile_url, timeout=60)
+        reply.raise_for_status()
+        return reply.json()  # type: ignore[no-any-return]
+
+    def pid(self, name: str) -> int:
+        """Of the watchdog of a function (by its name), of `pubsub`, `firestore` or `postgres`. Raises KeyError."""
+        return self._postgres.pid if name == "postgres" else self._supervisor.pid(name)
+
+    def close(self) -> None:
+        self._reconcile.close()
+        self._relay.close()
+        self._supervisor.close()
+        self._postgres.close()

@@ -1,0 +1,100 @@
+"""Vectors from Vertex AI. Limits: cloud.google.com/vertex-ai/generative-ai/docs/embeddings/get-text-embeddings."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from shared.adapters.google.vertex_errors import translated
+from shared.domain.embeddings import EmbeddingModel, EmbeddingTask, Vector
+from shared.domain.packing import pack
+
+_TASKS = {EmbeddingTask.DOCUMENT: "RETRIEVAL_DOCUMENT", EmbeddingTask.QUERY: "RETRIEVAL_QUERY"}
+_SECONDS = 60.0
+
+# The service allows 250 texts and 20,000 tokens a request; tokens are estimated here, so leave some room.
+_MAX_TEXTS = 250
+_MAX_REQUEST_TOKENS = 15_000
+_MAX_TEXT_TOKENS = 2_048
+_TOKENS_PER_WORD = 1.5
+
+
+class VertexEmbedder:
+    """The client is made at first use: importing it takes more than a second."""
+
+    def __init__(
+        self,
+        project: str,
+        location: str,
+        model: str,
+        dimensions: int = 768,
+        new_client: Callable[[], Any] | None = None,
+    ) -> None:
+        self._endpoint = f"projects/{project}/locations/{location}/publishers/google/models/{model}"
+        self._name = model
+        self._dimensions = dimensions
+        self._new_client = new_client or (lambda: _new_client(location))
+        self._lock = threading.Lock()
+        self._client: Any = None
+
+    @property
+    def model(self) -> EmbeddingModel:
+        return EmbeddingModel(
+            name=self._name,
+            version="1",
+            dimensions=self._dimensions,
+            max_texts=_MAX_TEXTS,
+            max_request_tokens=_MAX_REQUEST_TOKENS,
+            max_text_tokens=_MAX_TEXT_TOKENS,
+            tokens_per_word=_TOKENS_PER_WORD,
+        )
+
+    def embed(self, texts: Sequence[str], task: EmbeddingTask) -> list[Vector]:
+        """As many requests as the limits ask for. Text that is too long is Rejected, never cut silently."""
+        sizes = [(text, math.ceil(len(text.split()) * _TOKENS_PER_WORD)) for text in texts]
+        groups = pack(sizes, max_weight=_MAX_REQUEST_TOKENS, max_items=_MAX_TEXTS)
+        return [vector for group in groups for vector in self._request(group, task)]
+
+    def _request(self, texts: Sequence[str], task: EmbeddingTask) -> list[Vector]:
+        instances = [{"content": text, "task_type": _TASKS[task]} for text in texts]
+        parameters = {"autoTruncate": False, "outputDimensionality": self._dimensions}
+        client = self._connected()
+        with translated():
+            reply = client.predict(
+                endpoint=self._endpoint,
+                instances=[_value(i) for i in instances],
+                parameters=_value(parameters),
+                timeout=_SECONDS,
+            )
+        vectors = [list(p["embeddings"]["values"]) for p in reply.predictions]
+        if len(vectors) != len(texts):
+            raise RuntimeError(f"Vertex AI returned {len(vectors)} vectors for {len(texts)} texts")
+        return [_unit(v) for v in vectors]
+
+    def _connected(self) -> Any:
+        with self._lock:
+            if self._client is None:
+                self._client = self._new_client()
+            return self._client
+
+
+def _new_client(location: str) -> Any:
+    from google.cloud import aiplatform_v1
+
+    return aiplatform_v1.PredictionServiceClient(
+        client_options={"api_endpoint": f"{location}-aiplatform.googleapis.com"}
+    )
+
+
+def _value(plain: dict[str, Any]) -> Any:
+    from google.protobuf import json_format
+    from google.protobuf.struct_pb2 import Value
+
+    return json_format.ParseDict(plain, Value())
+
+
+def _unit(vector: Vector) -> Vector:
+    length = math.hypot(*vector) or 1.0
+    return [x / length for x in vector]

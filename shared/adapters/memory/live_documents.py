@@ -1,0 +1,65 @@
+"""Live documents in memory, with listeners: Firestore's twin for one process and for tests."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+from shared.ports import Document, Tombstone
+
+OnChange = Callable[[Document], None]
+
+
+class MemoryLiveDocuments:
+    """Keeps the newest of each document. Listeners are called one change at a time, in order."""
+
+    def __init__(self) -> None:
+        self._documents: dict[str, Document] = {}
+        self._listeners: dict[int, tuple[str, OnChange]] = {}
+        self._lock = threading.RLock()
+        self._next = 0
+
+    def put(self, documents: Sequence[Document]) -> None:
+        with self._lock:
+            for document in documents:
+                known = self._documents.get(document.path)
+                if known is None or known.revision < document.revision:
+                    self._documents[document.path] = document
+                    self._tell(document)
+
+    def delete(self, tombstones: Sequence[Tombstone]) -> None:
+        with self._lock:
+            for tombstone in tombstones:
+                known = self._documents.get(tombstone.path)
+                if known and known.revision < tombstone.revision:
+                    del self._documents[tombstone.path]
+
+    def get(self, path: str) -> Document | None:
+        with self._lock:
+            return self._documents.get(path)
+
+    def all(self) -> list[Document]:
+        with self._lock:
+            return sorted(self._documents.values(), key=lambda d: d.path)
+
+    def listen(self, prefix: str, on_change: OnChange) -> Callable[[], None]:
+        """Calls back for what is there and for each change of documents whose path begins so.
+
+        Returns what ends it.
+        """
+        with self._lock:
+            key = self._next = self._next + 1
+            self._listeners[key] = (prefix, on_change)
+            for document in self.all():
+                if document.path.startswith(prefix):
+                    on_change(document)
+        return lambda: self._forget(key)
+
+    def _forget(self, key: int) -> None:
+        with self._lock:
+            self._listeners.pop(key, None)
+
+    def _tell(self, document: Document) -> None:
+        for prefix, on_change in list(self._listeners.values()):
+            if document.path.startswith(prefix):
+                on_change(document)

@@ -1,0 +1,174 @@
+"""Writes what stages found out, inside the transaction that ends the job."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from functools import singledispatch
+from typing import Any
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from shared.adapters.postgres.database import Connection, to_column
+from shared.adapters.postgres.tombstones import add_chapter_tombstones
+from shared.domain.embeddings import EmbeddingTask
+from shared.domain.jobs import Job
+from shared.domain.results import (
+    BookCompleted,
+    BookSplit,
+    ChapterProcessed,
+    ChaptersEmbedded,
+    ContextExtracted,
+    EmbeddedChapter,
+    NewChapter,
+)
+
+_KEEP_SPLIT = """
+    UPDATE book_versions SET split_method = %s, front_matter = %s, back_matter = %s
+    WHERE book_id = %s AND version = %s
+"""
+
+_CHAPTER_COLUMNS = """COPY recent_chapters (chapter_id, book_id, version, chapter_number, title, content,
+    content_hash, start_offset, end_offset, word_count) FROM STDIN"""
+
+_CHAPTER_STATUSES = """
+    INSERT INTO processing_status (entity_type, entity_id, book_id, version, phase, created_at, updated_at)
+    SELECT 'chapter', chapter_id, book_id, version, 'metadata', %(now)s, %(now)s
+    FROM recent_chapters WHERE book_id = %(book_id)s AND version = %(version)s
+"""
+
+# An unchanged chapter keeps what an earlier version paid for.
+_REUSE_CHAPTER = """
+    UPDATE recent_chapters new SET
+        metadata = old.metadata, metadata_model = old.metadata_model, embedding_vector = old.embedding_vector,
+        embedding_model = old.embedding_model, embedding_version = old.embedding_version,
+        embedding_timestamp = old.embedding_timestamp
+    FROM recent_chapters old, unnest(%(new)s::uuid[], %(old)s::uuid[]) AS pair (new_id, old_id)
+    WHERE new.chapter_id = pair.new_id AND old.chapter_id = pair.old_id
+"""
+_STILL_THERE = "SELECT 1 FROM recent_chapters WHERE chapter_id = ANY(%s) ORDER BY chapter_id FOR KEY SHARE"
+_REUSE_CHUNKS = """
+    INSERT INTO chapter_chunks (chapter_id, chunk_index, chunk_text, chunk_embedding, word_count,
+                                start_offset, end_offset, embedding_model, embedding_version)
+    SELECT pair.new_id, chunk_index, chunk_text, chunk_embedding, word_count,
+           start_offset, end_offset, embedding_model, embedding_version
+    FROM chapter_chunks, unnest(%(new)s::uuid[], %(old)s::uuid[]) AS pair (new_id, old_id)
+    WHERE chapter_id = pair.old_id
+"""
+
+_KEEP_CONTEXT = """
+    INSERT INTO book_contexts (book_id, version, mode, model, context) VALUES (%s, %s, %s, %s, %s)
+    ON CONFLICT (book_id, version, mode) DO UPDATE SET model = excluded.model, context = excluded.context
+"""
+
+_KEEP_METADATA = "UPDATE recent_chapters SET metadata = %s, metadata_model = %s WHERE chapter_id = %s"
+
+_DROP_CHUNKS = "DELETE FROM chapter_chunks WHERE chapter_id = ANY(%s)"
+
+# The vectors are in the cache already: they do not travel a second time. LIMIT keeps the planner, which can't know
+# how many chunks there are, from reading the whole cache instead of looking each of them up.
+_KEEP_CHUNKS = """
+    INSERT INTO chapter_chunks (chapter_id, chunk_index, chunk_text, chunk_embedding, word_count,
+                                start_offset, end_offset, embedding_model, embedding_version)
+    SELECT k.chapter_id, k.chunk_index, k.chunk_text, e.embedding, k.word_count, k.start_offset, k.end_offset,
+           %(model)s, %(version)s
+    FROM unnest(%(chapter_ids)s::uuid[], %(indexes)s::int[], %(texts)s::text[], %(words)s::int[],
+                %(starts)s::int[], %(ends)s::int[], %(hashes)s::bytea[])
+         AS k (chapter_id, chunk_index, chunk_text, word_count, start_offset, end_offset, content_hash)
+    CROSS JOIN LATERAL (
+        SELECT embedding FROM embedding_cache c
+        WHERE c.content_hash = k.content_hash AND c.embedding_model = %(model)s
+          AND c.embedding_version = %(version)s AND c.task = %(task)s LIMIT 1) e
+"""
+
+_KEEP_CHAPTER_VECTOR = """
+    UPDATE recent_chapters SET embedding_vector = %s, embedding_model = %s, embedding_version = %s,
+        embedding_timestamp = %s
+    WHERE chapter_id = %s
+"""
+
+_SWITCH = """
+    UPDATE books SET current_version = %(version)s, title = v.title, updated_at = %(now)s,
+        total_word_count = (SELECT coalesce(sum(word_count), 0) FROM recent_chapters
+                            WHERE book_id = %(book_id)s AND version = %(version)s)
+    FROM book_versions v
+    WHERE books.book_id = %(book_id)s AND v.book_id = books.book_id AND v.version = %(version)s
+"""
+_STAMP = "UPDATE book_versions SET completed_at = %(now)s WHERE book_id = %(book_id)s AND version = %(version)s"
+
+
+@singledispatch
+def write(result: Any, connection: Connection, job: Job, now: datetime) -> None:
+    """Writes one result. The job's own row is not touched."""
+    raise TypeError(f"no writer for {type(result).__name__}")
+
+
+@write.register
+def _(result: BookSplit, connection: Connection, job: Job, now: datetime) -> None:
+    connection.execute(_KEEP_SPLIT, (result.method, result.front_matter, result.back_matter, job.book_id, job.version))
+    with connection.cursor().copy(_CHAPTER_COLUMNS) as copy:
+        for c in result.chapters:
+            copy.write_row(_chapter_row(job, c))
+    add_chapter_tombstones(connection, job.book_id, len(result.chapters), now)
+    connection.execute(_CHAPTER_STATUSES, {"book_id": job.book_id, "version": job.version, "now": now})
+    reused: dict[UUID, UUID] = {c.chapter_id: c.same_as for c in result.chapters if c.same_as is not None}
+    if reused:
+        old = set(reused.values())
+        # Retention may have dropped their version meanwhile: then this is tried again, and they are computed.
+        if connection.execute(_STILL_THERE, (list(old),)).rowcount != len(old):
+            raise RuntimeError("a chapter that was to be reused is gone")
+        pairs = {"new": list(reused), "old": list(reused.values())}
+        connection.execute(_REUSE_CHAPTER, pairs)
+        connection.execute(_REUSE_CHUNKS, pairs)
+
+
+def _chapter_row(job: Job, c: NewChapter) -> tuple[Any, ...]:
+    place = (c.chapter_id, job.book_id, job.version, c.number)
+    return (*place, c.title, c.content, c.content_hash, c.start, c.end, c.word_count)
+
+
+@write.register
+def _(result: ContextExtracted, connection: Connection, job: Job, now: datetime) -> None:
+    context = Jsonb({**asdict(result.context), "missing_chapters": list(result.missing_chapters)})
+    connection.execute(_KEEP_CONTEXT, (job.book_id, job.version, result.mode, result.model, context))
+
+
+@write.register
+def _(result: ChapterProcessed, connection: Connection, job: Job, now: datetime) -> None:
+    connection.execute(_KEEP_METADATA, (Jsonb(asdict(result.metadata)), result.model, result.chapter_id))
+
+
+@write.register
+def _(result: ChaptersEmbedded, connection: Connection, job: Job, now: datetime) -> None:
+    model = result.model
+    connection.execute(_DROP_CHUNKS, ([c.chapter_id for c in result.chapters],))
+    for chapter in result.chapters:
+        columns = _chunk_columns(chapter)
+        columns |= {"model": model.name, "version": model.version, "task": EmbeddingTask.DOCUMENT}
+        written = connection.execute(_KEEP_CHUNKS, columns).rowcount
+        if written != len(chapter.chunks):
+            raise RuntimeError(f"{len(chapter.chunks) - written} vectors are missing from the cache")
+        connection.execute(
+            _KEEP_CHAPTER_VECTOR,
+            (to_column(chapter.vector), model.name, model.version, now, chapter.chapter_id),
+        )
+
+
+def _chunk_columns(chapter: EmbeddedChapter) -> dict[str, Any]:
+    return {
+        "chapter_ids": [chapter.chapter_id] * len(chapter.chunks),
+        "indexes": [k.index for k in chapter.chunks],
+        "texts": [k.text for k in chapter.chunks],
+        "words": [k.word_count for k in chapter.chunks],
+        "starts": [k.start for k in chapter.chunks],
+        "ends": [k.end for k in chapter.chunks],
+        "hashes": list(chapter.hashes),
+    }
+
+
+@write.register
+def _(result: BookCompleted, connection: Connection, job: Job, now: datetime) -> None:
+    where = {"book_id": job.book_id, "version": job.version, "now": now}
+    connection.execute(_SWITCH, where)
+    connection.execute(_STAMP, where)

@@ -1,0 +1,214 @@
+"""Statuses of books and chapters, refreshed inside the transaction that changed what they tell of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from shared.adapters.postgres.database import Connection
+from shared.domain import progress
+from shared.domain.jobs import Job, Status
+from shared.domain.progress import Snapshot
+
+# Whoever holds this row counts after all that went before have committed: the last one sees zero pending.
+_LOCK_BOOK = """
+    SELECT version, progress, error FROM processing_status
+    WHERE entity_type = 'book' AND entity_id = %(book_id)s FOR UPDATE
+"""
+
+# Chapters count from 1; what is pending and what failed have indexes of their own. To count all chapters at the end
+# of each would take the square of their number. A chapter whose vectors failed is waited for while its metadata is
+# under way.
+_COUNT = """
+    SELECT t.total, t.total - m.missing AS processed, t.total - v.missing AS embedded, f.failed,
+           m.missing - f.without_metadata AS pending_metadata, v.missing - f.without_vector AS pending_vectors
+    FROM (SELECT coalesce(max(chapter_number), 0)::bigint AS total FROM recent_chapters
+          WHERE book_id = %(book_id)s AND version = %(version)s) t,
+         (SELECT count(*) AS missing FROM recent_chapters
+          WHERE book_id = %(book_id)s AND version = %(version)s AND metadata IS NULL) m,
+         (SELECT count(*) AS missing FROM recent_chapters
+          WHERE book_id = %(book_id)s AND version = %(version)s AND embedding_timestamp IS NULL) v,
+         (SELECT count(*) AS failed,
+                 count(*) FILTER (WHERE c.metadata IS NULL AND NOT EXISTS (
+                     SELECT 1 FROM jobs j WHERE j.job_id = 'chapter-' || c.chapter_id
+                     AND j.state IN ('pending', 'processing', 'retrying'))) AS without_metadata,
+                 count(*) FILTER (WHERE c.embedding_timestamp IS NULL) AS without_vector
+          FROM processing_status s JOIN recent_chapters c ON c.chapter_id = s.entity_id
+          WHERE s.entity_type = 'chapter' AND s.status = 'failed'
+            AND s.book_id = %(book_id)s AND s.version = %(version)s) f
+"""
+
+_STEPS = """
+    SELECT CASE type WHEN 'book-processing' THEN 'split' WHEN 'book-completion' THEN 'completion'
+                     ELSE data->>'mode' END AS step, state
+    FROM jobs
+    WHERE book_id = %(book_id)s AND version = %(version)s
+      AND type IN ('book-processing', 'book-context-extraction', 'book-completion')
+"""
+
+_ATTEMPTS = """
+    SELECT count(*) FILTER (WHERE state = 'processing') AS running,
+           count(*) FILTER (WHERE state = 'cancelled') AS cancelled,
+           coalesce(max(attempts) FILTER (WHERE state = 'retrying'), 0) AS attempt,
+           min(next_attempt_at) FILTER (WHERE state = 'retrying') AS next_attempt_at
+    FROM jobs WHERE book_id = %(book_id)s AND version = %(version)s
+      AND state IN ('processing', 'retrying', 'cancelled')
+"""
+
+_STATUS = "SELECT status FROM processing_status WHERE entity_type = 'book' AND entity_id = %(book_id)s"
+_IS_CANCELLED = """
+    SELECT 1 FROM jobs WHERE book_id = %(book_id)s AND version = %(version)s AND state = 'cancelled' LIMIT 1
+"""
+
+# The newest error that still matters.
+_ERROR = """
+    SELECT error FROM (
+        SELECT error, revision FROM jobs
+        WHERE book_id = %(book_id)s AND version = %(version)s AND state IN ('retrying', 'failed')
+        UNION ALL
+        SELECT error, revision FROM processing_status
+        WHERE book_id = %(book_id)s AND version = %(version)s AND entity_type = 'chapter' AND status = 'failed') e
+    WHERE error IS NOT NULL ORDER BY revision DESC LIMIT 1
+"""
+
+_UPDATE_BOOK = """
+    UPDATE processing_status SET
+        status = %(status)s, phase = %(phase)s, progress = greatest(progress, %(percent)s),
+        attempt = %(attempt)s, next_attempt_at = %(next_attempt_at)s, error = %(error)s,
+        started_at = coalesce(started_at, %(now)s),
+        completed_at = CASE WHEN %(status)s IN ('completed', 'failed', 'cancelled')
+                       THEN coalesce(completed_at, %(now)s) END,
+        updated_at = %(now)s, revision = nextval('revisions')
+    WHERE entity_type = 'book' AND entity_id = %(book_id)s
+"""
+
+# Half of a chapter's progress is its metadata, half its vectors. What failed stays failed.
+_UPDATE_CHAPTERS = """
+    UPDATE processing_status s SET
+        status = CASE WHEN s.status = 'failed' THEN 'failed'
+                      WHEN c.metadata IS NOT NULL AND c.embedding_timestamp IS NOT NULL THEN 'completed'
+                      ELSE %(status)s END,
+        phase = CASE WHEN c.metadata IS NULL THEN 'metadata'
+                     WHEN c.embedding_timestamp IS NULL THEN 'embedding' ELSE 'completed' END,
+        progress = greatest(s.progress, CASE WHEN c.metadata IS NULL THEN 0 ELSE 50 END
+                                        + CASE WHEN c.embedding_timestamp IS NULL THEN 0 ELSE 50 END),
+        error = CASE WHEN s.status = 'failed' THEN s.error ELSE %(error)s END,
+        attempt = %(attempt)s, next_attempt_at = %(next_attempt_at)s,
+        started_at = coalesce(s.started_at, %(now)s),
+        completed_at = CASE WHEN s.status = 'failed' THEN s.completed_at
+                            WHEN c.metadata IS NOT NULL AND c.embedding_timestamp IS NOT NULL
+                                 OR %(status)s = 'failed' THEN coalesce(s.completed_at, %(now)s) END,
+        updated_at = %(now)s, revision = nextval('revisions')
+    FROM recent_chapters c
+    WHERE s.entity_type = 'chapter' AND s.entity_id = c.chapter_id AND s.entity_id = ANY(%(chapter_ids)s)
+"""
+
+_SET_CHAPTERS = """
+    UPDATE processing_status SET status = %(status)s, error = NULL, attempt = 0, next_attempt_at = NULL,
+        completed_at = NULL, updated_at = %(now)s, revision = nextval('revisions')
+    WHERE entity_type = 'chapter' AND book_id = %(book_id)s AND version = %(version)s AND status = ANY(%(those)s)
+      AND (%(chapter_ids)s::uuid[] IS NULL OR entity_id = ANY(%(chapter_ids)s))
+"""
+
+
+def set_chapters(
+    connection: Connection,
+    job: Job,
+    status: Status,
+    now: datetime,
+    *,
+    those: Sequence[Status],
+    chapter_ids: Sequence[UUID] | None = None,
+) -> None:
+    """Gives the chapters of the job's version that are in one of the states `those` another one."""
+    connection.execute(
+        _SET_CHAPTERS,
+        {
+            "book_id": job.book_id,
+            "version": job.version,
+            "status": status,
+            "those": list(those),
+            "chapter_ids": None if chapter_ids is None else list(chapter_ids),
+            "now": now,
+        },
+    )
+
+
+def refresh_chapters(
+    connection: Connection,
+    chapter_ids: Sequence[UUID],
+    now: datetime,
+    status: Status = Status.PROCESSING,
+    *,
+    error: dict[str, Any] | None = None,
+    attempt: int = 0,
+    next_attempt_at: datetime | None = None,
+) -> None:
+    """Brings the chapters' rows up to date; `status` is for those that are not complete."""
+    if chapter_ids:
+        connection.execute(
+            _UPDATE_CHAPTERS,
+            {
+                "chapter_ids": list(chapter_ids),
+                "status": status,
+                "error": Jsonb(error) if error else None,
+                "attempt": attempt,
+                "next_attempt_at": next_attempt_at,
+                "now": now,
+            },
+        )
+
+
+def lock_book(connection: Connection, job: Job) -> bool:
+    """Waits for the book's status row; False if the job's version is no longer the one it tells of."""
+    row = connection.execute(_LOCK_BOOK, {"book_id": job.book_id}).fetchone()
+    return row is not None and row["version"] == job.version
+
+
+def is_cancelled(connection: Connection, job: Job) -> bool:
+    """Whether work on the job's version was called off."""
+    return connection.execute(_IS_CANCELLED, {"book_id": job.book_id, "version": job.version}).rowcount > 0
+
+
+def is_processing(connection: Connection, job: Job) -> bool:
+    """Whether the job's book shows that it is being worked on."""
+    row = connection.execute(_STATUS, {"book_id": job.book_id}).fetchone()
+    return row is not None and row["status"] == Status.PROCESSING
+
+
+def advance_book(connection: Connection, job: Job, now: datetime, tolerated: float) -> list[Job]:
+    """Counts anew (the book's row must be locked), stores what follows, and returns the jobs that are due."""
+    snapshot = _snapshot(connection, job)
+    measured = progress.measure(snapshot, tolerated)
+    error = None
+    if measured.status in (Status.RETRYING, Status.FAILED):
+        row = connection.execute(_ERROR, {"book_id": job.book_id, "version": job.version}).fetchone()
+        error = row and row["error"]
+    connection.execute(
+        _UPDATE_BOOK,
+        {
+            "book_id": job.book_id,
+            "status": measured.status,
+            "phase": measured.phase,
+            "percent": measured.percent,
+            "attempt": snapshot.attempt,
+            "next_attempt_at": snapshot.next_attempt_at,
+            "error": Jsonb(error) if error else None,
+            "now": now,
+        },
+    )
+    return progress.due_jobs(snapshot, tolerated)
+
+
+def _snapshot(connection: Connection, job: Job) -> Snapshot:
+    where = {"book_id": job.book_id, "version": job.version}
+    counts = connection.execute(_COUNT, where).fetchone()
+    attempts = connection.execute(_ATTEMPTS, where).fetchone()
+    steps = {r["step"]: Status(r["state"]) for r in connection.execute(_STEPS, where)}
+    assert counts is not None
+    assert attempts is not None
+    return Snapshot(book_id=job.book_id, version=job.version, steps=steps, **counts, **attempts)

@@ -1,0 +1,78 @@
+"""Splits a manuscript into chapters, compares them with the version before, and fans out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from uuid import UUID
+
+from shared.domain import jobs
+from shared.domain.embeddings import EmbeddingModel
+from shared.domain.errors import Rejected
+from shared.domain.jobs import Job
+from shared.domain.packing import pack
+from shared.domain.results import BookSplit, NewChapter, content_hash
+from shared.domain.splitting.chapters import Section, SectionKind, split_chapters
+from shared.domain.splitting.chunks import count_words
+from shared.ports import ContextExtractor, Embedder, Library, Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessBook:
+    library: Library
+    embedder: Embedder
+    extractor: ContextExtractor
+
+    def __call__(self, job: Job) -> BookSplit:
+        source = self.library.source(job.book_id, job.version)
+        split = split_chapters(source.content)
+        sections = [s for s in split.sections if s.kind is SectionKind.CHAPTER]
+        if not sections:
+            raise Rejected("the manuscript holds no words")
+        reusable = self._reusable(job, source)
+        chapters = [self._chapter(job, source.content, s, reusable) for s in sections]
+        return BookSplit(
+            method=split.method,
+            front_matter=_matter(source.content, split.sections, SectionKind.FRONT_MATTER),
+            back_matter=_matter(source.content, split.sections, SectionKind.BACK_MATTER),
+            chapters=chapters,
+            jobs=_fan_out(job, [c for c in chapters if c.same_as is None], self.embedder.model),
+        )
+
+    def _reusable(self, job: Job, source: Source) -> dict[bytes, UUID]:
+        if source.force:
+            return {}
+        return self.library.reusable(job.book_id, job.version, self.extractor.model, self.embedder.model)
+
+    def _chapter(self, job: Job, text: str, section: Section, reusable: dict[bytes, UUID]) -> NewChapter:
+        content = text[section.start : section.end]
+        digest = content_hash(content)
+        assert section.number is not None
+        return NewChapter(
+            chapter_id=jobs.chapter_id(job.book_id, job.version, section.number),
+            number=section.number,
+            title=section.title,
+            content=content,
+            content_hash=digest,
+            start=section.start,
+            end=section.end,
+            word_count=count_words(content),
+            same_as=reusable.get(digest),
+        )
+
+
+def _matter(text: str, sections: Iterable[Section], kind: SectionKind) -> str:
+    return "".join(text[s.start : s.end] for s in sections if s.kind is kind)
+
+
+def _fan_out(job: Job, chapters: list[NewChapter], model: EmbeddingModel) -> list[Job]:
+    book_id, version = job.book_id, job.version
+    groups = pack(
+        [(c.chapter_id, c.word_count) for c in chapters],
+        max_weight=int(model.max_request_tokens / model.tokens_per_word),
+    )
+    return [
+        jobs.extract_context_job(book_id, version, "quick"),
+        *(jobs.embed_chapters_job(book_id, version, group) for group in groups),
+        *(jobs.process_chapter_job(book_id, version, c.chapter_id) for c in chapters),
+    ]

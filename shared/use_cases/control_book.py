@@ -1,0 +1,47 @@
+"""Cancels, resumes and deletes books."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+
+from shared.domain.errors import Unavailable
+from shared.pipeline.outbox import Outbox
+from shared.pipeline.projector import Projector
+from shared.ports import Clock, Control
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlBook:
+    """`owner_uid` None stands for an administrator. All raise UnknownBook and Unavailable."""
+
+    control: Control
+    outbox: Outbox
+    projector: Projector
+    clock: Clock
+
+    def cancel(self, owner_uid: str | None, book_id: UUID) -> None:
+        """Ends all work on the book; what is done is kept. Raises InvalidState if no work is under way."""
+        ended = self.control.cancel(owner_uid, book_id, self.clock())
+        log.info("book.cancelled", book_id=str(book_id), jobs=len(ended))
+        self.projector.project_changes(ended)
+
+    def resume(self, owner_uid: str | None, book_id: UUID) -> None:
+        """Goes on with what was not done. Raises InvalidState if the book is not cancelled."""
+        begun = self.control.resume(owner_uid, book_id, self.clock())
+        log.info("book.resumed", book_id=str(book_id), jobs=len(begun))
+        self.projector.project_changes(begun)
+        self.outbox.publish_soon(begun)
+
+    def delete(self, owner_uid: str | None, book_id: UUID) -> None:
+        """Deletes rows, vectors, jobs and live documents. What comes late brings nothing back."""
+        self.control.delete(owner_uid, book_id, self.clock())
+        log.info("book.deleted", book_id=str(book_id))
+        try:
+            self.projector.delete_obsolete(book_id)
+        except Unavailable as error:
+            log.warning("project.unavailable", book_id=str(book_id), error=str(error))

@@ -1,0 +1,66 @@
+"""Finds work that nobody will do, and sends its message again. Losing every message loses nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from shared.domain.errors import Unavailable
+from shared.pipeline.outbox import Outbox
+from shared.pipeline.projector import Projector
+from shared.ports import Clock, JobStore, Retention
+from shared.use_cases.redrive import RedriveDeadLetters
+
+log = structlog.get_logger()
+
+# A run is bounded: what is left over is found by the next one, a minute later.
+MAX_JOBS = 500
+MAX_DOCUMENTS = 1000
+MAX_DROPPED = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reconciled:
+    published: int
+    redriven: int
+    projected: int
+    dropped: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reconcile:
+    store: JobStore
+    outbox: Outbox
+    projector: Projector
+    redrive: RedriveDeadLetters
+    retention: Retention
+    clock: Clock
+
+    def __call__(self) -> Reconciled:
+        """Safe to run twice at once. What one service's failure prevents does not keep the rest from being done.
+
+        Raises Unavailable in the end if something could not be done.
+        """
+        stalled = self.store.stalled(self.clock(), MAX_JOBS)
+        failures: list[Unavailable] = []
+        try:
+            self.outbox.publish(stalled)
+        except Unavailable as error:
+            failures.append(error)
+        redriven = self.redrive.release(MAX_JOBS)
+        dropped = self.retention.drop(self.clock(), MAX_DROPPED)
+        projected = self.project(failures)
+        log.info("reconcile.done", published=len(stalled), redriven=redriven, projected=projected, **dropped)
+        if failures:
+            raise failures[0]
+        return Reconciled(published=len(stalled), redriven=redriven, projected=projected, dropped=dropped)
+
+    def project(self, failures: list[Unavailable]) -> int:
+        """Brings live documents up to date, and buries again those that may have been written late."""
+        try:
+            return self.projector.project_lagging(MAX_DOCUMENTS)
+        except Unavailable as error:
+            failures.append(error)
+            return 0

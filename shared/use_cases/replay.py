@@ -1,0 +1,61 @@
+"""Delivers again what was delivered, and shows by a receipt that it cost nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from shared.domain.stages import JobType
+from shared.pipeline.outbox import Outbox
+from shared.ports import Clock, Replays, SeekableBroker
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayRequest:
+    """One of `since`, `snapshot` and `book_id` says what to deliver again."""
+
+    topic: JobType
+    requested_by: str
+    since: datetime | None = None
+    snapshot: str | None = None
+    book_id: UUID | None = None
+
+    @property
+    def source(self) -> Mapping[str, Any]:
+        known = {"since": self.since and self.since.isoformat(), "snapshot": self.snapshot}
+        return {k: v for k, v in (*known.items(), ("book_id", self.book_id and str(self.book_id))) if v}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    replays: Replays
+    seekable_broker: SeekableBroker
+    outbox: Outbox
+    clock: Clock
+    new_id: Callable[[], UUID]
+
+    def expected(self, request: ReplayRequest) -> int | None:
+        """How many messages it would deliver again; None where only the broker knows."""
+        return None if request.snapshot else self.replays.count(request.topic, request.since, request.book_id)
+
+    def begin(self, request: ReplayRequest) -> UUID:
+        """Starts delivering, and returns the receipt's id. Raises UnknownSnapshot, Unavailable."""
+        replay_id = self.new_id()
+        self.replays.begin(
+            replay_id, request.topic, request.source, request.requested_by, request.book_id, self.clock()
+        )
+        log.info("replay.begun", topic=request.topic, replay_id=str(replay_id))
+        if request.since:
+            self.seekable_broker.seek_to_time(request.topic, request.since)
+        elif request.snapshot:
+            self.seekable_broker.seek_to_snapshot(request.topic, request.snapshot)
+        elif request.book_id:
+            self.outbox.send(self.replays.jobs(request.topic, request.book_id))
+        return replay_id

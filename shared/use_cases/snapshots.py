@@ -1,0 +1,42 @@
+"""Snapshots of all stages' queues under one name: to go back to, after a deployment that went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from shared.domain.errors import UnknownSnapshot
+from shared.domain.stages import STAGES, JobType
+from shared.ports import SeekableBroker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshots:
+    seekable_broker: SeekableBroker
+
+    def create(self, name: str) -> None:
+        """Raises SnapshotExists, Unavailable."""
+        for topic in _topics():
+            self.seekable_broker.create_snapshot(topic, name)
+
+    def list(self) -> list[Mapping[str, Any]]:
+        """By name: its stages, and until when it is kept."""
+        found: dict[str, dict[str, Any]] = {}
+        for snapshot in self.seekable_broker.snapshots():
+            entry = found.setdefault(snapshot.name, {"name": snapshot.name, "stages": [], "expires_at": None})
+            entry["stages"].append(snapshot.topic)
+            entry["expires_at"] = snapshot.expires_at
+        return list(found.values())
+
+    def delete(self, name: str) -> None:
+        """Raises UnknownSnapshot, Unavailable."""
+        topics = [s.topic for s in self.seekable_broker.snapshots() if s.name == name]
+        if not topics:
+            raise UnknownSnapshot(name)
+        for topic in topics:
+            self.seekable_broker.delete_snapshot(topic, name)
+
+
+def _topics() -> list[JobType]:
+    return [t for t in STAGES if t is not JobType.DEAD_LETTER]

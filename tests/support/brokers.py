@@ -1,0 +1,128 @@
+"""The brokers, each with what delivers its messages, for the suites that hold them to one contract."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from werkzeug.serving import make_server
+from werkzeug.wrappers import Request, Response
+
+from infra.local.emulators import Emulators, start_pubsub
+from infra.local.processes import Supervisor
+from shared.adapters.memory.broker import MemoryBroker, Subscription
+from shared.domain.stages import STAGES, JobType
+from shared.ports import Message, Publisher, SeekableBroker
+
+STAGE, LETTERS = STAGES[JobType.EMBEDDING_GENERATION], STAGES[JobType.DEAD_LETTER]
+
+Envelope = dict[str, Any]
+
+
+class Endpoint:
+    """Keeps the envelopes that it got, and answers as the test says."""
+
+    def __init__(self) -> None:
+        self.envelopes: list[Envelope] = []
+        self.answer: Callable[[Envelope], bool] = lambda envelope: True
+        self.most_at_once = self._now = 0
+        self._changed = threading.Condition()
+
+    def __call__(self, envelope: Envelope) -> bool:
+        with self._changed:
+            self._now += 1
+            self.most_at_once = max(self.most_at_once, self._now)
+        acknowledged = self.answer(envelope)
+        with self._changed:
+            self._now -= 1
+            self.envelopes.append(envelope)
+            self._changed.notify_all()
+        return acknowledged
+
+    def wait_for(self, count: int) -> list[Envelope]:
+        return self.wait_until(lambda envelopes: len(envelopes) >= count)
+
+    def wait_until(self, done: Callable[[list[Envelope]], bool]) -> list[Envelope]:
+        with self._changed:
+            assert self._changed.wait_for(lambda: done(self.envelopes), 60), self.envelopes
+            return list(self.envelopes)
+
+
+@dataclass(frozen=True)
+class Broker:
+    """`stage` and `letters` get what is published to the topics of STAGE and LETTERS."""
+
+    publisher: Publisher
+    seekable_broker: SeekableBroker
+    stage: Endpoint
+    letters: Endpoint
+
+
+@contextmanager
+def memory_broker() -> Iterator[Broker]:
+    stage, letters, broker = Endpoint(), Endpoint(), MemoryBroker()
+    for row, endpoint, buried in ((STAGE, stage, LETTERS.type), (LETTERS, letters, None)):
+        broker.subscribe(
+            Subscription(
+                name=row.subscription,
+                topic=row.type,
+                endpoint=endpoint,
+                concurrency=row.concurrency,
+                min_backoff=0.01,
+                max_deliveries=5,
+                dead_letter_topic=buried,
+            )
+        )
+    yield Broker(broker, broker, stage, letters)
+    broker.close()
+
+
+@contextmanager
+def pubsub_emulator(emulators: Emulators) -> Iterator[None]:
+    supervisor = Supervisor(lambda name, line: None)
+    os.environ["PUBSUB_EMULATOR_HOST"] = start_pubsub(supervisor, emulators)
+    yield
+    del os.environ["PUBSUB_EMULATOR_HOST"]
+    supervisor.close()
+
+
+@contextmanager
+def emulated_broker() -> Iterator[Broker]:
+    """In the emulator that runs, as a project of its own."""
+    from infra.local.relay import Relay
+    from infra.local.topics import create_topics
+    from shared.adapters.google.pubsub_publisher import PubSubPublisher
+    from shared.adapters.google.pubsub_seek import PubSubSeekableBroker
+
+    stage, letters, project = Endpoint(), Endpoint(), f"test-{uuid.uuid4().hex[:8]}"
+    create_topics(project)
+    create_topics(project)
+
+    @Request.application
+    def functions(request: Request) -> Response:
+        endpoint = letters if request.path == "/letters" else stage
+        return Response(status=204 if endpoint(request.get_json()) else 503)
+
+    server = make_server("127.0.0.1", 0, functions, threaded=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    base = f"http://127.0.0.1:{server.server_port}"
+    relay = Relay(project, {STAGE.subscription: f"{base}/stage", LETTERS.subscription: f"{base}/letters"})
+    yield Broker(PubSubPublisher(project), PubSubSeekableBroker(project), stage, letters)
+    relay.close()
+    server.shutdown()
+    server.server_close()
+
+
+def message(n: int = 0) -> Message:
+    return Message(topic=STAGE.type, data={"job_id": f"job-{n}"}, attributes={"kind": "test"})
+
+
+def data(envelope: Envelope) -> Any:
+    return json.loads(base64.b64decode(envelope["message"]["data"]))
