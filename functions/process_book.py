@@ -3,7 +3,9 @@ from flask import Request
 from flask.typing import ResponseReturnValue
 
 from shared.domain.stages import JobType
-from shared.serving import serve_push
+from shared.serving import check_configuration, serve_push
+
+check_configuration()
 
 
 @functions_framework.http

@@ -1,38 +1,103 @@
-"""The one place where overrides are put together, each made at first use: the server forks after import."""
+"""The composition root: the one place where ports meet their adapters.
+
+Each part is made at first use: the server forks after import, and a function makes only what it needs.
+"""
 
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Generic, Self, TypedDict, TypeVar, cast, overload
 from uuid import UUID, uuid4
 
 from shared.adapters.postgres.database import Database
 from shared.config import Config
-from shared.domain.stages import JobType
+from shared.pipeline.projector import Defer, defer_on_timer
 from shared.ports import (
     Authenticator,
+    Catalogue,
+    Clock,
+    ConcurrencyLimiter,
     ContextExtractor,
+    DeadLetters,
     Embedder,
+    JobStore,
     LiveDocuments,
+    Projections,
     Publisher,
     PushVerifier,
+    Redrives,
+    Retention,
+    SearchIndex,
     SeekableBroker,
 )
 
 if TYPE_CHECKING:
-    from shared.http.operations import Operations
+    from flask import Flask
+
     from shared.http.push import PushEndpoints
+    from shared.http.reconcile import ReconcileEndpoint
     from shared.pipeline.heartbeat import Heartbeat
     from shared.pipeline.outbox import Outbox
     from shared.pipeline.projector import Projector
     from shared.use_cases.control_book import ControlBook
+    from shared.use_cases.import_book import ImportBook
     from shared.use_cases.reconcile import Reconcile
     from shared.use_cases.redrive import RedriveDeadLetters
     from shared.use_cases.replay import Replay
+
+T = TypeVar("T")
+
+
+class Overrides(TypedDict, total=False):
+    """What stands in for a part of that name: for the local stack and tests."""
+
+    authenticator: Authenticator
+    clock: Clock
+    database: Database
+    defer: Defer
+    embedder: Embedder
+    extractor: ContextExtractor
+    heartbeat: Heartbeat
+    limiter: ConcurrencyLimiter
+    live_documents: LiveDocuments
+    new_id: Callable[[], UUID]
+    publisher: Publisher
+    push_verifier: PushVerifier
+    random: Callable[[], float]
+    seekable_broker: SeekableBroker
+
+
+class part(Generic[T]):
+    """A part of the App: its override, or what the method makes, once however many threads ask at the same time.
+
+    functools.cached_property has had no lock since Python 3.12: each thread would make one.
+    """
+
+    def __init__(self, make: Callable[[App], T]) -> None:
+        self._make = make
+        self._name = make.__name__
+        self.__doc__ = make.__doc__
+
+    @overload
+    def __get__(self, app: None, owner: type[App]) -> Self: ...
+
+    @overload
+    def __get__(self, app: App, owner: type[App]) -> T: ...
+
+    def __get__(self, app: App | None, owner: type[App]) -> T | Self:
+        if app is None:
+            return self
+        with app.lock:
+            # From then on it is found in the instance, without this descriptor and its lock.
+            if self._name not in app.__dict__:
+                overrides: Mapping[str, object] = app.overrides
+                known = self._name in overrides
+                app.__dict__[self._name] = overrides[self._name] if known else self._make(app)
+            return cast(T, app.__dict__[self._name])
 
 
 def _now() -> datetime:
@@ -41,20 +106,29 @@ def _now() -> datetime:
 
 @dataclass
 class App:
-    """The composition root. `overrides` replaces ports by name, for the local stack and tests."""
+    """All parts of one process, by name. `lock` is held while one is made."""
 
     config: Config
-    overrides: Mapping[str, Any] = field(default_factory=dict)
+    overrides: Overrides = field(default_factory=Overrides)
+    lock: threading.RLock = field(default_factory=threading.RLock)
 
-    @cached_property
-    def clock(self) -> Any:
-        return self.overrides.get("clock", _now)
+    @part
+    def clock(self) -> Clock:
+        return _now
 
-    @cached_property
+    @part
     def new_id(self) -> Callable[[], UUID]:
-        return self.overrides.get("new_id", uuid4)  # type: ignore[no-any-return]
+        return uuid4
 
-    @cached_property
+    @part
+    def random(self) -> Callable[[], float]:
+        return random.random
+
+    @part
+    def defer(self) -> Defer:
+        return defer_on_timer
+
+    @part
     def database(self) -> Database:
         c = self.config
         if not c.cloud_sql_instance:
@@ -65,34 +139,26 @@ class App:
             "", c.pool_size, lambda: cloud_sql_connection(c.cloud_sql_instance, c.database_user, c.database_name)
         )
 
-    @cached_property
+    @part
     def publisher(self) -> Publisher:
-        if "publisher" in self.overrides:
-            return self.overrides["publisher"]  # type: ignore[no-any-return]
         from shared.adapters.google.pubsub_publisher import PubSubPublisher
 
         return PubSubPublisher(self.config.project)
 
-    @cached_property
+    @part
     def seekable_broker(self) -> SeekableBroker:
-        if "seekable_broker" in self.overrides:
-            return self.overrides["seekable_broker"]  # type: ignore[no-any-return]
         from shared.adapters.google.pubsub_seek import PubSubSeekableBroker
 
         return PubSubSeekableBroker(self.config.project)
 
-    @cached_property
+    @part
     def live_documents(self) -> LiveDocuments:
-        if "live_documents" in self.overrides:
-            return self.overrides["live_documents"]  # type: ignore[no-any-return]
         from shared.adapters.google.firestore import FirestoreLiveDocuments
 
         return FirestoreLiveDocuments(self.config.project, self.config.firestore_database)
 
-    @cached_property
+    @part
     def embedder(self) -> Embedder:
-        if "embedder" in self.overrides:
-            return self.overrides["embedder"]  # type: ignore[no-any-return]
         c = self.config
         if c.models == "vertex":
             from shared.adapters.google.vertex_embedder import VertexEmbedder
@@ -106,10 +172,8 @@ class App:
 
         return LocalEmbedder()
 
-    @cached_property
+    @part
     def extractor(self) -> ContextExtractor:
-        if "extractor" in self.overrides:
-            return self.overrides["extractor"]  # type: ignore[no-any-return]
         c = self.config
         if c.models == "vertex":
             from shared.adapters.google.vertex_context import VertexContextExtractor
@@ -123,10 +187,8 @@ class App:
 
         return LocalContextExtractor()
 
-    @cached_property
+    @part
     def authenticator(self) -> Authenticator:
-        if "authenticator" in self.overrides:
-            return self.overrides["authenticator"]  # type: ignore[no-any-return]
         if self.config.auth == "local":
             from shared.adapters.local_auth import LocalAuthenticator
 
@@ -135,7 +197,7 @@ class App:
 
         return FirebaseAuthenticator(self.config.project)
 
-    @cached_property
+    @part
     def push_verifier(self) -> PushVerifier:
         if self.config.auth == "local":
             from shared.adapters.local_auth import LocalPushVerifier
@@ -145,75 +207,129 @@ class App:
 
         return OidcPushVerifier(self.config.push_audience, self.config.push_service_account)
 
-    @cached_property
-    def store(self) -> Any:
+    @part
+    def store(self) -> JobStore:
         from shared.adapters.postgres.job_store import PostgresJobStore
 
         return PostgresJobStore(self.database, self.config.failed_chapters_tolerated)
 
-    @cached_property
-    def projections(self) -> Any:
+    @part
+    def limiter(self) -> ConcurrencyLimiter:
+        from shared.adapters.postgres.concurrency_limiter import PostgresConcurrencyLimiter
+
+        return PostgresConcurrencyLimiter(self.database)
+
+    @part
+    def projections(self) -> Projections:
         from shared.adapters.postgres.projections import PostgresProjections
 
         return PostgresProjections(self.database, self.clock)
 
-    @cached_property
+    @part
+    def dead_letters(self) -> DeadLetters:
+        from shared.adapters.postgres.dead_letter_list import PostgresDeadLetters
+
+        return PostgresDeadLetters(self.database)
+
+    @part
+    def redrives(self) -> Redrives:
+        from shared.adapters.postgres.redrive_queue import PostgresRedrives
+
+        c = self.config
+        return PostgresRedrives(self.database, c.failed_chapters_tolerated, c.max_books_under_way)
+
+    @part
+    def retention(self) -> Retention:
+        from shared.adapters.postgres.retention import PostgresRetention
+
+        return PostgresRetention(self.database)
+
+    @part
+    def catalogue(self) -> Catalogue:
+        from shared.adapters.postgres.catalogue import PostgresCatalogue
+
+        return PostgresCatalogue(self.database)
+
+    @part
+    def search_index(self) -> SearchIndex:
+        from shared.adapters.postgres.search_index import PostgresSearchIndex
+
+        return PostgresSearchIndex(self.database)
+
+    @part
     def outbox(self) -> Outbox:
         from shared.pipeline.outbox import Outbox
 
         return Outbox(store=self.store, publisher=self.publisher, clock=self.clock)
 
-    @cached_property
+    @part
     def projector(self) -> Projector:
         from shared.pipeline.projector import Projector
 
-        return Projector(projections=self.projections, live_documents=self.live_documents, clock=self.clock)
+        return Projector(
+            projections=self.projections, live_documents=self.live_documents, clock=self.clock, defer=self.defer
+        )
 
-    @cached_property
-    def redrive(self) -> RedriveDeadLetters:
-        from shared.adapters.postgres.redrives import PostgresDeadLetters
-        from shared.use_cases.redrive import RedriveDeadLetters
+    @part
+    def heartbeat(self) -> Heartbeat:
+        from shared.pipeline.heartbeat import Heartbeat
 
-        return RedriveDeadLetters(
-            letters=PostgresDeadLetters(
-                self.database, self.config.failed_chapters_tolerated, self.config.max_books_under_way
-            ),
+        return Heartbeat(store=self.store, clock=self.clock)
+
+    @part
+    def import_book(self) -> ImportBook:
+        from shared.adapters.postgres.imports import PostgresImports
+        from shared.use_cases.import_book import ImportBook
+
+        return ImportBook(
+            imports=PostgresImports(self.database, self.config.max_books_under_way),
             outbox=self.outbox,
             projector=self.projector,
             clock=self.clock,
             new_id=self.new_id,
         )
 
-    @cached_property
+    @part
     def control(self) -> ControlBook:
         from shared.adapters.postgres.control import PostgresControl
         from shared.use_cases.control_book import ControlBook
 
+        c = self.config
         return ControlBook(
-            control=PostgresControl(
-                self.database, self.config.failed_chapters_tolerated, self.config.max_books_under_way
-            ),
+            control=PostgresControl(self.database, c.failed_chapters_tolerated, c.max_books_under_way),
             outbox=self.outbox,
             projector=self.projector,
             clock=self.clock,
         )
 
-    @cached_property
+    @part
+    def redrive(self) -> RedriveDeadLetters:
+        from shared.use_cases.redrive import RedriveDeadLetters
+
+        return RedriveDeadLetters(
+            dead_letters=self.dead_letters,
+            redrives=self.redrives,
+            outbox=self.outbox,
+            projector=self.projector,
+            clock=self.clock,
+            new_id=self.new_id,
+        )
+
+    @part
     def replay(self) -> Replay:
         from shared.adapters.postgres.replays import PostgresReplays
         from shared.use_cases.replay import Replay
 
         return Replay(
             replays=PostgresReplays(self.database),
-            seekable_broker=self.seekable_broker,
+            broker=self.seekable_broker,
             outbox=self.outbox,
             clock=self.clock,
             new_id=self.new_id,
         )
 
-    @cached_property
+    @part
     def reconcile(self) -> Reconcile:
-        from shared.adapters.postgres.retention import PostgresRetention
         from shared.use_cases.reconcile import Reconcile
 
         return Reconcile(
@@ -221,112 +337,83 @@ class App:
             outbox=self.outbox,
             projector=self.projector,
             redrive=self.redrive,
-            retention=PostgresRetention(self.database),
+            retention=self.retention,
             clock=self.clock,
         )
 
-    @cached_property
-    def heartbeat(self) -> Heartbeat:
-        from shared.pipeline.heartbeat import Heartbeat
+    @part
+    def reconcile_endpoint(self) -> ReconcileEndpoint:
+        from shared.http.reconcile import ReconcileEndpoint
 
-        return Heartbeat(store=self.store, clock=self.clock)
+        return ReconcileEndpoint(
+            verifier=self.push_verifier, reconcile=self.reconcile, local_only=self.config.auth == "local"
+        )
 
-    @cached_property
-    def limiter(self) -> Any:
-        from shared.adapters.postgres.concurrency_limiter import PostgresConcurrencyLimiter
-
-        return PostgresConcurrencyLimiter(self.database)
-
-    @cached_property
+    @part
     def push(self) -> PushEndpoints:
+        from shared.adapters.postgres.caches import PostgresAnswerCache, PostgresVectorCache
+        from shared.adapters.postgres.library import PostgresLibrary
         from shared.http.push import PushEndpoints
         from shared.pipeline.record_dead_letter import RecordDeadLetter
         from shared.pipeline.runner import Runner
+        from shared.pipeline.stages import stage_functions
 
-        ports = {"store": self.store, "outbox": self.outbox, "projector": self.projector, "clock": self.clock}
-        return PushEndpoints(
-            verifier=self.push_verifier,
-            runner=Runner(
-                **ports,
-                limiter=self.limiter,
-                heartbeat=self.heartbeat,
-                stages=self._stages(),
-                random=self.overrides.get("random", random.random),
-            ),
-            dead_letters=RecordDeadLetter(**ports),
-            store=self.store,
+        stages = stage_functions(
+            library=PostgresLibrary(self.database),
+            vectors=PostgresVectorCache(self.database),
+            answers=PostgresAnswerCache(self.database),
+            embedder=self.embedder,
+            extractor=self.extractor,
             clock=self.clock,
         )
-
-    def _stages(self) -> Any:
-        from shared.adapters.postgres.caches import PostgresAnswerCache, PostgresVectorCache
-        from shared.adapters.postgres.library import PostgresLibrary
-        from shared.pipeline.model_answer_memo import ModelAnswerMemo
-        from shared.pipeline.stages.complete_book import complete_book
-        from shared.pipeline.stages.embed_chapters import EmbedChapters
-        from shared.pipeline.stages.extract_context import ExtractContext
-        from shared.pipeline.stages.process_book import ProcessBook
-        from shared.pipeline.stages.process_chapter import ProcessChapter
-
-        library, cache = PostgresLibrary(self.database), PostgresVectorCache(self.database)
-        embedder, extractor = self.embedder, self.extractor
-        ask = ModelAnswerMemo(library=library, cache=PostgresAnswerCache(self.database), clock=self.clock)
-        return {
-            JobType.BOOK_PROCESSING: ProcessBook(library=library, embedder=embedder, extractor=extractor),
-            JobType.CONTEXT_EXTRACTION: ExtractContext(library=library, extractor=extractor, ask=ask),
-            JobType.CHAPTER_PROCESSING: ProcessChapter(library=library, extractor=extractor, ask=ask),
-            JobType.EMBEDDING_GENERATION: EmbedChapters(
-                library=library, cache=cache, embedder=embedder, clock=self.clock
-            ),
-            JobType.BOOK_COMPLETION: complete_book,
-        }
-
-    @cached_property
-    def api(self) -> Any:
-        from shared.adapters.postgres.catalogue import PostgresCatalogue
-        from shared.adapters.postgres.imports import PostgresImports
-        from shared.http.api import ApiParts, create_api
-        from shared.use_cases.import_book import ImportBook
-        from shared.use_cases.search import Search
-
-        catalogue = PostgresCatalogue(self.database)
-        import_book = ImportBook(
-            imports=PostgresImports(self.database, self.config.max_books_under_way),
+        runner = Runner(
+            store=self.store,
             outbox=self.outbox,
             projector=self.projector,
+            limiter=self.limiter,
+            heartbeat=self.heartbeat,
+            stages=stages,
             clock=self.clock,
-            new_id=self.new_id,
+            random=self.random,
         )
-        search = Search(index=catalogue, embedder=self.embedder, text_weight=self.config.search_text_weight)
+        return PushEndpoints(
+            verifier=self.push_verifier,
+            runner=runner,
+            dead_letters=RecordDeadLetter(
+                store=self.store, outbox=self.outbox, projector=self.projector, clock=self.clock
+            ),
+            store=self.store,
+            clock=self.clock,
+            local_only=self.config.auth == "local",
+        )
+
+    @part
+    def api(self) -> Flask:
+        from shared.http.api import ApiParts, create_api
+        from shared.use_cases.project_again import ProjectAgain
+        from shared.use_cases.search import Search
+        from shared.use_cases.snapshots import Snapshots
+
         return create_api(
             ApiParts(
                 authenticator=self.authenticator,
-                catalogue=catalogue,
-                import_book=import_book,
-                search=search,
-                operations=self._operations(catalogue),
+                catalogue=self.catalogue,
+                import_book=self.import_book,
+                search=Search(
+                    index=self.search_index, embedder=self.embedder, text_weight=self.config.search_text_weight
+                ),
+                control=self.control,
+                redrive=self.redrive,
+                replay=self.replay,
+                snapshots=Snapshots(broker=self.seekable_broker),
+                project_again=ProjectAgain(projections=self.projections, projector=self.projector, clock=self.clock),
                 max_body_bytes=self.config.max_body_bytes,
                 local_only=self.config.auth == "local",
             )
         )
 
-    def _operations(self, catalogue: Any) -> Operations:
-        from shared.http.operations import Operations
-        from shared.use_cases.project_again import ProjectAgain
-        from shared.use_cases.snapshots import Snapshots
-
-        again = ProjectAgain(projections=self.projections, projector=self.projector, clock=self.clock)
-        return Operations(
-            catalogue=catalogue,
-            control=self.control,
-            redrive=self.redrive,
-            replay=self.replay,
-            snapshots=Snapshots(seekable_broker=self.seekable_broker),
-            project_again=again,
-        )
-
     def close(self) -> None:
-        if "limiter" in self.__dict__:
-            self.limiter.close()
-        if "database" in self.__dict__:
-            self.database.close()
+        """Close what was opened. Safe to repeat."""
+        for name in ("limiter", "database"):
+            if name in self.__dict__:
+                self.__dict__[name].close()

@@ -9,10 +9,10 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-# Where Google runs a container it sets one of these, and strangers can reach it.
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """The names of this machine in a URL."""
 
+# Where Google runs a container it sets one of these, and strangers can reach it.
 _SET_IN_THE_CLOUD = (
     "K_SERVICE",
     "K_REVISION",
@@ -23,6 +23,9 @@ _SET_IN_THE_CLOUD = (
     "GAE_SERVICE",
     "FUNCTION_NAME",
 )
+
+
+_EMULATOR_HOSTS = ("PUBSUB_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST")
 
 
 class ConfigError(Exception):
@@ -81,6 +84,8 @@ class Config(BaseSettings):
             problems.append("BINDERY_DATABASE_URL is no DSN: postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
         if self.auth == "local":
             problems += self._reasons_against_local()
+        if in_the_cloud := _sign_of_the_cloud():
+            problems += self._reasons_against_doubles(in_the_cloud)
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -88,12 +93,26 @@ class Config(BaseSettings):
     def _reasons_against_local(self) -> list[str]:
         """The open door is for one machine. Two independent signs, so that one that is missing does not open it."""
         reasons = []
-        if found := [name for name in _SET_IN_THE_CLOUD if name in os.environ]:
-            reasons.append(f"BINDERY_AUTH=local is refused in the cloud, and {found[0]} is set")
+        if found := _sign_of_the_cloud():
+            reasons.append(f"BINDERY_AUTH=local is refused in the cloud, and {found} is set")
         # Any platform, not only Google's: whose database is elsewhere is not one machine.
         if self.cloud_sql_instance or (self.database_url and not _is_on_this_machine(self.database_url)):
             reasons.append("BINDERY_AUTH=local is refused unless the database is on this machine")
         return reasons
+
+    def _reasons_against_doubles(self, sign: str) -> list[str]:
+        """Books made of nothing, or sent to nobody, would look well until somebody read them."""
+        reasons = [
+            f"{name} is refused in the cloud, and {sign} is set" for name in _EMULATOR_HOSTS if name in os.environ
+        ]
+        if self.models == "fake":
+            reasons.append(f"BINDERY_MODELS=fake is refused in the cloud, and {sign} is set")
+        return reasons
+
+
+def _sign_of_the_cloud() -> str | None:
+    """A variable that Google sets, if there is one."""
+    return next((name for name in _SET_IN_THE_CLOUD if name in os.environ), None)
 
 
 def _is_dsn(text: str) -> bool:

@@ -24,7 +24,7 @@ from infra.local.timer import Every
 from shared import serving
 from shared.adapters.memory.broker import MemoryBroker, Subscription
 from shared.adapters.memory.live_documents import MemoryLiveDocuments
-from shared.bootstrap import App
+from shared.bootstrap import App, Overrides
 from shared.config import ConfigError, read_config
 from shared.domain.stages import MAX_DELIVERIES, REDELIVERY_SECONDS, STAGES, JobType, Stage
 from shared.http.hosts import refuse_other_hosts
@@ -42,7 +42,7 @@ class EmbeddedStack:
     because = "it needs nothing but Python packages"
 
     def __init__(
-        self, data: Path, settings: Mapping[str, Any], on_line: OnLine, overrides: Mapping[str, Any] | None = None
+        self, data: Path, settings: Mapping[str, Any], on_line: OnLine, overrides: Overrides | None = None
     ) -> None:
         self._postgres = start_database(data / "postgres", on_line)
         self.database_url = self._postgres.dsn
@@ -52,13 +52,12 @@ class EmbeddedStack:
             self._postgres.close()
             raise
         self.broker, self.live_documents = MemoryBroker(), MemoryLiveDocuments()
-        ports = {
+        ports: Overrides = {
             "publisher": self.broker,
             "seekable_broker": self.broker,
             "live_documents": self.live_documents,
-            **(overrides or {}),
         }
-        self.app = App(config, ports)
+        self.app = App(config, ports | (overrides or {}))
         serving.install(self.app)
         for stage in STAGES.values():
             self.broker.subscribe(_subscription(stage))

@@ -5,7 +5,6 @@ The emulator's own push does two requests at a time, ever, and does not say whic
 
 from __future__ import annotations
 
-import base64
 import threading
 from collections.abc import Mapping
 from concurrent.futures import CancelledError, ThreadPoolExecutor
@@ -18,6 +17,7 @@ from google.cloud import pubsub_v1
 from google.cloud.pubsub_v1.subscriber.scheduler import ThreadScheduler
 from google.cloud.pubsub_v1.types import FlowControl
 
+from shared.domain.push_envelope import write_envelope
 from shared.domain.stages import STAGES, Stage
 
 log = structlog.get_logger()
@@ -60,16 +60,14 @@ class Relay:
         )
 
     def _deliver(self, stage: Stage, message: Any) -> None:
-        envelope = {
-            "message": {
-                "data": base64.b64encode(message.data).decode(),
-                "attributes": dict(message.attributes),
-                "messageId": message.message_id,
-                "publishTime": message.publish_time.isoformat(),
-            },
-            "subscription": f"projects/{self._project}/subscriptions/{stage.subscription}",
-            "deliveryAttempt": message.delivery_attempt,
-        }
+        envelope = write_envelope(
+            message.data,
+            message.attributes,
+            message_id=message.message_id,
+            subscription=f"projects/{self._project}/subscriptions/{stage.subscription}",
+            delivery_attempt=message.delivery_attempt,
+            published=message.publish_time,
+        )
         try:
             reply = self._session().post(self._urls[stage.subscription], json=envelope, timeout=stage.timeout_seconds)
             acknowledged = reply.status_code in _ACKNOWLEDGES

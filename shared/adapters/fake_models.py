@@ -31,7 +31,7 @@ class FakeEmbedder:
     def __init__(self, before: Callable[[Sequence[str]], None] | None = None) -> None:
         self.calls: Counter[str] = Counter()
         self.requests = 0
-        self._before = before
+        self.before = before
         self._lock = threading.Lock()
 
     @property
@@ -48,8 +48,8 @@ class FakeEmbedder:
 
     def embed(self, texts: Sequence[str], task: EmbeddingTask) -> list[Vector]:
         _dawdle()
-        if self._before:
-            self._before(texts)
+        if self.before:
+            self.before(texts)
         with self._lock:
             self.requests += 1
             self.calls.update(texts)
@@ -67,7 +67,7 @@ class FakeContextExtractor:
 
     def __init__(self, before: Callable[[str], None] | None = None) -> None:
         self.calls: Counter[str] = Counter()
-        self._before = before
+        self.before = before
         self._lock = threading.Lock()
 
     @property
@@ -76,8 +76,8 @@ class FakeContextExtractor:
 
     def _asked(self, mode: str, text: str) -> None:
         _dawdle()
-        if self._before:
-            self._before(text)
+        if self.before:
+            self.before(text)
         with self._lock:
             self.calls[mode] += 1
 

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
+
+
+class ContextMode(StrEnum):
+    """`quick`: a first idea from a book's beginning. `full`: reduced from the metadata of its chapters."""
+
+    QUICK = "quick"
+    FULL = "full"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,3 +47,19 @@ class BookContext:
     places: tuple[Mention, ...] = ()
     themes: tuple[str, ...] = ()
     genre: str | None = None
+
+
+def canonical_text(metadata: ChapterMetadata) -> str:
+    """All that the metadata says, as one text that only its content can change.
+
+    Answers that were paid for are found again by it. So its field names are written out here: renaming a field of
+    ChapterMetadata must not change them. What changes this form on purpose takes another number, and is paid for anew.
+    """
+    content = {
+        "summary": metadata.summary,
+        "characters": [[m.name, m.count] for m in metadata.characters],
+        "places": [[m.name, m.count] for m in metadata.places],
+        "themes": list(metadata.themes),
+        "evidence": metadata.evidence,
+    }
+    return "chapter-metadata/1 " + json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"))

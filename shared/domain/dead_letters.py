@@ -1,4 +1,4 @@
-"""Dead letters: jobs that failed for good, and messages that nobody could read."""
+"""Dead letters: jobs that failed for good, and messages that nobody could read; and redrives of them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class DeadLetterFilter:
 class RedriveRequest:
     """`canary`: one first, the others only if it succeeds. `per_minute` bounds how fast they are sent."""
 
-    letters: DeadLetterFilter
+    chosen: DeadLetterFilter
     requested_by: str
     canary: bool = False
     per_minute: int = 300

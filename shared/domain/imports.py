@@ -6,7 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from uuid import UUID
 
-from shared.domain.jobs import Job, Status
+from shared.domain.books import Status
+from shared.domain.jobs import Job
 
 
 @dataclass(frozen=True, kw_only=True)

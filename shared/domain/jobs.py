@@ -4,24 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid5
 
+from shared.domain.books import BookVersion
+from shared.domain.contexts import ContextMode
 from shared.domain.stages import STAGES, JobType, Stage
 
 _NAMESPACE = UUID("5b1ad3a2-6f0c-4e0e-9d0c-b1d0b1d0b1d0")
-
-
-class Status(StrEnum):
-    """The states of jobs, chapters and books."""
-
-    PENDING = "pending"
-    PROCESSING = "processing"
-    RETRYING = "retrying"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +25,10 @@ class Job:
     data: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def book_version(self) -> BookVersion:
+        return BookVersion(self.book_id, self.version)
+
+    @property
     def stage(self) -> Stage:
         return STAGES[self.type]
 
@@ -45,16 +39,17 @@ class Job:
 
     @property
     def is_fan_in(self) -> bool:
-        """Whether it begins when all the chapters are in."""
-        return self.type is JobType.BOOK_COMPLETION or self.data.get("mode") == "full"
+        """Whether counting makes it, when all the chapters are in."""
+        return self.type is JobType.BOOK_COMPLETION or self.data.get("mode") == ContextMode.FULL
 
     @property
     def message(self) -> dict[str, Any]:
         return {"job_id": self.job_id, "book_id": str(self.book_id), "version": self.version, **self.data}
 
 
-def chapter_id(book_id: UUID, version: int, number: int) -> UUID:
-    return uuid5(_NAMESPACE, f"{book_id}/{version}/{number}")
+def chapter_id(version: BookVersion, number: int) -> UUID:
+    """The id of a version's chapter: the same at every split of the same version."""
+    return uuid5(_NAMESPACE, f"{version.book_id}/{version.version}/{number}")
 
 
 def book_id_for(owner_uid: str, source: str) -> UUID:
@@ -62,41 +57,28 @@ def book_id_for(owner_uid: str, source: str) -> UUID:
     return uuid5(_NAMESPACE, f"{owner_uid}\n{source}")
 
 
-def process_book_job(book_id: UUID, version: int) -> Job:
-    job_id = f"book-{book_id}-v{version}"
-    return Job(job_id=job_id, type=JobType.BOOK_PROCESSING, book_id=book_id, version=version)
+def process_book_job(version: BookVersion) -> Job:
+    return _job(f"book-{version.book_id}-v{version.version}", JobType.BOOK_PROCESSING, version)
 
 
-def extract_context_job(book_id: UUID, version: int, mode: str) -> Job:
-    return Job(
-        job_id=f"context-{mode}-{book_id}-v{version}",
-        type=JobType.CONTEXT_EXTRACTION,
-        book_id=book_id,
-        version=version,
-        data={"mode": mode},
-    )
+def extract_context_job(version: BookVersion, mode: ContextMode) -> Job:
+    job_id = f"context-{mode}-{version.book_id}-v{version.version}"
+    return _job(job_id, JobType.CONTEXT_EXTRACTION, version, mode=str(mode))
 
 
-def process_chapter_job(book_id: UUID, version: int, chapter: UUID) -> Job:
-    return Job(
-        job_id=f"chapter-{chapter}",
-        type=JobType.CHAPTER_PROCESSING,
-        book_id=book_id,
-        version=version,
-        data={"chapter_ids": [str(chapter)]},
-    )
+def process_chapter_job(version: BookVersion, chapter: UUID) -> Job:
+    return _job(f"chapter-{chapter}", JobType.CHAPTER_PROCESSING, version, chapter_ids=[str(chapter)])
 
 
-def embed_chapters_job(book_id: UUID, version: int, chapters: Sequence[UUID]) -> Job:
-    return Job(
-        job_id=f"embedding-{chapters[0]}",
-        type=JobType.EMBEDDING_GENERATION,
-        book_id=book_id,
-        version=version,
-        data={"chapter_ids": [str(c) for c in chapters]},
-    )
+def embed_chapters_job(version: BookVersion, chapters: Sequence[UUID]) -> Job:
+    """A group's job is named after its first chapter."""
+    job_id = f"embedding-{chapters[0]}"
+    return _job(job_id, JobType.EMBEDDING_GENERATION, version, chapter_ids=[str(c) for c in chapters])
 
 
-def complete_book_job(book_id: UUID, version: int) -> Job:
-    job_id = f"completion-{book_id}-v{version}"
-    return Job(job_id=job_id, type=JobType.BOOK_COMPLETION, book_id=book_id, version=version)
+def complete_book_job(version: BookVersion) -> Job:
+    return _job(f"completion-{version.book_id}-v{version.version}", JobType.BOOK_COMPLETION, version)
+
+
+def _job(job_id: str, job_type: JobType, version: BookVersion, **data: Any) -> Job:
+    return Job(job_id=job_id, type=job_type, book_id=version.book_id, version=version.version, data=data)

@@ -1,35 +1,45 @@
-"""How far a version of a book is, and what is due next: pure rules over one snapshot of its rows."""
+"""How far a version of a book is, and what is due next: pure rules over the counts of its rows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from uuid import UUID
+from enum import StrEnum
 
 from shared.domain import jobs
-from shared.domain.jobs import Job, Status
+from shared.domain.books import BookVersion, Phase, Status
+from shared.domain.contexts import ContextMode
+from shared.domain.jobs import Job
 
+# What each step adds to a book's percentage; a new book that is accepted begins with the first of them.
 ACCEPTED, QUICK, FULL, CHAPTERS, EMBEDDINGS, COMPLETION = 10, 15, 25, 20, 20, 10
 
-_SETTLED = (Status.COMPLETED, Status.FAILED)
+_ENDED = (Status.COMPLETED, Status.FAILED)
+
+
+class Step(StrEnum):
+    """The jobs that a version has once."""
+
+    SPLIT = "split"
+    QUICK_CONTEXT = "quick"
+    FULL_CONTEXT = "full"
+    COMPLETION = "completion"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Snapshot:
-    """Counts of one version. `pending_*` leaves out what failed for good; `steps` has the states of the
-    book's own jobs: `split`, `quick`, `full` and `completion`, those that exist. `running` and `cancelled` are
-    jobs."""
+class VersionCounts:
+    """What there is of one version. `total`, `processed`, `embedded` and `failed` count chapters; `pending_*` too, but
+    leave out what failed for good. `steps` has those jobs that exist. `running` and `cancelled` count jobs."""
 
-    book_id: UUID
-    version: int
+    version: BookVersion
     total: int = 0
     processed: int = 0
     embedded: int = 0
     failed: int = 0
     pending_metadata: int = 0
     pending_vectors: int = 0
-    steps: Mapping[str, Status] = field(default_factory=dict)
+    steps: Mapping[Step, Status] = field(default_factory=dict)
     running: int = 0
     cancelled: int = 0
     attempt: int = 0
@@ -41,77 +51,78 @@ class Progress:
     """A book's status as users see it."""
 
     status: Status
-    phase: str
+    phase: Phase
     percent: int
 
 
-def too_many_failed(snapshot: Snapshot, tolerated: float) -> bool:
+def too_many_failed(counts: VersionCounts, tolerated: float) -> bool:
     """Whether more than the share `tolerated` (0 to 1) of the chapters failed. A book with none left has failed too."""
-    return snapshot.failed > 0 and (snapshot.failed > tolerated * snapshot.total or snapshot.failed == snapshot.total)
+    return counts.failed > 0 and (counts.failed > tolerated * counts.total or counts.failed == counts.total)
 
 
-def due_jobs(snapshot: Snapshot, tolerated: float) -> list[Job]:
-    """What the snapshot calls for: fan-in by counting what is still pending.
+def due_jobs(counts: VersionCounts, tolerated: float) -> list[Job]:
+    """The jobs that the counts call for: fan-in by counting what is still pending.
 
     Asking again is harmless: the ids are fixed, so that a job that exists is not made twice.
     """
-    steps = snapshot.steps
-    if snapshot.cancelled or steps.get("split") != Status.COMPLETED or too_many_failed(snapshot, tolerated):
+    steps = counts.steps
+    if counts.cancelled or steps.get(Step.SPLIT) != Status.COMPLETED or too_many_failed(counts, tolerated):
         return []
-    if snapshot.pending_metadata:
+    if counts.pending_metadata:
         return []
-    if "full" not in steps:
-        return [jobs.extract_context_job(snapshot.book_id, snapshot.version, "full")]
-    if steps["full"] == Status.COMPLETED and not snapshot.pending_vectors and "completion" not in steps:
-        return [jobs.complete_book_job(snapshot.book_id, snapshot.version)]
+    if Step.FULL_CONTEXT not in steps:
+        return [jobs.extract_context_job(counts.version, ContextMode.FULL)]
+    is_described = steps[Step.FULL_CONTEXT] == Status.COMPLETED
+    if is_described and not counts.pending_vectors and Step.COMPLETION not in steps:
+        return [jobs.complete_book_job(counts.version)]
     return []
 
 
-def measure(snapshot: Snapshot, tolerated: float) -> Progress:
-    """The status, phase and percentage that follow from a snapshot."""
-    return Progress(status=_status(snapshot, tolerated), phase=_phase(snapshot), percent=_percent(snapshot))
+def measure(counts: VersionCounts, tolerated: float) -> Progress:
+    """The status, phase and percentage that follow from the counts."""
+    return Progress(status=_status(counts, tolerated), phase=_phase(counts), percent=_percent(counts))
 
 
-def _status(snapshot: Snapshot, tolerated: float) -> Status:
-    steps = snapshot.steps
-    if steps.get("completion") == Status.COMPLETED:
+def _status(counts: VersionCounts, tolerated: float) -> Status:
+    steps = counts.steps
+    if steps.get(Step.COMPLETION) == Status.COMPLETED:
         return Status.COMPLETED
-    if snapshot.cancelled:
+    if counts.cancelled:
         return Status.CANCELLED
-    if any(steps.get(s) == Status.FAILED for s in ("split", "full", "completion")):
+    if any(steps.get(s) == Status.FAILED for s in (Step.SPLIT, Step.FULL_CONTEXT, Step.COMPLETION)):
         return Status.FAILED
-    if too_many_failed(snapshot, tolerated):
+    if too_many_failed(counts, tolerated):
         return Status.FAILED
-    if snapshot.next_attempt_at and not snapshot.running:
+    if counts.next_attempt_at and not counts.running:
         return Status.RETRYING
-    return Status.PENDING if steps.get("split") == Status.PENDING else Status.PROCESSING
+    return Status.PENDING if steps.get(Step.SPLIT) == Status.PENDING else Status.PROCESSING
 
 
-def _phase(snapshot: Snapshot) -> str:
-    steps = snapshot.steps
-    if steps.get("split") != Status.COMPLETED:
-        return "splitting"
-    if snapshot.pending_metadata:
-        return "chapters"
-    if steps.get("full") not in _SETTLED:
-        return "context"
-    if snapshot.pending_vectors:
-        return "embeddings"
-    return "completed" if steps.get("completion") == Status.COMPLETED else "completion"
+def _phase(counts: VersionCounts) -> Phase:
+    steps = counts.steps
+    if steps.get(Step.SPLIT) != Status.COMPLETED:
+        return Phase.SPLITTING
+    if counts.pending_metadata:
+        return Phase.CHAPTERS
+    if steps.get(Step.FULL_CONTEXT) not in _ENDED:
+        return Phase.CONTEXT
+    if counts.pending_vectors:
+        return Phase.EMBEDDINGS
+    return Phase.COMPLETED if steps.get(Step.COMPLETION) == Status.COMPLETED else Phase.COMPLETION
 
 
-def _percent(snapshot: Snapshot) -> int:
-    steps = snapshot.steps
-    if steps.get("completion") == Status.COMPLETED:
+def _percent(counts: VersionCounts) -> int:
+    steps = counts.steps
+    if steps.get(Step.COMPLETION) == Status.COMPLETED:
         return 100
-    if steps.get("split") != Status.COMPLETED:
+    if steps.get(Step.SPLIT) != Status.COMPLETED:
         return 0
-    total = max(1, snapshot.total)
+    total = max(1, counts.total)
     percent = ACCEPTED
-    percent += QUICK if steps.get("quick") in _SETTLED else 0
-    percent += FULL if steps.get("full") in _SETTLED else 0
-    percent += CHAPTERS * (snapshot.total - snapshot.pending_metadata) // total
-    percent += EMBEDDINGS * (snapshot.total - snapshot.pending_vectors) // total
+    percent += QUICK if steps.get(Step.QUICK_CONTEXT) in _ENDED else 0
+    percent += FULL if steps.get(Step.FULL_CONTEXT) in _ENDED else 0
+    percent += CHAPTERS * (counts.total - counts.pending_metadata) // total
+    percent += EMBEDDINGS * (counts.total - counts.pending_vectors) // total
     return percent
 
 

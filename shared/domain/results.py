@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from shared.domain.contexts import BookContext, ChapterMetadata
+from shared.domain.contexts import BookContext, ChapterMetadata, ContextMode
 from shared.domain.embeddings import EmbeddingModel, Vector
 from shared.domain.errors import Rejected
 from shared.domain.jobs import Job
@@ -48,7 +48,7 @@ class BookSplit:
 class ContextExtracted:
     """`missing_chapters`: numbers of those that the context knows nothing of, since they failed."""
 
-    mode: str
+    mode: ContextMode
     model: str
     context: BookContext
     missing_chapters: Sequence[int] = ()

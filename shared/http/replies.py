@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
+from uuid import UUID
 
 from flask import Response, g
 from pydantic import BaseModel
 
-from shared.domain.errors import Forbidden
+from shared.domain.books import Status
+from shared.domain.errors import Forbidden, UnknownBook
 from shared.domain.identity import Caller
 from shared.http.problems import Problem
+from shared.ports import Catalogue
 
 _PROBLEM = {"content": {"application/problem+json": {"schema": Problem.model_json_schema()}}}
 
@@ -32,6 +35,14 @@ def administrator() -> Caller:
     if not caller().admin:
         raise Forbidden
     return caller()
+
+
+def required_status(catalogue: Catalogue, book_id: UUID) -> Status:
+    """The status of a book that the caller may manage. Raises UnknownBook."""
+    row = catalogue.status(scope(), book_id)
+    if row is None:
+        raise UnknownBook
+    return Status(row["status"])
 
 
 def reply(model: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

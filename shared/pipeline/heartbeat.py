@@ -27,14 +27,15 @@ class Heartbeat:
     store: JobStore
     clock: Clock
     seconds: float = HEARTBEAT_SECONDS
-    _held: dict[UUID, datetime] = field(default_factory=dict)
-    _changed: threading.Condition = field(default_factory=threading.Condition)
-    _thread: threading.Thread | None = None
+    _held: dict[UUID, datetime] = field(default_factory=dict, init=False)
+    _changed: threading.Condition = field(default_factory=threading.Condition, init=False)
+    _thread: threading.Thread | None = field(default=None, init=False)
 
     @contextmanager
-    def hold(self, lease: UUID, stage: Stage) -> Iterator[None]:
+    def hold(self, fencing_token: UUID, stage: Stage) -> Iterator[None]:
+        """Renew the lease of this token until the end of the block, or of the stage's timeout."""
         with self._changed:
-            self._held[lease] = self.clock() + timedelta(seconds=stage.timeout_seconds)
+            self._held[fencing_token] = self.clock() + timedelta(seconds=stage.timeout_seconds)
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
                 self._thread.start()
@@ -42,21 +43,21 @@ class Heartbeat:
             yield
         finally:
             with self._changed:
-                del self._held[lease]
+                del self._held[fencing_token]
                 self._changed.notify()
 
     def beat(self) -> None:
-        """Renews what is held. A beat that fails is made up for by the next: three fit into a lease."""
+        """Renew what is held. A beat that fails is made up for by the next: three fit into a lease."""
         now = self.clock()
         with self._changed:
-            leases = [lease for lease, end in self._held.items() if now < end]
-        if not leases:
+            tokens = [token for token, end in self._held.items() if now < end]
+        if not tokens:
             return
         try:
-            self.store.renew(leases, now)
+            self.store.renew(tokens, now)
         except Exception as error:
             # Whatever it was: the thread must live, or no lease of this process is renewed again.
-            log.warning("heartbeat.missed", leases=len(leases), error_class=type(error).__name__)
+            log.warning("heartbeat.missed", leases=len(tokens), error_class=type(error).__name__)
 
     def _run(self) -> None:
         while True:

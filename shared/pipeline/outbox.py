@@ -1,4 +1,4 @@
-"""Publishes jobs that a commit made: their rows are the outbox, so that a lost publish is found and repeated."""
+"""The transactional outbox: the rows of jobs that a commit made. A publish that is lost is found and repeated."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class Outbox:
     clock: Clock
 
     def publish(self, due: Sequence[Job]) -> None:
-        """Raises Unavailable if the broker can't be reached; the rows stay, for `reconcile`."""
+        """Send the messages of these jobs and note it. Raises Unavailable; the rows stay, for `reconcile`."""
         if not due:
             return
         self.send(due)
         self.store.mark_published([job.job_id for job in due], self.clock())
 
     def send(self, due: Sequence[Job]) -> None:
-        """Sends the messages and notes nothing. Raises Unavailable."""
+        """Send the messages and note nothing. Raises Unavailable."""
         self.publisher.publish([Message(topic=job.type, data=job.message) for job in due])
 
     def publish_soon(self, due: Sequence[Job]) -> bool:
-        """Publishes now, or leaves it to `reconcile`: whether it was now."""
+        """Publish now, or leave it to `reconcile`; return whether it was now."""
         try:
             self.publish(due)
         except Unavailable as error:
@@ -43,7 +43,7 @@ class Outbox:
         return True
 
     def announce_failure(self, job: Job, failure: Failure) -> None:
-        """Tells the dead-letter topic of a failure that is on record already: losing this loses nothing."""
+        """Tell the dead-letter topic of a failure that is on record already. Losing this message loses nothing."""
         message = Message(
             topic=JobType.DEAD_LETTER,
             data=job.message,

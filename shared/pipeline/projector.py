@@ -38,12 +38,12 @@ class Projector:
     live_documents: LiveDocuments
     clock: Clock
     defer: Defer = defer_on_timer
-    _waiting: set[UUID] = field(default_factory=set)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _closed: threading.Event = field(default_factory=threading.Event)
+    _waiting: set[UUID] = field(default_factory=set, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _closed: threading.Event = field(default_factory=threading.Event, init=False)
 
     def project(self, job: Job) -> None:
-        """Shows what the job changed. A live document that can't be written now is left to `reconcile`."""
+        """Write what the job changed. A live document that can't be written now is left to `reconcile`."""
         try:
             documents = self.projections.of_jobs([job])
             if job.type is JobType.BOOK_PROCESSING:
@@ -57,7 +57,7 @@ class Projector:
             log.warning("project.unavailable", job_id=job.job_id, error=str(error))
 
     def project_changes(self, changed: Sequence[Job]) -> None:
-        """Shows at once what happened to many jobs, and their books, outside their own stages."""
+        """Write at once what happened to many jobs, and their books, outside their own stages."""
         for book_id in dict.fromkeys(job.book_id for job in changed):
             jobs = [job for job in changed if job.book_id == book_id]
             try:
@@ -66,11 +66,11 @@ class Projector:
                 log.warning("project.unavailable", book_id=str(book_id), error=str(error))
 
     def project_book(self, book_id: UUID, others: Sequence[Document] = ()) -> None:
-        """Writes the book's document, those of all its chapters, and the others. Raises Unavailable."""
+        """Write the book's document, those of all its chapters, and the others. Raises Unavailable."""
         self._write(book_id, [*others, *self.projections.of_book(book_id, chapters=True)])
 
     def project_lagging(self, limit: int) -> int:
-        """Writes documents that are missing or behind, and returns how many. Raises Unavailable.
+        """Write documents that are missing or behind, and return how many. Raises Unavailable.
 
         In slices, the others of which are written though one is not.
         """
@@ -89,13 +89,13 @@ class Projector:
         return written
 
     def _write(self, book_id: UUID, documents: Sequence[Document]) -> None:
-        """Writes, and takes back what became obsolete between reading and writing."""
+        """Write, then delete what became obsolete between reading and writing."""
         self.live_documents.put(documents)
         self.projections.mark_projected(documents)
         self.delete_obsolete(book_id)
 
     def delete_obsolete(self, book_id: UUID) -> None:
-        """Deletes the book's documents that must not be there. Raises Unavailable."""
+        """Delete the book's documents that must not be there. Raises Unavailable."""
         self._delete(self.projections.obsolete(book_id))
 
     def _delete(self, obsolete: Sequence[Tombstone]) -> None:

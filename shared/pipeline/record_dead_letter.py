@@ -1,4 +1,4 @@
-"""Keeps what the broker gave up on, so that nothing is lost without a trace."""
+"""Records what the broker gave up on, so that nothing is lost without a trace."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class RecordDeadLetter:
     clock: Clock
 
     def __call__(self, job_id: str, attributes: Mapping[str, str]) -> None:
-        """Ends the job that a message named. Raises Unavailable."""
+        """End the job that the message named, unless its failure is on record already. Raises Unavailable."""
         if attributes.get("recorded") == "true":
             return
         source = attributes.get("CloudPubSubDeadLetterSourceSubscription", "unknown subscription")
         deliveries = attributes.get("CloudPubSubDeadLetterSourceDeliveryCount", "?")
         failure = describe(DeliveriesExhausted(f"{source}: no answer after {deliveries} deliveries"))
         log.error("dead_letter.recorded", job_id=job_id, source=source)
-        buried = self.store.fail_undelivered(job_id, failure, self.clock())
-        if buried:
-            self.projector.project(buried.job)
-            self.outbox.publish(buried.due)
+        undelivered = self.store.fail_undelivered(job_id, failure, self.clock())
+        if undelivered:
+            self.projector.project(undelivered.job)
+            self.outbox.publish(undelivered.due)

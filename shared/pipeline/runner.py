@@ -15,16 +15,14 @@ import structlog
 from shared.domain.errors import LeaseLost, Rejected, Unavailable
 from shared.domain.failures import Failure, describe
 from shared.domain.jobs import Job
-from shared.domain.results import Result
 from shared.domain.stages import MAX_LEASE_EXPIRATIONS, STAGES, JobType, backoff_seconds
 from shared.pipeline.heartbeat import Heartbeat
 from shared.pipeline.outbox import Outbox
 from shared.pipeline.projector import Projector
-from shared.ports import Claim, ClaimState, Clock, ConcurrencyLimiter, JobStore
+from shared.pipeline.stages import StageFunction
+from shared.ports import Claimed, Clock, ConcurrencyLimiter, JobStore, NotClaimed
 
 log = structlog.get_logger()
-
-StageFunction = Callable[[Job], Result]
 
 
 class Outcome(Enum):
@@ -34,13 +32,13 @@ class Outcome(Enum):
     REDELIVER = "redeliver"
 
 
-class Abandoned(Exception):
-    """The process died, or its lease ran out, so often that the job is to blame."""
+class LeaseExpired(Exception):
+    """The job's process died, or did not renew its lease, so often that the job is to blame."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Runner:
-    """Runs stages. `random` gives numbers in [0, 1); `limiter` has the places of stages with a strict cap."""
+    """Runs stages. `random` gives numbers in [0, 1); `limiter` has the permits of stages with a strict cap."""
 
     store: JobStore
     outbox: Outbox
@@ -52,36 +50,35 @@ class Runner:
     random: Callable[[], float]
 
     def run(self, job_id: str, job_type: JobType) -> Outcome:
-        """Takes a delivery of this job's message. Raises only if even the claim could not be made."""
+        """Run one delivery of this job's message. Raises only if even the claim could not be made."""
         stage = STAGES[job_type]
         if not stage.strict:
             return self._run(job_id)
         with self.limiter.acquire(stage) as is_free:
-            # Waiting for a place is no attempt: the job is not even claimed.
+            # Waiting for a permit is no attempt: the job is not even claimed.
             return self._run(job_id) if is_free else Outcome.REDELIVER
 
     def _run(self, job_id: str) -> Outcome:
         claim = self.store.claim(job_id, self.clock())
-        with structlog.contextvars.bound_contextvars(job_id=job_id, attempt=claim.attempt):
-            log.info("stage.claim", state=claim.state)
-            match claim.state:
-                case ClaimState.BUSY:
-                    return Outcome.REDELIVER
-                case ClaimState.STALE:
-                    return Outcome.ACKNOWLEDGE
-                case ClaimState.DONE:
-                    return self._publish(self.store.children(job_id))
-                case ClaimState.CLAIMED:
+        attempt = claim.attempt if isinstance(claim, Claimed) else 0
+        with structlog.contextvars.bound_contextvars(job_id=job_id, attempt=attempt):
+            log.info("stage.claim", state=claim if isinstance(claim, NotClaimed) else "claimed")
+            match claim:
+                case Claimed():
                     return self._attempt(claim)
+                case NotClaimed.DONE:
+                    return self._publish(self.store.children(job_id))
+                case NotClaimed.BUSY:
+                    return Outcome.REDELIVER
+                case NotClaimed.STALE:
+                    return Outcome.ACKNOWLEDGE
 
-    def _attempt(self, claim: Claim) -> Outcome:
-        job, lease = claim.job, claim.lease
-        assert job is not None
-        assert lease is not None
+    def _attempt(self, claim: Claimed) -> Outcome:
+        job = claim.job
         if claim.exhausted:
-            return self._fail(claim, job, Abandoned(f"its process died {MAX_LEASE_EXPIRATIONS} times"))
+            return self._fail(claim, LeaseExpired(f"its lease expired {MAX_LEASE_EXPIRATIONS} times"))
         try:
-            with self.heartbeat.hold(lease, job.stage):
+            with self.heartbeat.hold(claim.fencing_token, job.stage):
                 # A slow store of live documents must not cost the lease.
                 self.projector.project(job)
                 result = self.stages[job.type](job)
@@ -90,18 +87,19 @@ class Runner:
             log.warning("stage.lease_lost")
             return Outcome.REDELIVER
         except Rejected as error:
-            return self._fail(claim, job, error)
+            return self._fail(claim, error)
         except Exception as error:
-            return self._retry(claim, job, error)
+            return self._retry(claim, error)
         log.info("stage.done", due=len(due))
         self.projector.project(job)
         return self._publish(due)
 
-    def _retry(self, claim: Claim, job: Job, error: Exception) -> Outcome:
-        if claim.attempt >= job.stage.attempts:
-            return self._fail(claim, job, error)
+    def _retry(self, claim: Claimed, error: Exception) -> Outcome:
+        stage = claim.job.stage
+        if claim.attempt >= stage.attempts:
+            return self._fail(claim, error)
         asked = error.retry_after if isinstance(error, Unavailable) else None
-        seconds = backoff_seconds(job.stage, claim.attempt, self.random(), asked)
+        seconds = backoff_seconds(stage, claim.attempt, self.random(), asked)
         now = self.clock()
         failure = describe(error)
         said = {"error": str(error)} if isinstance(error, Unavailable) else {}
@@ -110,18 +108,18 @@ class Runner:
             self.store.schedule_retry(claim, failure, now + timedelta(seconds=seconds), now)
         except LeaseLost:
             return Outcome.REDELIVER
-        self.projector.project(job)
+        self.projector.project(claim.job)
         return Outcome.REDELIVER
 
-    def _fail(self, claim: Claim, job: Job, error: Exception) -> Outcome:
+    def _fail(self, claim: Claimed, error: Exception) -> Outcome:
         failure = describe(error)
         log.error("stage.failed", **_about(failure))
         try:
             due = self.store.fail(claim, failure, self.clock())
         except LeaseLost:
             return Outcome.REDELIVER
-        self.projector.project(job)
-        self.outbox.announce_failure(job, failure)
+        self.projector.project(claim.job)
+        self.outbox.announce_failure(claim.job, failure)
         return self._publish(due)
 
     def _publish(self, due: list[Job]) -> Outcome:

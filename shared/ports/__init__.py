@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from shared.domain.errors import LeaseLost
 from shared.ports.books import (
     AnswerCache,
     Catalogue,
@@ -23,10 +22,10 @@ from shared.ports.books import (
 )
 from shared.ports.broker import BrokerSnapshot, Message, Publisher, SeekableBroker
 from shared.ports.callers import Authenticator, PushVerifier
-from shared.ports.jobs import Claim, ClaimState, ConcurrencyLimiter, JobStore, Undelivered
+from shared.ports.jobs import Claim, Claimed, ConcurrencyLimiter, JobStore, NotClaimed, Undelivered
 from shared.ports.live import Document, LiveDocuments, Projections, Tombstone
 from shared.ports.models import ContextExtractor, Embedder
-from shared.ports.operators import DeadLetters, Replays, Retention
+from shared.ports.operators import DeadLetters, Redrives, Replays, Retention
 
 Clock = Callable[[], datetime]
 """The current time, with its zone."""
@@ -38,7 +37,7 @@ __all__ = [
     "Catalogue",
     "ChapterText",
     "Claim",
-    "ClaimState",
+    "Claimed",
     "Clock",
     "ConcurrencyLimiter",
     "ContextExtractor",
@@ -48,13 +47,14 @@ __all__ = [
     "Embedder",
     "Imports",
     "JobStore",
-    "LeaseLost",
     "Library",
     "LiveDocuments",
     "Message",
+    "NotClaimed",
     "Projections",
     "Publisher",
     "PushVerifier",
+    "Redrives",
     "Replays",
     "Retention",
     "SearchIndex",

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
+from shared.domain.books import BookVersion
 from shared.domain.contexts import ChapterMetadata
 from shared.domain.embeddings import EmbeddingModel, EmbeddingTask, Vector
 from shared.domain.imports import Imported, ImportRequest
@@ -34,35 +35,33 @@ class ChapterText:
 
 
 class Library(Protocol):
-    """The books, as the stages read them."""
+    """The books, as the stages read them. All raise Rejected if the book was deleted."""
 
-    def source(self, book_id: UUID, version: int) -> Source: ...
+    def source(self, version: BookVersion) -> Source: ...
 
-    def beginning(self, book_id: UUID, version: int, characters: int) -> str:
-        """The first characters of the chapters, or of all the text while there are none."""
+    def beginning(self, version: BookVersion, characters: int) -> str:
+        """The first characters of the chapters; empty while there are none."""
         ...
 
-    def title(self, book_id: UUID, version: int) -> str: ...
+    def title(self, version: BookVersion) -> str: ...
 
     def chapters(self, chapter_ids: Sequence[UUID]) -> list[ChapterText]:
         """In the order of the book."""
         ...
 
-    def fresh_since(self, book_id: UUID, version: int) -> datetime | None:
+    def fresh_since(self, version: BookVersion) -> datetime | None:
         """For a forced import, when it was made: what models gave before that is not to be used. Else None."""
         ...
 
-    def metadata(self, book_id: UUID, version: int) -> list[ChapterMetadata]:
+    def metadata(self, version: BookVersion) -> list[ChapterMetadata]:
         """Of the chapters that have it, in the order of the book."""
         ...
 
-    def missing(self, book_id: UUID, version: int) -> list[int]:
-        """Numbers of the chapters that have no metadata."""
+    def chapters_without_metadata(self, version: BookVersion) -> list[int]:
+        """Their numbers."""
         ...
 
-    def reusable(
-        self, book_id: UUID, version: int, metadata_model: str, embedding_model: EmbeddingModel
-    ) -> dict[bytes, UUID]:
+    def reusable(self, version: BookVersion, metadata_model: str, embedding_model: EmbeddingModel) -> dict[bytes, UUID]:
         """Finished chapters of earlier versions, by content hash."""
         ...
 
@@ -143,8 +142,8 @@ class Catalogue(Protocol):
         """The version that readers see: `book_id, version, title, split_method`."""
         ...
 
-    def context(self, book_id: UUID, version: int) -> Mapping[str, Any] | None:
+    def context(self, version: BookVersion) -> Mapping[str, Any] | None:
         """The full context, or the quick one while there is no other: `context, mode, model`."""
         ...
 
-    def chapters(self, book_id: UUID, version: int) -> Sequence[Mapping[str, Any]]: ...
+    def chapters(self, version: BookVersion) -> Sequence[Mapping[str, Any]]: ...

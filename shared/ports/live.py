@@ -22,7 +22,7 @@ class Document:
 
 @dataclass(frozen=True, kw_only=True)
 class Tombstone:
-    """Says that there must be no document of that path older than `revision`."""
+    """There must be no document of that path older than `revision`."""
 
     path: str
     revision: int
@@ -52,16 +52,16 @@ class Projections(Protocol):
         ...
 
     def acquire_write_window(self, book_id: UUID, now: datetime, min_seconds: float) -> bool:
-        """Whether it is this caller's turn to project the book. A book that waits for nothing is always due;
-        others are due once in `min_seconds`, over all processes."""
+        """Whether the caller may write the book's document now. After a change of phase or status anyone may; else one
+        caller in `min_seconds`, over all processes."""
         ...
 
     def mark_projected(self, documents: Sequence[Document]) -> None:
-        """Notes that the live documents have reached these revisions."""
+        """Note that the live documents have reached these revisions."""
         ...
 
     def mark_unprojected(self, book_id: UUID | None) -> int:
-        """Notes that all documents of the book (None: of every book) are missing, and returns of how many books."""
+        """Note that all documents of the book (None: of every book) are missing; return of how many books."""
         ...
 
     def obsolete(self, book_id: UUID) -> list[Tombstone]:
@@ -73,7 +73,7 @@ class Projections(Protocol):
         ...
 
     def mark_deleted(self, tombstones: Sequence[Tombstone], now: datetime) -> None:
-        """Notes that these documents were deleted."""
+        """Note that these documents were deleted."""
         ...
 
     def lagging(self, now: datetime, limit: int) -> list[Document]:

@@ -1,4 +1,4 @@
-"""What operators look at and mend."""
+"""What operators look at, repair and clean up."""
 
 from __future__ import annotations
 
@@ -13,43 +13,47 @@ from shared.domain.stages import JobType
 
 
 class DeadLetters(Protocol):
-    def page(self, letters: DeadLetterFilter, after: int | None, limit: int) -> Sequence[Mapping[str, Any]]:
+    def page(self, chosen: DeadLetterFilter, after: int | None, limit: int) -> Sequence[Mapping[str, Any]]:
         """The newest first; `after` is the last id of the page before."""
         ...
 
-    def groups(self, letters: DeadLetterFilter, limit: int) -> Sequence[Mapping[str, Any]]:
+    def groups(self, chosen: DeadLetterFilter, limit: int) -> Sequence[Mapping[str, Any]]:
         """By fingerprint, the largest group first."""
         ...
 
     def actions(self, dead_letter_id: int) -> Sequence[Mapping[str, Any]]:
-        """What was done about a letter: who, when, and what came of it."""
+        """What was done about a dead letter: who, when, and what came of it."""
         ...
 
-    def redrive(self, request: RedriveRequest, batch_id: UUID, now: datetime) -> Redrive:
-        """Notes the redrives of the open letters among those chosen; `release` sends them in their turn."""
+    def discard(self, chosen: DeadLetterFilter, requested_by: str, reason: str, batch_id: UUID, now: datetime) -> int:
+        """End the open ones among those chosen, and return how many."""
+        ...
+
+
+class Redrives(Protocol):
+    """The queue of redrives: dead letters that are to be tried again, each batch at its own rate."""
+
+    def add(self, request: RedriveRequest, batch_id: UUID, now: datetime) -> Redrive:
+        """Queue the open dead letters among those chosen; `release` sends them in their turn."""
         ...
 
     def batch(self, owner_uid: str | None, batch_id: UUID) -> Mapping[str, Any] | None:
-        """When it was asked for, at what rate, and how many of its letters, of this user's books alone, are at each
-        outcome. None if there are none."""
+        """When it was asked for, at what rate, and how many of its dead letters, of this user's books alone, are at
+        each outcome. None if there are none."""
         ...
 
     def stop(self, owner_uid: str | None, batch_id: UUID, reason: str, now: datetime) -> int:
-        """Sends no more of the batch, and returns how many that were: they stay open."""
+        """Send no more of the batch, and return how many that were: they stay open."""
         ...
 
     def release(self, now: datetime, limit: int) -> list[Job]:
-        """Makes the jobs pending whose turn has come, and returns them with what else became due."""
-        ...
-
-    def discard(self, letters: DeadLetterFilter, requested_by: str, reason: str, batch_id: UUID, now: datetime) -> int:
-        """Ends the open letters among those chosen, and returns how many."""
+        """Make those jobs pending that are due, and return them with what else became due."""
         ...
 
 
 class Retention(Protocol):
     def drop(self, now: datetime, limit: int) -> Mapping[str, int]:
-        """Drops at most `limit` rows of each kind that nobody will need, and says how many."""
+        """Drop at most `limit` rows of each kind that nobody will need, and return how many."""
         ...
 
 
@@ -73,7 +77,7 @@ class Replays(Protocol):
         book_id: UUID | None,
         now: datetime,
     ) -> None:
-        """Remembers what had ended by now, so that the receipt can tell what a replay did to it."""
+        """Write down what has ended by now, so that the receipt can tell what the replay changed of it."""
         ...
 
     def receipt(self, replay_id: UUID) -> Mapping[str, Any] | None:

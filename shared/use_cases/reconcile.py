@@ -1,4 +1,4 @@
-"""Finds work that nobody will do, and sends its message again. Losing every message loses nothing."""
+"""Finds work that stalled and publishes it again, so that losing every message loses nothing; and cleans up."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Reconcile:
     clock: Clock
 
     def __call__(self) -> Reconciled:
-        """Safe to run twice at once. What one service's failure prevents does not keep the rest from being done.
+        """Do all that is due each minute. Safe to run twice at once; one service's failure does not hold up the rest.
 
         Raises Unavailable in the end if something could not be done.
         """
@@ -58,7 +58,7 @@ class Reconcile:
         return Reconciled(published=len(stalled), redriven=redriven, projected=projected, dropped=dropped)
 
     def project(self, failures: list[Unavailable]) -> int:
-        """Brings live documents up to date, and buries again those that may have been written late."""
+        """Write the live documents that lag, and delete again those that may have been written late."""
         try:
             return self.projector.project_lagging(MAX_DOCUMENTS)
         except Unavailable as error:

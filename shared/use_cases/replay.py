@@ -36,7 +36,7 @@ class ReplayRequest:
 @dataclass(frozen=True, kw_only=True)
 class Replay:
     replays: Replays
-    seekable_broker: SeekableBroker
+    broker: SeekableBroker
     outbox: Outbox
     clock: Clock
     new_id: Callable[[], UUID]
@@ -53,9 +53,9 @@ class Replay:
         )
         log.info("replay.begun", topic=request.topic, replay_id=str(replay_id))
         if request.since:
-            self.seekable_broker.seek_to_time(request.topic, request.since)
+            self.broker.seek_to_time(request.topic, request.since)
         elif request.snapshot:
-            self.seekable_broker.seek_to_snapshot(request.topic, request.snapshot)
+            self.broker.seek_to_snapshot(request.topic, request.snapshot)
         elif request.book_id:
             self.outbox.send(self.replays.jobs(request.topic, request.book_id))
         return replay_id

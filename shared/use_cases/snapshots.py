@@ -13,17 +13,17 @@ from shared.ports import SeekableBroker
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshots:
-    seekable_broker: SeekableBroker
+    broker: SeekableBroker
 
     def create(self, name: str) -> None:
         """Raises SnapshotExists, Unavailable."""
         for topic in _topics():
-            self.seekable_broker.create_snapshot(topic, name)
+            self.broker.create_snapshot(topic, name)
 
     def list(self) -> list[Mapping[str, Any]]:
         """By name: its stages, and until when it is kept."""
         found: dict[str, dict[str, Any]] = {}
-        for snapshot in self.seekable_broker.snapshots():
+        for snapshot in self.broker.snapshots():
             entry = found.setdefault(snapshot.name, {"name": snapshot.name, "stages": [], "expires_at": None})
             entry["stages"].append(snapshot.topic)
             entry["expires_at"] = snapshot.expires_at
@@ -31,11 +31,11 @@ class Snapshots:
 
     def delete(self, name: str) -> None:
         """Raises UnknownSnapshot, Unavailable."""
-        topics = [s.topic for s in self.seekable_broker.snapshots() if s.name == name]
+        topics = [s.topic for s in self.broker.snapshots() if s.name == name]
         if not topics:
             raise UnknownSnapshot(name)
         for topic in topics:
-            self.seekable_broker.delete_snapshot(topic, name)
+            self.broker.delete_snapshot(topic, name)
 
 
 def _topics() -> list[JobType]:

@@ -11,8 +11,10 @@ from uuid import UUID
 
 import pytest
 
-from shared.adapters.postgres import control, job_store
+from shared.adapters.postgres import control, result_rows
 from shared.domain import jobs
+from shared.domain.books import BookVersion
+from shared.domain.contexts import ContextMode
 from shared.domain.errors import Rejected, Unavailable
 from shared.domain.stages import JobType
 from tests.integration.test_pipeline import ROWS
@@ -58,10 +60,10 @@ def test_an_attempt_that_is_under_way_when_its_book_is_cancelled_writes_nothing(
     message = world.take(JobType.CHAPTER_PROCESSING)
 
     def cancel(text: str) -> None:
-        world.extractor._before = None
+        world.extractor.before = None
         world.call("POST", f"/api/books/{book_id}/cancel")
 
-    world.extractor._before = cancel
+    world.extractor.before = cancel
     assert world.deliver(message) == 429
     assert world.deliver(message) == 204
     assert len(world.rows("SELECT 1 FROM recent_chapters WHERE metadata IS NOT NULL")) == 2
@@ -125,7 +127,7 @@ def test_retry_does_what_failed_and_only_that_and_the_book_heals(world: World) -
         if any(f"CHAPTER {n}\n" in text for n in broken):
             raise Rejected("the model refuses this text")
 
-    world.extractor._before = refuse
+    world.extractor.before = refuse
     book_id = world.import_book(manuscript(chapters=6))
     world.run()
     assert world.status(book_id)["status"] == "failed"
@@ -164,10 +166,10 @@ def test_a_late_message_brings_nothing_of_a_deleted_book_back(world: World) -> N
     message = world.take(JobType.CHAPTER_PROCESSING)
 
     def delete(text: str) -> None:
-        world.extractor._before = None
+        world.extractor.before = None
         assert world.call("DELETE", f"/api/books/{book_id}").status_code == 204
 
-    world.extractor._before = delete
+    world.extractor.before = delete
     world.deliver(message)
     world.run()
     world.app.reconcile()
@@ -181,9 +183,9 @@ def test_a_late_message_brings_nothing_of_a_deleted_book_back(world: World) -> N
 def test_what_is_held_back_of_a_book_is_forgotten_when_it_is_deleted(world: World) -> None:
     book_id = half_done(world)
     timers: list[Callable[[], None]] = []
-    projector = replace(world.app.projector, defer=lambda seconds, callback: timers.append(callback), _waiting=set())
+    projector = replace(world.app.projector, defer=lambda seconds, callback: timers.append(callback))
     for _ in range(2):
-        projector.project(jobs.extract_context_job(UUID(book_id), 1, "quick"))
+        projector.project(jobs.extract_context_job(BookVersion(UUID(book_id), 1), ContextMode.QUICK))
     assert len(timers) == 1
     world.call("DELETE", f"/api/books/{book_id}")
     timers.pop()()
@@ -246,14 +248,14 @@ def test_a_book_is_deleted_while_an_attempt_at_it_writes_its_result(
     """They may wait for each other, and PostgreSQL ends one of them."""
     book_id = half_done(world)
     message = world.take(JobType.EMBEDDING_GENERATION)
-    hold, at, go = job_store._hold_book, Event(), Event()
+    write, at, go = result_rows.write, Event(), Event()
 
-    def wait_and_hold(*about: Any) -> None:
+    def write_and_wait(*about: Any) -> None:
+        write(*about)
         at.set()
         assert go.wait(20)
-        hold(*about)
 
-    monkeypatch.setattr(job_store, "_hold_book", wait_and_hold)
+    monkeypatch.setattr(result_rows, "write", write_and_wait)
     with ThreadPoolExecutor(2) as pool:
         delivered = pool.submit(world.deliver, message)
         assert at.wait(20)

@@ -119,7 +119,7 @@ def test_a_book_that_waits_for_a_retry_says_so(world: World) -> None:
     book_id = world.import_book(manuscript(chapters=1))
     for stage in (JobType.BOOK_PROCESSING, JobType.EMBEDDING_GENERATION, JobType.CONTEXT_EXTRACTION):
         world.deliver(world.take(stage))
-    world.extractor._before = fail
+    world.extractor.before = fail
     world.deliver(world.take(JobType.CHAPTER_PROCESSING))
 
     status = world.status(book_id)

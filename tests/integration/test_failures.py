@@ -13,7 +13,7 @@ from tests.support.world import World, manuscript
 
 def test_an_unexpected_error_is_retried_with_backoff_and_early_deliveries_are_no_attempts(world: World) -> None:
     faults = iter([RuntimeError("boom 17"), None])
-    world.embedder._before = lambda texts: _raise(next(faults, None))
+    world.embedder.before = lambda texts: _raise(next(faults, None))
     book_id = world.import_book(manuscript(chapters=2))
     world.deliver(world.take(JobType.BOOK_PROCESSING))
     message = world.take(JobType.EMBEDDING_GENERATION)
@@ -33,7 +33,7 @@ def test_an_unexpected_error_is_retried_with_backoff_and_early_deliveries_are_no
 
 def test_a_retry_waits_as_long_as_the_service_asked(world: World) -> None:
     faults = iter([Unavailable("slow down", retry_after=300)])
-    world.embedder._before = lambda texts: _raise(next(faults, None))
+    world.embedder.before = lambda texts: _raise(next(faults, None))
     world.import_book(manuscript(chapters=2))
     world.deliver(world.take(JobType.BOOK_PROCESSING))
     message = world.take(JobType.EMBEDDING_GENERATION)
@@ -46,7 +46,7 @@ def test_a_retry_waits_as_long_as_the_service_asked(world: World) -> None:
 
 
 def test_exhausted_attempts_end_in_a_dead_letter_and_fail_the_book_at_its_last_progress(world: World) -> None:
-    world.extractor._before = lambda text: _raise(RuntimeError("always"))
+    world.extractor.before = lambda text: _raise(RuntimeError("always"))
     book_id = world.import_book(manuscript(chapters=3))
     world.run()
 
@@ -75,7 +75,7 @@ def test_one_bad_chapter_of_a_group_fails_alone_and_the_book_is_usable(world: Wo
         if any("CHAPTER 4\n" in t for t in texts):  # type: ignore[attr-defined]
             raise Rejected("the model refuses this text")
 
-    world.embedder._before = refuse
+    world.embedder.before = refuse
     book_id = world.import_book(manuscript(chapters=12))
     world.run()
 
@@ -92,7 +92,7 @@ def test_a_book_fails_when_too_many_chapters_do(world: World) -> None:
         if any("CHAPTER 4\n" in t or "CHAPTER 5\n" in t for t in texts):  # type: ignore[attr-defined]
             raise Rejected("the model refuses this text")
 
-    world.embedder._before = refuse
+    world.embedder.before = refuse
     book_id = world.import_book(manuscript(chapters=6))
     world.run()
 
@@ -118,11 +118,11 @@ def test_an_attempt_that_was_overtaken_writes_nothing(world: World) -> None:
     lease = LEASE_SECONDS
 
     def overtake(text: str) -> None:
-        world.extractor._before = None
+        world.extractor.before = None
         world.clock.advance(lease + 1)
         assert world.deliver(message) == 204
 
-    world.extractor._before = overtake
+    world.extractor.before = overtake
     assert world.deliver(message) == 429
     world.run()
     assert world.status(book_id)["status"] == "completed"
@@ -138,7 +138,7 @@ def test_attempts_that_die_without_a_word_run_out_too(world: World) -> None:
         world.clock.advance(LEASE_SECONDS + 1)
 
     assert world.deliver(message) == 204
-    assert world.rows("SELECT error_class FROM dead_letters") == [{"error_class": "Abandoned"}]
+    assert world.rows("SELECT error_class FROM dead_letters") == [{"error_class": "LeaseExpired"}]
 
 
 def test_a_book_is_kept_when_the_broker_is_down_and_reconcile_publishes_it(world: World) -> None:
@@ -232,7 +232,7 @@ def test_an_error_is_kept_whatever_it_says(world: World, said: str) -> None:
             calls.append(text)
             raise ValueError(said)
 
-    world.extractor._before = fail
+    world.extractor.before = fail
     world.import_book(manuscript(chapters=2))
     world.run()
     assert len(calls) == STAGES[JobType.CHAPTER_PROCESSING].attempts
@@ -246,7 +246,7 @@ def test_an_error_is_kept_whatever_it_says(world: World, said: str) -> None:
 def test_a_service_that_asks_for_years_is_asked_again_after_hours(world: World, asked: float) -> None:
     book_id = world.import_book(manuscript(chapters=1))
     faults = iter([Unavailable("quota", retry_after=asked)])
-    world.embedder._before = lambda texts: _raise(next(faults, None))
+    world.embedder.before = lambda texts: _raise(next(faults, None))
     world.deliver(world.take(JobType.BOOK_PROCESSING))
     message = world.take(JobType.EMBEDDING_GENERATION)
     assert world.deliver(message) == 429

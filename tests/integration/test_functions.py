@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import socket
@@ -16,6 +15,7 @@ import pytest
 import requests
 
 from infra.local.processes import Command, Supervisor, free_port, is_listening
+from shared.domain.push_envelope import write_envelope
 from shared.domain.stages import STAGES
 
 FUNCTIONS = Path(__file__).resolve().parents[2] / "functions"
@@ -57,8 +57,8 @@ def test_a_push_function_acknowledges_a_message_of_a_job_that_is_gone(
     supervisor: Supervisor, dsn: str, name: str
 ) -> None:
     url = start(supervisor, name, **local(dsn))
-    data = base64.b64encode(json.dumps({"job_id": "chapter-none"}).encode()).decode()
-    body = {"message": {"data": data, "messageId": "1"}, "subscription": "s", "deliveryAttempt": 1}
+    message = json.dumps({"job_id": "chapter-none"}).encode()
+    body = write_envelope(message, {}, message_id="1", subscription="s", delivery_attempt=1)
 
     assert requests.post(url, json=body, timeout=30).status_code == 204
 

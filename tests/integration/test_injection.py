@@ -108,12 +108,12 @@ def test_what_a_model_refuses_is_not_logged_with_its_text(library: World, logs: 
     def refuse(chapter: str) -> None:
         raise Rejected("the model refuses this text")
 
-    library.extractor._before = refuse
+    library.extractor.before = refuse
     try:
         book_id = library.import_book(f"CHAPTER 1\n\n{text}", title=text)
         library.run()
     finally:
-        library.extractor._before = None
+        library.extractor.before = None
 
     assert library.status(book_id)["status"] == "failed"
     assert "stage.failed" in {e["message"] for e in events(logs)}

@@ -24,7 +24,7 @@ def chapter_job(world: World, during: Callable[[str], None]) -> tuple[str, int]:
     """Delivers a chapter's message, calls `during` while its handler is at work, and returns book and answer."""
     book_id = world.import_book(manuscript(chapters=2))
     world.deliver(world.take(JobType.BOOK_PROCESSING))
-    world.extractor._before = during
+    world.extractor.before = during
     return book_id, world.deliver(world.take(JobType.CHAPTER_PROCESSING))
 
 
@@ -32,7 +32,7 @@ def test_a_handler_slower_than_its_lease_keeps_it_as_long_as_it_lives(world: Wor
     second: list[int] = []
 
     def slow(text: str) -> None:
-        world.extractor._before = None
+        world.extractor.before = None
         for _ in range(20):
             world.clock.advance(HEARTBEAT_SECONDS)
             world.app.heartbeat.beat()
@@ -47,7 +47,7 @@ def test_a_handler_slower_than_its_lease_keeps_it_as_long_as_it_lives(world: Wor
 
 def test_a_handler_that_takes_longer_than_its_stage_may_is_overtaken(world: World) -> None:
     def hang(text: str) -> None:
-        world.extractor._before = None
+        world.extractor.before = None
         world.clock.advance(STAGES[JobType.CHAPTER_PROCESSING].timeout_seconds + 1)
         world.app.heartbeat.beat()
         world.clock.advance(LEASE_SECONDS + 1)
@@ -76,7 +76,7 @@ def test_a_heartbeat_that_fails_once_loses_nothing(world: World) -> None:
     world.app.heartbeat.store = flaky  # type: ignore[assignment]
 
     def slow(text: str) -> None:
-        world.extractor._before = None
+        world.extractor.before = None
         world.clock.advance(HEARTBEAT_SECONDS)
         world.app.heartbeat.beat()
         flaky.down = False
@@ -101,7 +101,7 @@ def test_the_heartbeat_runs_by_itself_while_work_goes_on(world: World) -> None:
     world.app.heartbeat.seconds = 0.01
 
     def slow(text: str) -> None:
-        world.extractor._before = None
+        world.extractor.before = None
         assert beaten.wait(30)
 
     _, answer = chapter_job(world, slow)
@@ -111,7 +111,7 @@ def test_the_heartbeat_runs_by_itself_while_work_goes_on(world: World) -> None:
 @pytest.mark.parametrize("jump", [3600, -300])
 def test_a_clock_that_jumps_in_the_middle_of_work_loses_nothing(world: World, jump: int) -> None:
     def leap(text: str) -> None:
-        world.extractor._before = None
+        world.extractor.before = None
         world.clock.now += timedelta(seconds=jump)
 
     book_id, _ = chapter_job(world, leap)

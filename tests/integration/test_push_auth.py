@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import functions_framework
@@ -18,7 +16,8 @@ from shared import serving
 from shared.adapters.google.firebase_auth import FirebaseAuthenticator
 from shared.adapters.google.push_auth import OidcPushVerifier
 from shared.adapters.google.tokens import CachedRequest
-from shared.bootstrap import App
+from shared.bootstrap import App, Overrides
+from shared.domain.push_envelope import write_envelope
 from shared.domain.stages import STAGES, JobType
 from tests.support.tokens import ACCOUNT, OTHER_KEY, PROJECT, Google, push_token, token, unsigned
 from tests.support.world import World, manuscript
@@ -31,9 +30,11 @@ TABLES = ("jobs", "dead_letters", "books", "recent_chapters", "processing_status
 def deployed(world: World) -> Iterator[World]:
     """The world's functions, with the doors that the cloud has."""
     google = CachedRequest(Google())
-    app = App(world.app.config, {**world.app.overrides, "authenticator": FirebaseAuthenticator(PROJECT, google)})
-    app.push_verifier = OidcPushVerifier("https://x", ACCOUNT, google)
-    app.projector = replace(app.projector, defer=lambda seconds, callback: None)
+    doors: Overrides = {
+        "authenticator": FirebaseAuthenticator(PROJECT, google),
+        "push_verifier": OidcPushVerifier("https://x", ACCOUNT, google),
+    }
+    app = App(world.app.config, world.app.overrides | doors)
     serving.install(app)
     yield world
     serving.install(None)
@@ -46,8 +47,7 @@ def function(name: str) -> Client:
 
 
 def envelope(data: object) -> dict[str, Any]:
-    encoded = base64.b64encode(json.dumps(data).encode()).decode()
-    return {"message": {"data": encoded, "messageId": "1"}, "subscription": "s", "deliveryAttempt": 1}
+    return write_envelope(json.dumps(data).encode(), {}, message_id="1", subscription="s", delivery_attempt=1)
 
 
 def everything(world: World) -> object:

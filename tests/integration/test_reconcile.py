@@ -95,10 +95,10 @@ def test_a_retry_that_is_overdue_is_published_and_one_that_is_not_waits(world: W
     message = world.take(CHAPTER)
 
     def fail(text: str) -> None:
-        world.extractor._before = None
+        world.extractor.before = None
         raise Unavailable("slow down", retry_after=300)
 
-    world.extractor._before = fail
+    world.extractor.before = fail
     assert world.deliver(message) == 429
     world.clock.advance(310)
     assert message.data["job_id"] not in published_again(world)
@@ -180,13 +180,13 @@ def test_a_queue_behind_one_long_attempt_is_not_published_again(world: World) ->
     found: list[str] = []
 
     def work_long(text: str) -> None:
-        world.extractor._before = None
+        world.extractor.before = None
         for _ in range(30):
             world.clock.advance(2)
             world.app.heartbeat.beat()
         found.extend(published_again(world))
 
-    world.extractor._before = work_long
+    world.extractor.before = work_long
     assert world.deliver(message) == 204
     assert [j for j in found if j.startswith("chapter-")] == []
 

@@ -250,9 +250,7 @@ def test_a_redrive_is_its_owners_and_administrators(world: World) -> None:
 def test_what_two_release_at_once_is_sent_once_and_by_nobody_dropped(world: World, dsn: str) -> None:
     _, broken = failed_book(world, *range(2, 12), chapters=14)
     broken.numbers.clear()
-    world.app.redrive.letters.redrive(
-        RedriveRequest(letters=DeadLetterFilter(), requested_by="ann"), uuid4(), world.clock()
-    )
+    world.app.redrives.add(RedriveRequest(chosen=DeadLetterFilter(), requested_by="ann"), uuid4(), world.clock())
     other = World(dsn)
     with ThreadPoolExecutor(2) as pool:
         begun = list(pool.map(lambda w: w.app.redrive.release(500), (world, other)))
@@ -317,7 +315,7 @@ def test_a_letter_is_discarded_while_it_is_sent_and_neither_waits_for_the_other(
     _, broken = failed_book(world, 2)
     broken.numbers.clear()
     store = world.app.redrive.letters
-    store.redrive(RedriveRequest(letters=DeadLetterFilter(), requested_by="ann"), uuid4(), world.clock())
+    store.redrive(RedriveRequest(chosen=DeadLetterFilter(), requested_by="ann"), uuid4(), world.clock())
     begin, at, go = store._begin_again, Event(), Event()
 
     def hold(*about: Any) -> Any:

@@ -58,7 +58,7 @@ def failed_book(world: World, number: int = 3) -> tuple[str, set[int]]:
         if any(text.startswith(f"CHAPTER {n}\n") and "CHAPTER 12\n" not in text for n in broken):
             raise Rejected("the model refuses this chapter")
 
-    world.extractor._before = refuse
+    world.extractor.before = refuse
     book_id = world.import_book(manuscript(chapters=12, words=45))
     world.run()
     world.clock.advance(3600)

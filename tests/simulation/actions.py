@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tests.simulation import names
+
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
 
@@ -165,7 +167,7 @@ def the_clock_jumps(sim: Simulation) -> None:
 
 @action(lambda sim: 0.1 * sim.world.profile.outage)
 def a_service_goes_down(sim: Simulation) -> None:
-    service = sim.rng.choice(["publisher", "live_documents", "embedder", "extractor"])
+    service = sim.rng.choice([names.PUBLISHER, names.LIVE_DOCUMENTS, names.EMBEDDER, names.EXTRACTOR])
     sim.count("outage")
     sim.note(f"OUTAGE of {service}")
     sim.boundary.outages[service] = sim.steps + sim.rng.randrange(5, 40)

@@ -15,13 +15,12 @@ from psycopg.rows import dict_row
 
 from shared.adapters.postgres.database import Connection
 from shared.domain.errors import Unavailable
+from tests.simulation import names
 from tests.simulation.profile import Profile
 from tests.simulation.tasks import Crash, Scheduler, Task
 
-MODELS = ("embedder", "extractor")
-
 # What is done here and then forgotten hurts most: the simulation crashes here more often than elsewhere.
-COMMITS = ("PostgresImports.add", "PostgresJobStore.commit", "PostgresVectorCache.keep", "publisher.publish")
+COMMITS = (names.IMPORT, names.COMMIT, names.KEEP_VECTORS, names.PUBLISH)
 
 
 class Simulated(Exception):
@@ -80,7 +79,7 @@ class Boundary:
         crash = p.crash * (3 if when == "after" and port in COMMITS else 1)
         if p.sore == (port, when, task.notes.get("topic")):
             crash = 0.5
-        slow = p.slow * (8 if kind in MODELS or port == "PostgresLibrary.reusable" else 1)
+        slow = p.slow * (8 if kind in names.MODELS or port == names.REUSABLE else 1)
         drawn = self._rng.random()
         if drawn < crash:
             self.count(f"crash {when} a call")
@@ -92,7 +91,7 @@ class Boundary:
             self.note(f"SLOW {when} {port}")
             self.slow(task)
             self._scheduler.pause(task)
-            if kind in MODELS and self._rng.random() < 0.5:
+            if kind in names.MODELS and self._rng.random() < 0.5:
                 self.count("model took too long")
                 self.note(f"FAULT model took too long: {port}")
                 self.on_fault(task)
@@ -102,9 +101,13 @@ class Boundary:
 
     def _maybe_raise(self, task: Task, port: str, kind: str, when: str) -> None:
         p = self._profile
-        rates = {"publisher": p.broker, "live_documents": p.live_documents, "embedder": p.model, "extractor": p.model}
-        names = {"publisher": "broker", "live_documents": "live documents", "embedder": "model", "extractor": "model"}
-        rate, name = rates.get(kind, p.database), names.get(kind, "database")
+        known = {
+            names.PUBLISHER: (p.broker, "broker"),
+            names.LIVE_DOCUMENTS: (p.live_documents, "live documents"),
+            names.EMBEDDER: (p.model, "model"),
+            names.EXTRACTOR: (p.model, "model"),
+        }
+        rate, name = known.get(kind, (p.database, "database"))
         if when == "after":
             rate /= 3
         down = when == "before" and self.outages.get(kind, 0) > 0
@@ -127,10 +130,10 @@ class Boundary:
 
 
 class Proxy:
-    """Any port: each public method has a boundary around it."""
+    """An implementation of `port`: each public method has a boundary around it."""
 
-    def __init__(self, target: Any, name: str, boundary: Boundary) -> None:
-        self._target, self._name, self._boundary = target, name, boundary
+    def __init__(self, target: Any, port: type, boundary: Boundary) -> None:
+        self._target, self._name, self._boundary = target, port.__name__, boundary
 
     def __getattr__(self, attribute: str) -> Any:
         value = getattr(self._target, attribute)

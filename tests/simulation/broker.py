@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import random
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from shared.domain.errors import Unavailable
+from shared.domain.push_envelope import write_envelope
 from shared.domain.stages import MAX_DELIVERIES, STAGES, JobType
 from shared.ports import Message
 from tests.simulation.boundary import Boundary
@@ -44,9 +44,13 @@ class Sent:
         return self.message.topic == JobType.DEAD_LETTER
 
     def envelope(self) -> dict[str, Any]:
-        data = base64.b64encode(json.dumps(self.message.data).encode()).decode()
-        inner = {"data": data, "attributes": dict(self.message.attributes), "messageId": f"m{self.number}"}
-        return {"message": inner, "deliveryAttempt": self.deliveries}
+        return write_envelope(
+            json.dumps(self.message.data).encode(),
+            self.message.attributes,
+            message_id=f"m{self.number}",
+            subscription=STAGES[JobType(self.message.topic)].subscription,
+            delivery_attempt=self.deliveries,
+        )
 
 
 class SimulatedBroker:

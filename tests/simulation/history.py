@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from shared.domain.stages import STAGES
-from tests.simulation import invariants
+from tests.simulation import invariants, names
 from tests.simulation.invariants import Broken
 from tests.simulation.tasks import Task
 
@@ -16,13 +16,8 @@ if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
 
 # After these a job may begin at once that waited for its next attempt.
-_BEGIN_ANEW = (
-    "PostgresControl.cancel",
-    "PostgresControl.resume",
-    "PostgresDeadLetters._send",
-    "PostgresJobStore.fail_undelivered",
-)
-_ENDS = ("PostgresJobStore.commit", "PostgresJobStore.schedule_retry", "PostgresJobStore.fail")
+_BEGIN_ANEW = (names.CANCEL, names.RESUME, names.SEND_REDRIVE, names.FAIL_UNDELIVERED)
+_ENDS = (names.COMMIT, names.SCHEDULE_RETRY, names.FAIL)
 
 
 class History:
@@ -43,17 +38,17 @@ class History:
 
     def committed(self, task: Task, port: str) -> None:
         self._sim.ledger.committed(task, port)
-        self.changed = self.changed or port.startswith(("PostgresJobStore.", "PostgresImports.", "PostgresDeadL"))
-        if port == "PostgresJobStore.claim":
+        self.changed = self.changed or port.startswith(names.WRITE_WHAT_READERS_SEE)
+        if port == names.CLAIM:
             self._claimed(task)
-        elif port == "PostgresJobStore.schedule_retry":
+        elif port == names.SCHEDULE_RETRY:
             (row,) = self._rows("SELECT next_attempt_at FROM jobs WHERE job_id = %s", task.job_id)
             self.not_before[str(task.job_id)] = row["next_attempt_at"]
-        elif port == "PostgresImports.add":
+        elif port == names.IMPORT:
             self._imported()
-        elif port == "PostgresControl._drop":
+        elif port == names.DROP_ROWS:
             self._deleted()
-        elif port == "PostgresDeadLetters._send":
+        elif port == names.SEND_REDRIVE:
             self._redriven()
         if port in _BEGIN_ANEW:
             rows = self._rows("SELECT job_id, next_attempt_at FROM jobs WHERE state = 'retrying'")

@@ -12,6 +12,8 @@ from shared.domain.errors import Unavailable
 from shared.domain.jobs import Job
 from shared.domain.stages import JobType
 from shared.ports import Document, Tombstone
+from shared.use_cases.reconcile import Reconcile
+from tests.simulation import names
 from tests.simulation.baseline import Rows, fault_free, rows_of
 from tests.simulation.broker import Fate
 from tests.simulation.tasks import Crash, Task
@@ -28,7 +30,7 @@ class Broken(AssertionError):
 
 def no_handler_raises_what_nobody_expects(task: Task) -> None:
     """A reconcile run may raise Unavailable. Nothing else gets out of a handler, and no API call answers 500."""
-    expected = (Crash, Unavailable) if task.body.__class__.__name__ == "Reconcile" else (Crash,)
+    expected = (Crash, Unavailable) if isinstance(task.body, Reconcile) else (Crash,)
     if task.error is not None and not isinstance(task.error, expected):
         raise Broken("no handler raises", f"{task.name}: {task.error!r}") from task.error
     status = getattr(task.outcome, "status_code", task.outcome)
@@ -75,7 +77,7 @@ def a_cancelled_book_stands_still(sim: Simulation, task: Task, what: str) -> Non
 
 def no_more_at_once_than_may_be(sim: Simulation, task: Task) -> None:
     same = [t for t in sim.scheduler.tasks if t.notes.get("topic") == task.notes["topic"] and t.notes.get("claimed")]
-    if len(same) > sim.world.limiter.places:
+    if len(same) > sim.world.limiter.permits:
         raise Broken("a strict cap holds", f"{len(same)} attempts at {task.notes['topic']} at once")
 
 
@@ -163,7 +165,7 @@ def what_is_deleted_is_gone(sim: Simulation) -> None:
             raise Broken("what is deleted is gone", f"{book_id}: {documents}, {found}")
 
 
-_EXPLAINED = ("Abandoned", "DeliveriesExhausted")
+_EXPLAINED = ("LeaseExpired", "DeliveriesExhausted")
 
 
 def every_dead_letter_is_explained_by_a_fault(sim: Simulation) -> None:
@@ -180,18 +182,18 @@ def every_message_is_accounted_for(sim: Simulation) -> None:
 
 
 def embedded_text_is_paid_once(sim: Simulation) -> None:
-    _paid_once(sim, "embedder")
+    _paid_once(sim, names.EMBEDDER)
 
 
 def extracted_text_is_paid_once(sim: Simulation) -> None:
-    _paid_once(sim, "extractor")
+    _paid_once(sim, names.EXTRACTOR)
 
 
 def _paid_once(sim: Simulation, model: str) -> None:
     for again in sim.ledger.again:
         if again.model == model:
             what = f"{again.job_id} asked again, but the first {again.why}: {again.key[0]} {again.key[-1][:80]!r}"
-            raise Broken(f"{model} is paid once", what)
+            raise Broken("every answer is paid once", what)
 
 
 def paid_twice(sim: Simulation) -> int:

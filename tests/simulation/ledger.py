@@ -14,18 +14,19 @@ from uuid import UUID
 
 from shared.domain.embeddings import EmbeddingTask
 from shared.domain.results import content_hash
+from tests.simulation import names
 from tests.simulation.tasks import Task
 
 Key = tuple[str, ...]
 
 # The transactions that look whether there is an answer, and those that keep one, by model.
-LOOKS = {"embedder": {"PostgresVectorCache.find"}, "extractor": {"PostgresAnswerCache.find"}}
-KEEPS = {"embedder": {"PostgresVectorCache.keep"}, "extractor": {"PostgresAnswerCache.keep"}}
+LOOKS = {names.EMBEDDER: names.FIND_VECTORS, names.EXTRACTOR: names.FIND_ANSWER}
+KEEPS = {names.EMBEDDER: names.KEEP_VECTORS, names.EXTRACTOR: names.KEEP_ANSWER}
 
 # After these an attempt that is under way may have lost its lease.
 _UPHEAVALS = (
-    *("PostgresImports.add", "PostgresJobStore.fail_undelivered", "PostgresDeadLetters._send"),
-    *("PostgresControl.cancel", "PostgresControl.delete", "PostgresControl._drop"),
+    *(names.IMPORT, names.FAIL_UNDELIVERED, names.SEND_REDRIVE),
+    *(names.CANCEL, names.DELETE, names.DROP_ROWS),
 )
 
 
@@ -101,13 +102,13 @@ class Ledger:
         self.time += 1
         task.notes.setdefault("began", self.time)
         for model in LOOKS:
-            if port in LOOKS[model]:
+            if port == LOOKS[model]:
                 task.notes[f"looked {model}"] = self.time
-            if port in KEEPS[model]:
+            if port == KEEPS[model]:
                 self._keep(task, model)
         if port in _UPHEAVALS:
             self.upheavals += 1
-        if port == "PostgresJobStore.claim":
+        if port == names.CLAIM:
             task.notes["upheavals"] = self.upheavals
 
     def _keep(self, task: Task, model: str) -> None:
@@ -116,7 +117,7 @@ class Ledger:
             if answer.model == model:
                 answer.kept_at = self.time
                 # What is answered for a book that is gone is not kept.
-                answer.forgotten = model == "extractor" and task.notes.get("book") in self.gone
+                answer.forgotten = model == names.EXTRACTOR and task.notes.get("book") in self.gone
             else:
                 still_open.append(answer)
         task.notes["open"] = still_open
@@ -160,7 +161,7 @@ class PaidEmbedder:
     def embed(self, texts: Sequence[str], task: EmbeddingTask) -> Any:
         vectors = self._embedder.embed(texts, task)
         if (running := self._current()) is not None:
-            self._ledger.answered(running, "embedder", [("embed", t) for t in texts])
+            self._ledger.answered(running, names.EMBEDDER, [("embed", t) for t in texts])
         return vectors
 
 
@@ -185,5 +186,5 @@ class PaidExtractor:
 
     def _paid(self, mode: str, question: Key, answer: Any) -> Any:
         if (running := self._current()) is not None:
-            self._ledger.answered(running, "extractor", [(mode, str(running.notes.get("book")), *question)])
+            self._ledger.answered(running, names.EXTRACTOR, [(mode, str(running.notes.get("book")), *question)])
         return answer

@@ -18,16 +18,15 @@ from shared.adapters.postgres import (
     dead_letter_rows,
     imports,
     job_store,
+    locks,
     projections,
-    redrives,
-    status_rows,
+    redrive_queue,
 )
 from shared.adapters.postgres.job_store import PostgresJobStore
 from shared.domain import progress
 from shared.pipeline.projector import Projector
 from shared.pipeline.runner import Runner
 from shared.pipeline.stages import process_book
-from shared.ports import ClaimState
 from tests.simulation.boundary import SimulatedDatabase
 from tests.simulation.session import simulate
 
@@ -87,30 +86,34 @@ def rewritten(function: Any, part: str, instead: str) -> Any:
 
 @mutant
 def an_overtaken_attempt_writes_all_the_same() -> Iterator[None]:
-    with changed(job_store, "_END", without(job_store._END, "AND lease = %(lease)s")):
-        with changed(job_store, "_IS_HELD", without(job_store._IS_HELD, "AND lease = %s", "AND %s::uuid IS NOT NULL")):
+    end = without(job_store.END_ATTEMPT_IF_TOKEN_IS_CURRENT, "AND lease = %(fencing_token)s")
+    ask = without(job_store.IS_TOKEN_CURRENT, "AND lease = %s", "AND %s::uuid IS NOT NULL")
+    with changed(job_store, "END_ATTEMPT_IF_TOKEN_IS_CURRENT", end):
+        with changed(job_store, "IS_TOKEN_CURRENT", ask):
             yield
 
 
 @mutant
 def every_claim_succeeds() -> Iterator[None]:
-    with changed(job_store, "_claimable", lambda row, now: ClaimState.CLAIMED):
+    with changed(job_store, "reason_against_claim", lambda row, now: None):
         yield
 
 
 @mutant
 def a_lease_never_ends() -> Iterator[None]:
     new = rewritten(
-        job_store._claimable, 'state is Status.PROCESSING and row["lease_until"] > now', "state is Status.PROCESSING"
+        job_store.reason_against_claim,
+        'state is Status.PROCESSING and row["lease_until"] > now',
+        "state is Status.PROCESSING",
     )
-    with changed(job_store, "_claimable", new):
+    with changed(job_store, "reason_against_claim", new):
         yield
 
 
 @mutant
 def a_retry_does_not_wait() -> Iterator[None]:
-    new = rewritten(job_store._claimable, 'row["next_attempt_at"] > now', "False")
-    with changed(job_store, "_claimable", new):
+    new = rewritten(job_store.reason_against_claim, 'row["next_attempt_at"] > now', "False")
+    with changed(job_store, "reason_against_claim", new):
         yield
 
 
@@ -123,8 +126,8 @@ def nobody_publishes_children_again() -> Iterator[None]:
 
 @mutant
 def an_older_version_goes_on_writing() -> Iterator[None]:
-    new = rewritten(status_rows.lock_book, ' and row["version"] == job.version', "")
-    with changed(status_rows, "lock_book", new):
+    new = rewritten(locks.lock_book, ' and row["version"] == version.version', "")
+    with changed(job_store, "lock_book", new), changed(redrive_queue, "lock_book", new):
         yield
 
 
@@ -141,7 +144,7 @@ def fan_in_counts_before_the_result_is_written() -> Iterator[None]:
 
 @mutant
 def a_book_is_complete_before_its_vectors_are() -> Iterator[None]:
-    new = rewritten(progress.due_jobs, "and not snapshot.pending_vectors ", "")
+    new = rewritten(progress.due_jobs, "and not counts.pending_vectors ", "")
     with changed(progress, "due_jobs", new):
         yield
 
@@ -157,15 +160,15 @@ def chapters_are_reused_by_title() -> Iterator[None]:
 def vectors_are_not_kept() -> Iterator[None]:
     with changed(
         caches,
-        "_KEEP_VECTORS",
-        without(caches._KEEP_VECTORS, "ORDER BY content_hash", "WHERE get_byte(content_hash, 0) %% 2 = 0"),
+        "UPSERT_VECTORS",
+        without(caches.UPSERT_VECTORS, "ORDER BY content_hash", "WHERE get_byte(content_hash, 0) %% 2 = 0"),
     ):
         yield
 
 
 @mutant
 def an_equal_import_is_a_new_version() -> Iterator[None]:
-    with changed(imports, "_SAME_AS_LATEST", without(imports._SAME_AS_LATEST, "WHERE", "WHERE false AND")):
+    with changed(imports, "IS_SAME_AS_VERSION", without(imports.IS_SAME_AS_VERSION, "WHERE", "WHERE false AND")):
         yield
 
 
@@ -180,9 +183,9 @@ def old_documents_overwrite_new_ones() -> Iterator[None]:
 def more_counts_as_shown_than_was() -> Iterator[None]:
     with changed(
         projections,
-        "_SETTLE_STATUSES",
+        "MARK_STATUSES_PROJECTED",
         without(
-            projections._SETTLE_STATUSES,
+            projections.MARK_STATUSES_PROJECTED,
             "projected_revision, free.revision)",
             "projected_revision, 1000 + free.revision)",
         ),
@@ -204,19 +207,22 @@ def a_document_counts_as_written_before_it_is() -> Iterator[None]:
 
 @mutant
 def answers_are_not_kept() -> Iterator[None]:
-    with changed(caches, "_KEEP_ANSWER", without(caches._KEEP_ANSWER, "WHERE book_id", "WHERE false AND book_id")):
+    new = without(caches.UPSERT_ANSWER_UNLESS_BOOK_IS_GONE, "WHERE book_id", "WHERE false AND book_id")
+    with changed(caches, "UPSERT_ANSWER_UNLESS_BOOK_IS_GONE", new):
         yield
 
 
 @mutant
 def cancel_leaves_the_lease() -> Iterator[None]:
-    with changed(control, "_CANCEL", without(control._CANCEL, "lease = NULL, lease_until = NULL, ")):
+    new = without(control.CANCEL_JOBS_UNLESS_ENDED, "lease = NULL, lease_until = NULL, ")
+    with changed(control, "CANCEL_JOBS_UNLESS_ENDED", new):
         yield
 
 
 @mutant
 def resume_forgets_what_was_cancelled() -> Iterator[None]:
-    with changed(control, "_RESUME", without(control._RESUME, "AND state = 'cancelled'", "AND state = 'retrying'")):
+    new = without(control.RESUME_JOBS_THAT_ARE_CANCELLED, "AND state = 'cancelled'", "AND state = 'retrying'")
+    with changed(control, "RESUME_JOBS_THAT_ARE_CANCELLED", new):
         yield
 
 
@@ -234,20 +240,22 @@ def a_tombstone_deletes_newer_documents() -> Iterator[None]:
 
 
 @mutant
-def what_was_written_late_is_not_buried() -> Iterator[None]:
+def what_was_written_late_is_not_deleted() -> Iterator[None]:
     with changed(Projector, "_delete", lambda self, obsolete: None):
         yield
 
 
 @mutant
 def a_redrive_leaves_the_fan_in_as_it_was() -> Iterator[None]:
-    with changed(redrives, "_UNDO_FAN_IN", without(redrives._UNDO_FAN_IN, "WHERE", "WHERE false AND")):
+    new = without(redrive_queue.DELETE_FAN_IN_JOBS, "WHERE", "WHERE false AND")
+    with changed(redrive_queue, "DELETE_FAN_IN_JOBS", new):
         yield
 
 
 @mutant
 def a_redrive_has_no_outcome() -> Iterator[None]:
-    with changed(dead_letter_rows, "_FINISH", without(dead_letter_rows._FINISH, "WHERE", "WHERE false AND")):
+    new = without(dead_letter_rows.FINISH_ACTION_THAT_WAS_SENT, "WHERE", "WHERE false AND")
+    with changed(dead_letter_rows, "FINISH_ACTION_THAT_WAS_SENT", new):
         yield
 
 

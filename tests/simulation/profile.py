@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shared.domain.stages import JobType
+from tests.simulation import names
 from tests.support.world import manuscript
 
 
@@ -14,7 +15,7 @@ from tests.support.world import manuscript
 class Profile:
     """Rates are chances at each boundary of a port's call, or of each message; 0 if the seed is spared.
 
-    `places`: how many attempts of a stage with a strict cap may be under way. `cancels` to `projections` are the
+    `permits`: how many attempts of a stage with a strict cap may be under way. `cancels` to `projections` are the
     weights of what owners and operators do. `sore` is where this seed crashes every other time: before or after which call, in jobs of which type.
     """
 
@@ -35,7 +36,7 @@ class Profile:
     rejecting: bool
     forcing: bool
     crowd: int
-    places: int
+    permits: int
     cancels: float
     deletes: float
     redrives: float
@@ -67,7 +68,7 @@ def draw_profile(rng: random.Random) -> Profile:
         rejecting=rng.random() < 0.12,
         forcing=rng.random() < 0.2,
         crowd=rng.choice([2, 4, 8]),
-        places=rng.choice([1, 2, 5]),
+        permits=rng.choice([1, 2, 5]),
         cancels=rate(0.4, 0.05, 0.3),
         deletes=rate(0.5, 0.05, 0.2),
         redrives=rate(0.5, 0.05, 0.2),
@@ -77,14 +78,14 @@ def draw_profile(rng: random.Random) -> Profile:
     )
 
 
-_COMMITTED = ("PostgresJobStore.commit", "after")
+_COMMITTED = (names.COMMIT, "after")
 SORE: Sequence[tuple[str, str]] = (
     *(_COMMITTED, _COMMITTED, _COMMITTED),
-    ("PostgresJobStore.claim", "after"),
-    ("PostgresVectorCache.keep", "after"),
-    ("publisher.publish", "after"),
-    ("live_documents.put", "after"),
-    ("live_documents.put", "before"),
+    (names.CLAIM, "after"),
+    (names.KEEP_VECTORS, "after"),
+    (names.PUBLISH, "after"),
+    (names.PUT, "after"),
+    (names.PUT, "before"),
 )
 TYPES = [t for t in JobType if t is not JobType.DEAD_LETTER]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from flask import Request
@@ -17,13 +17,14 @@ from werkzeug.test import EnvironBuilder
 from shared.adapters.fake_models import FakeContextExtractor, FakeEmbedder
 from shared.adapters.memory.broker import MemoryBroker
 from shared.adapters.memory.live_documents import MemoryLiveDocuments
+from shared.adapters.postgres.database import Database
 from shared.bootstrap import App
 from shared.config import Config
 from shared.domain.embeddings import EmbeddingModel
 from shared.domain.errors import Rejected
 from shared.domain.stages import JobType, Stage
 from shared.pipeline.heartbeat import Heartbeat
-from shared.ports import Document, Tombstone
+from shared.ports import ContextExtractor, Document, Embedder, LiveDocuments, Publisher, Tombstone
 from tests.simulation.boundary import Boundary, Proxy, SimulatedDatabase
 from tests.simulation.broker import Sent, SimulatedBroker
 from tests.simulation.ledger import Ledger, PaidEmbedder, PaidExtractor
@@ -76,7 +77,7 @@ class RecordingLiveDocuments(MemoryLiveDocuments):
 
     def lose_all(self) -> None:
         self.taken += [Tombstone(path=d.path, revision=d.revision + 1) for d in self.all()]
-        self._documents.clear()
+        self.clear()
 
 
 class NoHeartbeat(Heartbeat):
@@ -90,20 +91,18 @@ class NoHeartbeat(Heartbeat):
 class FakeLimiter:
     """PostgreSQL's advisory locks are its sessions'; all the simulated processes share one. This is their twin."""
 
-    def __init__(self, places: int) -> None:
-        self.places = places
-        self.taken: Counter[str] = Counter()
-        self.most: Counter[str] = Counter()
+    def __init__(self, permits: int) -> None:
+        self.permits = permits
+        self._held: Counter[str] = Counter()
 
     @contextmanager
     def acquire(self, stage: Stage) -> Iterator[bool]:
-        free = self.taken[stage.type] < min(self.places, stage.concurrency)
-        self.taken[stage.type] += free
-        self.most[stage.type] = max(self.most[stage.type], self.taken[stage.type])
+        is_free = self._held[stage.type] < min(self.permits, stage.concurrency)
+        self._held[stage.type] += is_free
         try:
-            yield free
+            yield is_free
         finally:
-            self.taken[stage.type] -= free
+            self._held[stage.type] -= is_free
 
 
 class Process:
@@ -112,20 +111,30 @@ class Process:
     def __init__(self, name: str, world: World) -> None:
         self.name = name
         self._world = world
-        proxies = {
-            "publisher": Proxy(world.broker, "publisher", world.boundary),
-            "live_documents": Proxy(world.live_documents, "live_documents", world.boundary),
-            "embedder": Proxy(world.embedder, "embedder", world.boundary),
-            "extractor": Proxy(world.extractor, "extractor", world.boundary),
-        }
-        drawn = {"clock": world.clock, "random": world.rng.random, "new_id": world.new_id}
-        self.app = App(
-            world.config, {**proxies, **drawn, "authenticator": FakeAuthenticator(), "seekable_broker": MemoryBroker()}
+        self.app = self._start()
+
+    def _start(self) -> App:
+        """The real composition root, with what is simulated in place of the world."""
+        world = self._world
+        app = App(
+            world.config,
+            {
+                "authenticator": FakeAuthenticator(),
+                "clock": world.clock,
+                "database": cast(Database, world.database),
+                "defer": self._defer,
+                "embedder": cast(Embedder, Proxy(world.embedder, Embedder, world.boundary)),
+                "extractor": cast(ContextExtractor, Proxy(world.extractor, ContextExtractor, world.boundary)),
+                "limiter": world.limiter,
+                "live_documents": cast(LiveDocuments, Proxy(world.live_documents, LiveDocuments, world.boundary)),
+                "new_id": world.new_id,
+                "publisher": cast(Publisher, Proxy(world.broker, Publisher, world.boundary)),
+                "random": world.rng.random,
+                "seekable_broker": MemoryBroker(),
+            },
         )
-        self.app.database = world.database  # type: ignore[assignment]
-        self.app.projector = replace(self.app.projector, defer=self._defer)
-        self.app.heartbeat = NoHeartbeat(store=self.app.store, clock=world.clock)
-        self.app.limiter = world.limiter
+        app.overrides["heartbeat"] = NoHeartbeat(store=app.store, clock=world.clock)
+        return app
 
     def _defer(self, seconds: float, callback: Callable[[], None]) -> None:
         due = self._world.clock() + timedelta(seconds=seconds)
@@ -139,8 +148,9 @@ class Process:
         return self.app.push.stage(request, topic).status_code
 
     def crash(self) -> None:
-        self.app.projector._waiting.clear()
+        """Another one starts in its place."""
         self._world.deferred[:] = [d for d in self._world.deferred if d[1] is not self]
+        self.app = self._start()
 
 
 class World:
@@ -159,7 +169,7 @@ class World:
         )
         self.clock, self.live_documents, self.ledger = SimulatedClock(), RecordingLiveDocuments(), Ledger()
         self.scheduler = Scheduler(self.rng)
-        self.limiter = FakeLimiter(self.profile.places)
+        self.limiter = FakeLimiter(self.profile.permits)
         self.boundary = Boundary(self.rng, self.scheduler, self.profile)
         self.broker = SimulatedBroker(self.rng, self.boundary, self.clock)
         self.broker.partial = self.profile.broker / 4

@@ -15,7 +15,7 @@ class Broken:
     def __init__(self, world: World, *numbers: int, error: type[Exception] = Rejected) -> None:
         self.numbers = set(numbers)
         self._error = error
-        world.extractor._before = self
+        world.extractor.before = self
 
     def __call__(self, text: str) -> None:
         for n in self.numbers:
@@ -47,7 +47,7 @@ def refuse_vectors(world: World, *numbers: int) -> set[int]:
         if any(t.startswith(f"CHAPTER {n}\n") for t in texts for n in refused):
             raise Rejected("the model refuses this text")
 
-    world.embedder._before = refuse
+    world.embedder.before = refuse
     return refused
 
 

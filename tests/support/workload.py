@@ -43,7 +43,7 @@ _CONTEXTS = """
 _ABANDONED = """
     SELECT job_id, type, (f->>'at')::timestamptz AS again, finished_on
     FROM jobs, jsonb_array_elements(failures) f
-    WHERE book_id = ANY(%s) AND f->>'error_class' = 'Abandoned'
+    WHERE book_id = ANY(%s) AND f->>'error_class' = 'LeaseExpired'
 """
 
 UNFINISHED = "SELECT job_id, state FROM jobs WHERE state <> 'completed'"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import random
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,11 +17,12 @@ from werkzeug.test import EnvironBuilder
 from shared.adapters.fake_models import FakeContextExtractor, FakeEmbedder
 from shared.adapters.memory.broker import MemoryBroker
 from shared.adapters.memory.live_documents import MemoryLiveDocuments
-from shared.bootstrap import App
+from shared.bootstrap import App, Overrides
 from shared.config import Config
 from shared.domain.errors import Unauthenticated, Unavailable
 from shared.domain.identity import Caller
-from shared.domain.stages import JobType
+from shared.domain.push_envelope import write_envelope
+from shared.domain.stages import STAGES, JobType
 from shared.ports import Document, Message
 
 
@@ -78,7 +77,7 @@ class RecordingLiveDocuments(MemoryLiveDocuments):
         super().put(documents)
 
     def lose_all(self) -> None:
-        self._documents.clear()
+        self.clear()
 
 
 class World:
@@ -86,7 +85,7 @@ class World:
         self,
         dsn: str,
         embedder: FakeEmbedder | None = None,
-        overrides: Mapping[str, Any] | None = None,
+        overrides: Overrides | None = None,
         **config: Any,
     ) -> None:
         """`overrides` replaces ports by name."""
@@ -104,11 +103,11 @@ class World:
                 "extractor": self.extractor,
                 "clock": self.clock,
                 "random": lambda: 1.0,
+                "defer": lambda seconds, callback: None,
                 "authenticator": FakeAuthenticator(),
                 **(overrides or {}),
             },
         )
-        self.app.projector = replace(self.app.projector, defer=lambda seconds, callback: None)
         self.http = self.app.api.test_client()
 
     def close(self) -> None:
@@ -135,9 +134,15 @@ class World:
 
     def deliver(self, message: Message, attempt: int = 1) -> int:
         """Pushes one message to its function, and returns the HTTP status."""
-        data = base64.b64encode(json.dumps(message.data).encode()).decode()
-        inner = {"data": data, "attributes": dict(message.attributes), "messageId": f"m{id(message)}"}
-        return self.push(JobType(message.topic), {"message": inner, "deliveryAttempt": attempt}).status_code
+        topic = JobType(message.topic)
+        envelope = write_envelope(
+            json.dumps(message.data).encode(),
+            message.attributes,
+            message_id=f"m{id(message)}",
+            subscription=STAGES[topic].subscription,
+            delivery_attempt=attempt,
+        )
+        return int(self.push(topic, envelope).status_code)
 
     def push(self, topic: JobType, envelope: Any) -> Any:
         return self.push_bytes(topic, json.dumps(envelope).encode())

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.domain.books import BookVersion, Status
 from shared.domain.failures import describe
-from shared.domain.jobs import Status
 from shared.domain.packing import pack
-from shared.domain.progress import Snapshot, due_jobs, eta_seconds, measure
+from shared.domain.progress import VersionCounts, due_jobs, eta_seconds, measure
 from shared.domain.ranking import Candidate, rank
 from shared.domain.stages import MAX_BACKOFF_SECONDS, STAGES, JobType, backoff_seconds
 
@@ -42,15 +42,14 @@ def test_backoff_is_never_less_than_a_service_asked_for() -> None:
     assert backoff_seconds(STAGES[JobType.CHAPTER_PROCESSING], 1, 0.0, retry_after=90.0) == 90.0
 
 
-def snapshot(**more: object) -> Snapshot:
+def counts(**more: object) -> VersionCounts:
     base: dict[str, object] = {
-        "book_id": BOOK,
-        "version": 1,
+        "version": BookVersion(BOOK, 1),
         "total": 10,
         "pending_metadata": 10,
         "pending_vectors": 10,
     }
-    return Snapshot(**(base | more))  # type: ignore[arg-type]
+    return VersionCounts(**(base | more))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -66,12 +65,12 @@ def snapshot(**more: object) -> Snapshot:
     ],
 )
 def test_progress_passes_the_old_milestones(more: dict[str, object], percent: int) -> None:
-    assert measure(snapshot(**more), 0.1).percent == percent
+    assert measure(counts(**more), 0.1).percent == percent
 
 
 def test_the_full_context_is_due_when_the_last_chapter_is_read() -> None:
-    almost = snapshot(steps={"split": DONE}, pending_metadata=1)
-    last = snapshot(steps={"split": DONE}, pending_metadata=0)
+    almost = counts(steps={"split": DONE}, pending_metadata=1)
+    last = counts(steps={"split": DONE}, pending_metadata=0)
 
     assert due_jobs(almost, 0.1) == []
     assert [j.job_id for j in due_jobs(last, 0.1)] == [f"context-full-{BOOK}-v1"]
@@ -79,23 +78,23 @@ def test_the_full_context_is_due_when_the_last_chapter_is_read() -> None:
 
 def test_completion_waits_for_both_the_full_context_and_every_vector() -> None:
     steps = {"split": DONE, "full": DONE}
-    assert due_jobs(snapshot(steps=steps, pending_metadata=0, pending_vectors=1), 0.1) == []
-    assert due_jobs(snapshot(steps={"split": DONE, "full": Status.PROCESSING}, pending_metadata=0), 0.1) == []
-    (job,) = due_jobs(snapshot(steps=steps, pending_metadata=0, pending_vectors=0), 0.1)
+    assert due_jobs(counts(steps=steps, pending_metadata=0, pending_vectors=1), 0.1) == []
+    assert due_jobs(counts(steps={"split": DONE, "full": Status.PROCESSING}, pending_metadata=0), 0.1) == []
+    (job,) = due_jobs(counts(steps=steps, pending_metadata=0, pending_vectors=0), 0.1)
     assert job.type is JobType.BOOK_COMPLETION
 
 
 def test_a_failed_quick_context_does_not_fail_the_book() -> None:
-    assert measure(snapshot(steps={"split": DONE, "quick": FAILED}), 0.1).status is Status.PROCESSING
+    assert measure(counts(steps={"split": DONE, "quick": FAILED}), 0.1).status is Status.PROCESSING
 
 
 @pytest.mark.parametrize(("failed", "status"), [(1, Status.PROCESSING), (2, FAILED), (10, FAILED)])
 def test_a_book_fails_when_more_chapters_fail_than_are_tolerated(failed: int, status: Status) -> None:
-    assert measure(snapshot(steps={"split": DONE}, failed=failed), 0.1).status is status
+    assert measure(counts(steps={"split": DONE}, failed=failed), 0.1).status is status
 
 
 def test_a_book_whose_only_work_waits_for_a_retry_is_retrying() -> None:
-    waiting = snapshot(steps={"split": DONE}, next_attempt_at=datetime(2026, 1, 1, tzinfo=UTC))
+    waiting = counts(steps={"split": DONE}, next_attempt_at=datetime(2026, 1, 1, tzinfo=UTC))
     assert measure(waiting, 0.1).status is Status.RETRYING
 
 

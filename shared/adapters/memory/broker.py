@@ -5,7 +5,6 @@ It is what the embedded backend runs on, and the double in tests: one contract s
 
 from __future__ import annotations
 
-import base64
 import itertools
 import json
 import threading
@@ -49,10 +48,9 @@ class MemoryBroker:
 
     def publish(self, messages: Sequence[Message]) -> None:
         for message in messages:
-            data = base64.b64encode(json.dumps(message.data).encode()).decode()
-            self._enqueue(message.topic, data, message.attributes)
+            self._enqueue(message.topic, json.dumps(message.data).encode(), message.attributes)
 
-    def _enqueue(self, topic: str, data: str, attributes: Mapping[str, str]) -> None:
+    def _enqueue(self, topic: str, data: bytes, attributes: Mapping[str, str]) -> None:
         message_id = str(next(self._ids))
         for queue in self._queues.get(topic, ()):
             queue.put(data, attributes, message_id)

@@ -34,6 +34,11 @@ class MemoryLiveDocuments:
                 if known and known.revision < tombstone.revision:
                     del self._documents[tombstone.path]
 
+    def clear(self) -> None:
+        """Lose all documents, as Firestore's emulator does when it is restarted. Listeners are not told."""
+        with self._lock:
+            self._documents.clear()
+
     def get(self, path: str) -> Document | None:
         with self._lock:
             return self._documents.get(path)

@@ -14,6 +14,8 @@ from typing import Any
 
 import structlog
 
+from shared.domain.push_envelope import write_envelope
+
 log = structlog.get_logger()
 
 PushEndpoint = Callable[[dict[str, Any]], bool]
@@ -48,7 +50,7 @@ class Published:
 
     order: int
     message_id: str
-    data: str
+    data: bytes
     attributes: Mapping[str, str]
     at: datetime
 
@@ -101,7 +103,7 @@ class Queue:
         self._dispatcher = threading.Thread(target=self._dispatch, name=subscription.name, daemon=True)
         self._dispatcher.start()
 
-    def put(self, data: str, attributes: Mapping[str, str], message_id: str) -> None:
+    def put(self, data: bytes, attributes: Mapping[str, str], message_id: str) -> None:
         with self._changed:
             order, self._end = self._end, self._end + 1
             at = self._now()
@@ -168,7 +170,7 @@ class Queue:
 
     def _deliver(self, delivery: Delivery) -> None:
         try:
-            acknowledged = self._subscription.endpoint(_envelope(self._subscription, delivery))
+            acknowledged = self._subscription.endpoint(self._envelope(delivery))
         except Exception:
             log.exception("broker.endpoint_raised", subscription=self._subscription.name)
             acknowledged = False
@@ -192,17 +194,13 @@ class Queue:
         delivery.due = self._monotonic() + wait
         heapq.heappush(self._heap, delivery)
 
-
-def _envelope(subscription: Subscription, delivery: Delivery) -> dict[str, Any]:
-    """Production's push request body: cloud.google.com/pubsub/docs/push."""
-    message = delivery.message
-    return {
-        "message": {
-            "data": message.data,
-            "attributes": dict(message.attributes),
-            "messageId": message.message_id,
-            "publishTime": message.at.isoformat(),
-        },
-        "subscription": subscription.name,
-        "deliveryAttempt": delivery.attempt,
-    }
+    def _envelope(self, delivery: Delivery) -> dict[str, Any]:
+        message = delivery.message
+        return write_envelope(
+            message.data,
+            message.attributes,
+            message_id=message.message_id,
+            subscription=self._subscription.name,
+            delivery_attempt=delivery.attempt,
+            published=message.at,
+        )

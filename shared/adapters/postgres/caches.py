@@ -16,14 +16,15 @@ from shared.domain.embeddings import EmbeddingModel, EmbeddingTask, Vector
 
 Answer = TypeVar("Answer")
 
-_FIND_VECTORS = """
+# A forced import takes those alone that were kept since it was made.
+SELECT_VECTORS_BY_HASH = """
     SELECT content_hash, embedding FROM embedding_cache
     WHERE content_hash = ANY(%s) AND embedding_model = %s AND embedding_version = %s AND task = %s
       AND created_at >= coalesce(%s, '-infinity'::timestamptz)
 """
 
 # Sorted, so that two writers of the same hashes wait for each other instead of deadlocking.
-_KEEP_VECTORS = """
+UPSERT_VECTORS = """
     INSERT INTO embedding_cache (content_hash, embedding, embedding_model, embedding_version, task, created_at)
     SELECT content_hash, embedding, %s, %s, %s, %s
     FROM unnest(%b::bytea[], %b::vector[]) AS v (content_hash, embedding) ORDER BY content_hash
@@ -31,13 +32,14 @@ _KEEP_VECTORS = """
     DO UPDATE SET embedding = excluded.embedding, created_at = excluded.created_at
 """
 
-_FIND_ANSWER = """
+# As above, for what a generating model said of one book.
+SELECT_ANSWER_TO_QUESTION = """
     SELECT answer FROM answers WHERE book_id = %s AND question = %s AND model = %s
       AND created_at >= coalesce(%s, '-infinity'::timestamptz)
 """
 
 # A book that was deleted meanwhile keeps no answer.
-_KEEP_ANSWER = """
+UPSERT_ANSWER_UNLESS_BOOK_IS_GONE = """
     INSERT INTO answers (book_id, question, model, answer, created_at)
     SELECT book_id, %(question)s, %(model)s, %(answer)s, %(now)s FROM books WHERE book_id = %(book_id)s
     ON CONFLICT (book_id, question, model) DO UPDATE SET answer = excluded.answer, created_at = excluded.created_at
@@ -53,14 +55,14 @@ class PostgresVectorCache:
     ) -> dict[bytes, Vector]:
         where = (list(hashes), model.name, model.version, task, fresh_since)
         with self._database.transaction() as connection:
-            rows = connection.execute(_FIND_VECTORS, where, binary=True).fetchall()
+            rows = connection.execute(SELECT_VECTORS_BY_HASH, where, binary=True).fetchall()
         return {r["content_hash"]: from_column(r["embedding"], model.dimensions) for r in rows}
 
     def keep(self, vectors: Mapping[bytes, Vector], model: EmbeddingModel, task: EmbeddingTask, now: datetime) -> None:
         columns: list[PgVector] = [to_column(v) for v in vectors.values()]
         row = (model.name, model.version, task, now, list(vectors), columns)
         with self._database.transaction() as connection:
-            connection.execute(_KEEP_VECTORS, row)
+            connection.execute(UPSERT_VECTORS, row)
 
 
 class PostgresAnswerCache:
@@ -71,7 +73,7 @@ class PostgresAnswerCache:
         self, book_id: UUID, question: bytes, model: str, kind: type[Answer], fresh_since: datetime | None
     ) -> Answer | None:
         with self._database.transaction() as connection:
-            row = connection.execute(_FIND_ANSWER, (book_id, question, model, fresh_since)).fetchone()
+            row = connection.execute(SELECT_ANSWER_TO_QUESTION, (book_id, question, model, fresh_since)).fetchone()
         try:
             return TypeAdapter(kind).validate_python(row["answer"]) if row else None
         except ValidationError:
@@ -81,4 +83,4 @@ class PostgresAnswerCache:
         kept: Any = TypeAdapter(type(answer)).dump_python(answer, mode="json")
         row = {"book_id": book_id, "question": question, "model": model, "answer": Jsonb(kept), "now": now}
         with self._database.transaction() as connection:
-            connection.execute(_KEEP_ANSWER, row)
+            connection.execute(UPSERT_ANSWER_UNLESS_BOOK_IS_GONE, row)

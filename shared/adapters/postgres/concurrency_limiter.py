@@ -14,15 +14,19 @@ from shared.adapters.postgres.database import Connection, Database
 from shared.domain.errors import Unavailable
 from shared.domain.stages import Stage
 
-_TAKE = "SELECT pg_try_advisory_lock(%s, %s) AS taken"
+# One advisory lock for each permit; it ends with its session.
+TRY_LOCK_PERMIT = "SELECT pg_try_advisory_lock(%s, %s) AS taken"
+
 # A machine that vanished is noticed within 20 seconds, not after hours; and nobody here waits for a lock.
-_SETTINGS = (
+SESSION_SETTINGS = (
     "SET tcp_keepalives_idle = 5",
     "SET tcp_keepalives_interval = 5",
     "SET tcp_keepalives_count = 3",
     "SET statement_timeout = '5s'",
 )
-_FREE = "SELECT pg_advisory_unlock(%s, %s)"
+
+# Given back at the end of the attempt.
+UNLOCK_PERMIT = "SELECT pg_advisory_unlock(%s, %s)"
 
 log = structlog.get_logger()
 
@@ -60,7 +64,7 @@ class PostgresConcurrencyLimiter:
 
     def _ask(self, permit: tuple[int, int]) -> bool:
         try:
-            row = self._session().execute(_TAKE, permit).fetchone()
+            row = self._session().execute(TRY_LOCK_PERMIT, permit).fetchone()
         except psycopg.Error as error:
             self._connection = None
             raise Unavailable(f"PostgreSQL: {type(error).__name__}: {error}") from error
@@ -69,10 +73,10 @@ class PostgresConcurrencyLimiter:
     def _session(self) -> Connection:
         if self._connection is None or self._connection.closed:
             self._connection = self._database.connect()
-            for setting in _SETTINGS:
+            for setting in SESSION_SETTINGS:
                 self._connection.execute(setting)
             for permit in self._held:
-                row = self._connection.execute(_TAKE, permit).fetchone()
+                row = self._connection.execute(TRY_LOCK_PERMIT, permit).fetchone()
                 if not (row and row["taken"]):
                     log.warning("limiter.exceeded", permit=permit[1])
         return self._connection
@@ -82,7 +86,7 @@ class PostgresConcurrencyLimiter:
             self._held.discard(permit)
             try:
                 if self._connection is not None:
-                    self._connection.execute(_FREE, permit)
+                    self._connection.execute(UNLOCK_PERMIT, permit)
             except psycopg.Error:
                 self._connection = None
 

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from shared.adapters.postgres import status_rows
-from shared.adapters.postgres.database import Connection, Database
-from shared.adapters.postgres.imports import check_limit
-from shared.adapters.postgres.job_store import add_jobs, to_job
+from shared.adapters.postgres.database import Database
+from shared.adapters.postgres.job_rows import add_jobs, to_job
+from shared.adapters.postgres.locks import lock_book_of_owner, lock_owner_below_limit
 from shared.adapters.postgres.tombstones import add_book_tombstones
-from shared.domain import jobs
-from shared.domain.errors import InvalidState, Unavailable, UnknownBook
-from shared.domain.jobs import Job, Status
+from shared.domain.books import BookVersion, Status
+from shared.domain.errors import InvalidState, Unavailable
+from shared.domain.jobs import Job, process_book_job
 
-_BOOK = """
-    SELECT b.book_id, b.owner_uid, b.latest_version AS version, s.status FROM books b
-    JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id
-    WHERE b.book_id = %s AND (%s::text IS NULL OR b.owner_uid = %s) FOR UPDATE OF s
-"""
-
-# Without its lease, an attempt that is under way can write nothing any more.
-_CANCEL = """
+# Without its fencing token, an attempt that is under way can write nothing any more.
+CANCEL_JOBS_UNLESS_ENDED = """
     UPDATE jobs SET state = 'cancelled', lease = NULL, lease_until = NULL, next_attempt_at = NULL,
         finished_on = %(now)s, revision = nextval('revisions')
     WHERE book_id = %(book_id)s AND version = %(version)s AND state IN ('pending', 'processing', 'retrying')
     RETURNING *
 """
-_RESUME = """
+
+# As if it had never been tried.
+RESUME_JOBS_THAT_ARE_CANCELLED = """
     UPDATE jobs SET state = 'pending', attempts = 0, abandoned = 0, error = NULL, finished_on = NULL,
         published_at = NULL, created_at = %(now)s, revision = nextval('revisions')
     WHERE book_id = %(book_id)s AND version = %(version)s AND state = 'cancelled'
@@ -37,13 +31,17 @@ _RESUME = """
 """
 
 # The cache holds no text, but what was made of this book's.
-_FORGET_VECTORS = """
+DELETE_CACHED_VECTORS_OF_BOOK = """
     DELETE FROM embedding_cache WHERE content_hash IN (
         SELECT sha256(convert_to(k.chunk_text, 'UTF8')) FROM chapter_chunks k
         JOIN recent_chapters r USING (chapter_id) WHERE r.book_id = %s)
 """
-_DELETE = "DELETE FROM books WHERE book_id = %s"
-_DELETE_DELIVERIES = "DELETE FROM deliveries WHERE job_id IN (SELECT job_id FROM jobs WHERE book_id = %s)"
+
+# All that belongs to it goes with it.
+DELETE_BOOK = "DELETE FROM books WHERE book_id = %s"
+
+# These refer to jobs by name alone.
+DELETE_DELIVERIES_OF_BOOK = "DELETE FROM deliveries WHERE job_id IN (SELECT job_id FROM jobs WHERE book_id = %s)"
 
 _UNDER_WAY = (Status.PENDING, Status.PROCESSING, Status.RETRYING)
 
@@ -59,56 +57,54 @@ class PostgresControl:
 
     def cancel(self, owner_uid: str | None, book_id: UUID, now: datetime) -> list[Job]:
         with self._database.transaction() as connection:
-            book = _lock(connection, owner_uid, book_id)
+            book = lock_book_of_owner(connection, owner_uid, book_id)
             if book["status"] == Status.CANCELLED:
                 return []
             # Of a book that failed, other chapters may still be worked on. A quick context that is late is left alone:
             # a completed book can't be resumed.
             is_done = book["status"] == Status.COMPLETED
-            ended = [] if is_done else [to_job(r) for r in connection.execute(_CANCEL, book | {"now": now})]
+            ended = (
+                []
+                if is_done
+                else [to_job(r) for r in connection.execute(CANCEL_JOBS_UNLESS_ENDED, book | {"now": now})]
+            )
             if not ended and book["status"] not in _UNDER_WAY:
                 raise InvalidState(f"the book is {book['status']}: there is nothing to cancel")
-            job = jobs.process_book_job(book_id, book["version"])
-            status_rows.set_chapters(connection, job, Status.CANCELLED, now, those=_UNDER_WAY)
-            status_rows.advance_book(connection, job, now, self._tolerated)
+            version = BookVersion(book_id, book["version"])
+            status_rows.set_chapters(connection, version, Status.CANCELLED, now, those=_UNDER_WAY)
+            status_rows.advance_book(connection, version, now, self._tolerated)
             return ended
 
     def resume(self, owner_uid: str | None, book_id: UUID, now: datetime) -> list[Job]:
         with self._database.transaction() as connection:
-            book = _lock(connection, owner_uid, book_id)
+            book = lock_book_of_owner(connection, owner_uid, book_id)
             if book["status"] != Status.CANCELLED:
                 raise InvalidState(f"the book is {book['status']}, not cancelled: there is nothing to resume")
-            check_limit(connection, book["owner_uid"], book_id, self._max_under_way)
-            begun = [to_job(r) for r in connection.execute(_RESUME, book | {"now": now})]
-            job = jobs.process_book_job(book_id, book["version"])
-            status_rows.set_chapters(connection, job, Status.PENDING, now, those=[Status.CANCELLED])
-            due = status_rows.advance_book(connection, job, now, self._tolerated)
-            return begun + add_jobs(connection, due, job.job_id, now)
+            lock_owner_below_limit(connection, book["owner_uid"], book_id, self._max_under_way)
+            begun = [to_job(r) for r in connection.execute(RESUME_JOBS_THAT_ARE_CANCELLED, book | {"now": now})]
+            version = BookVersion(book_id, book["version"])
+            status_rows.set_chapters(connection, version, Status.PENDING, now, those=[Status.CANCELLED])
+            due = status_rows.advance_book(connection, version, now, self._tolerated)
+            return begun + add_jobs(connection, due, process_book_job(version).job_id, now)
 
     def delete(self, owner_uid: str | None, book_id: UUID, now: datetime) -> None:
         with self._database.transaction() as connection:
             # First, so that attempts under way write nothing more: a late one would wait for the rows below.
-            book = _lock(connection, owner_uid, book_id)
-            connection.execute(_CANCEL, book | {"now": now})
+            book = lock_book_of_owner(connection, owner_uid, book_id)
+            connection.execute(CANCEL_JOBS_UNLESS_ENDED, book | {"now": now})
             # If this is as far as it gets, the book is cancelled, and can be resumed.
-            status_rows.advance_book(connection, jobs.process_book_job(book_id, book["version"]), now, self._tolerated)
+            status_rows.advance_book(connection, BookVersion(book_id, book["version"]), now, self._tolerated)
         try:
-            self._drop(owner_uid, book_id, now)
+            self.drop_rows(owner_uid, book_id, now)
         except Unavailable:
             # A deadlock with an attempt that was just writing its result, most likely: no other begins to.
-            self._drop(owner_uid, book_id, now)
+            self.drop_rows(owner_uid, book_id, now)
 
-    def _drop(self, owner_uid: str | None, book_id: UUID, now: datetime) -> None:
+    def drop_rows(self, owner_uid: str | None, book_id: UUID, now: datetime) -> None:
+        """Delete the rows of a book that no attempt can write any more."""
         with self._database.transaction() as connection:
-            _lock(connection, owner_uid, book_id)
+            lock_book_of_owner(connection, owner_uid, book_id)
             add_book_tombstones(connection, book_id, now)
-            connection.execute(_FORGET_VECTORS, (book_id,))
-            connection.execute(_DELETE_DELIVERIES, (book_id,))
-            connection.execute(_DELETE, (book_id,))
-
-
-def _lock(connection: Connection, owner_uid: str | None, book_id: UUID) -> dict[str, Any]:
-    row: Mapping[str, Any] | None = connection.execute(_BOOK, (book_id, owner_uid, owner_uid)).fetchone()
-    if row is None:
-        raise UnknownBook
-    return dict(row)
+            connection.execute(DELETE_CACHED_VECTORS_OF_BOOK, (book_id,))
+            connection.execute(DELETE_DELIVERIES_OF_BOOK, (book_id,))
+            connection.execute(DELETE_BOOK, (book_id,))

@@ -12,8 +12,9 @@ from shared.adapters.postgres.database import Connection
 from shared.domain.failures import Failure
 from shared.domain.jobs import Job
 
+# One dead letter for each job, brought up to date when it fails again.
 # The job's own row has the failures of all its attempts; a chapter that failed within a group has none.
-_ADD = """
+UPSERT_DEAD_LETTER_OF_JOB = """
     INSERT INTO dead_letters (job_id, type, book_id, version, payload, attempts, failures, error_class, message,
                               traceback, fingerprint, first_seen, last_seen)
     SELECT %(job_id)s, %(type)s, %(book_id)s, %(version)s, %(payload)s, coalesce(max(j.attempts), 1),
@@ -28,7 +29,8 @@ _ADD = """
     RETURNING dead_letter_id
 """
 
-_ADD_UNREADABLE = """
+# One for each message, however often it is delivered.
+UPSERT_DEAD_LETTER_OF_MESSAGE = """
     INSERT INTO dead_letters (type, payload, attempts, error_class, message, traceback, fingerprint, message_id,
                               first_seen, last_seen)
     VALUES (%(type)s, %(payload)s, 0, %(error_class)s, %(message)s, %(traceback)s, %(fingerprint)s, %(key)s,
@@ -36,57 +38,62 @@ _ADD_UNREADABLE = """
     ON CONFLICT (message_id) DO UPDATE SET last_seen = excluded.last_seen, times = dead_letters.times + 1
 """
 
-_RESOLVE = """
+# A job that ended well has no cause left.
+RESOLVE_DEAD_LETTER_OF_JOB = """
     UPDATE dead_letters SET state = 'resolved' WHERE job_id = %s AND state IN ('open', 'redriven')
     RETURNING dead_letter_id
 """
 
-_FINISH = """
+# What came of a redrive is known when its job ends.
+FINISH_ACTION_THAT_WAS_SENT = """
     UPDATE dead_letter_actions SET outcome = %(outcome)s, finished_at = %(now)s
     WHERE dead_letter_id = %(dead_letter_id)s AND outcome = 'sent' RETURNING batch_id, is_canary
 """
 
-_LET_GO = """
+# A canary succeeded: its batch follows, at the rate that was asked for.
+RELEASE_BATCH_THAT_IS_HELD = """
     UPDATE dead_letter_actions a SET outcome = 'waiting',
         not_before = %(now)s::timestamptz + interval '1 minute' * (n.position / a.per_minute)
     FROM (SELECT action_id, row_number() OVER (ORDER BY action_id) - 1 AS position
           FROM dead_letter_actions WHERE batch_id = %(batch_id)s AND outcome = 'held') n
     WHERE a.action_id = n.action_id
 """
-_DROP = """
+
+# A canary failed.
+DROP_BATCH_THAT_IS_HELD = """
     UPDATE dead_letter_actions SET outcome = 'dropped', finished_at = %(now)s, reason = 'the canary failed'
     WHERE batch_id = %(batch_id)s AND outcome = 'held'
 """
 
 
 def add(connection: Connection, job: Job, failure: Failure, now: datetime) -> None:
-    """Keeps a job that failed for good; if it was redriven, that has failed too."""
+    """Write the dead letter of a job that failed for good; if it was redriven, that has failed too."""
     row = {"job_id": job.job_id, "type": job.type, "book_id": job.book_id, "version": job.version, "now": now}
     row |= {"payload": Jsonb(job.message), "failure": Jsonb([{"attempt": 1, "at": now.isoformat(), **failure.summary}])}
-    letter = connection.execute(_ADD, row | vars(failure)).fetchone()
+    letter = connection.execute(UPSERT_DEAD_LETTER_OF_JOB, row | vars(failure)).fetchone()
     assert letter is not None
-    _finish(connection, letter["dead_letter_id"], "failed", _DROP, now)
+    _finish(connection, letter["dead_letter_id"], "failed", DROP_BATCH_THAT_IS_HELD, now)
 
 
 def add_unreadable(
     connection: Connection, topic: str, payload: Mapping[str, Any], failure: Failure, key: str, now: datetime
 ) -> None:
-    """Keeps what came instead of a message: once, with a count, however often it comes."""
+    """Write what came instead of a message: once, with a count, however often it comes."""
     row = {"type": topic, "payload": Jsonb(dict(payload)), "key": f"{topic}/{key}", "now": now}
-    connection.execute(_ADD_UNREADABLE, row | vars(failure))
+    connection.execute(UPSERT_DEAD_LETTER_OF_MESSAGE, row | vars(failure))
 
 
 def resolve(connection: Connection, job_id: str, now: datetime, *, succeeded: bool) -> None:
-    """The job has ended well, or (`succeeded` False) but for some chapters: its letter, if it has one, is settled."""
-    letter = connection.execute(_RESOLVE, (job_id,)).fetchone()
+    """Resolve the dead letter of a job that ended well, or (`succeeded` False) but for some chapters, if it has one."""
+    letter = connection.execute(RESOLVE_DEAD_LETTER_OF_JOB, (job_id,)).fetchone()
     if letter:
-        outcome, then = ("succeeded", _LET_GO) if succeeded else ("failed", _DROP)
+        outcome, then = ("succeeded", RELEASE_BATCH_THAT_IS_HELD) if succeeded else ("failed", DROP_BATCH_THAT_IS_HELD)
         _finish(connection, letter["dead_letter_id"], outcome, then, now)
 
 
 def _finish(connection: Connection, dead_letter_id: int, outcome: str, then: str, now: datetime) -> None:
-    """Notes what came of a redrive; a canary's batch follows it."""
+    """Write what came of a redrive; a canary's batch follows it."""
     where = {"dead_letter_id": dead_letter_id, "outcome": outcome, "now": now}
-    action = connection.execute(_FINISH, where).fetchone()
+    action = connection.execute(FINISH_ACTION_THAT_WAS_SENT, where).fetchone()
     if action and action["is_canary"]:
         connection.execute(then, {"batch_id": action["batch_id"], "now": now})

@@ -1,7 +1,4 @@
-"""The job rows: claims with a lease, and ends in one transaction with their results.
-
-Every writer takes its locks in one order: the rows of results, the book's status row, the job's row.
-"""
+"""Claims of jobs, and their ends in one transaction with their results. `locks` has the order of the locks."""
 
 from __future__ import annotations
 
@@ -14,48 +11,58 @@ from psycopg.types.json import Jsonb
 
 from shared.adapters.postgres import dead_letter_rows, result_rows, status_rows
 from shared.adapters.postgres.database import Connection, Database
+from shared.adapters.postgres.job_rows import add_jobs, to_job
+from shared.adapters.postgres.locks import lock_book
+from shared.adapters.postgres.stalled_jobs import stalled_jobs
 from shared.domain import jobs
+from shared.domain.books import Status
 from shared.domain.errors import LeaseLost, Rejected
 from shared.domain.failures import Failure, describe
-from shared.domain.jobs import Job, Status
+from shared.domain.jobs import Job
 from shared.domain.results import BookSplit, ChaptersEmbedded, Result
-from shared.domain.stages import LEASE_SECONDS, MAX_LEASE_EXPIRATIONS, STAGES, JobType
-from shared.ports import Claim, ClaimState, Undelivered
+from shared.domain.stages import LEASE_SECONDS, MAX_LEASE_EXPIRATIONS
+from shared.ports import Claim, Claimed, NotClaimed, Undelivered
 
-_FIND_JOB = "SELECT j.*, b.latest_version FROM jobs j JOIN books b USING (book_id) WHERE job_id = %s"
-_LOCK_JOB = f"{_FIND_JOB} FOR UPDATE OF j"
+# A claim looks first without a lock: most deliveries of an ended job end here.
+SELECT_JOB = "SELECT j.*, b.latest_version FROM jobs j JOIN books b USING (book_id) WHERE job_id = %s"
+LOCK_JOB = f"{SELECT_JOB} FOR UPDATE OF j"
 
-_DELIVERED = "INSERT INTO deliveries (job_id, type, at, state) VALUES (%s, %s, %s, %s)"
+# Receipts of replays count them.
+INSERT_DELIVERY = "INSERT INTO deliveries (job_id, type, at, state) VALUES (%s, %s, %s, %s)"
 
 # Taking over from a process that died is the same attempt again: it counts apart.
-_BEGIN = """
-    UPDATE jobs SET state = 'processing', lease = %(lease)s, lease_until = %(until)s,
+START_ATTEMPT = """
+    UPDATE jobs SET state = 'processing', lease = %(fencing_token)s, lease_until = %(until)s,
         attempts = CASE WHEN state = 'processing' THEN attempts ELSE attempts + 1 END,
         abandoned = CASE WHEN state = 'processing' THEN abandoned + 1 ELSE abandoned END,
-        failures = CASE WHEN state = 'processing' THEN failures || %(abandonment)s ELSE failures END,
+        failures = CASE WHEN state = 'processing' THEN failures || %(expiration)s ELSE failures END,
         next_attempt_at = NULL, processed_on = %(now)s, revision = nextval('revisions')
-    WHERE job_id = %(job_id)s RETURNING attempts, abandoned
+    WHERE job_id = %(job_id)s RETURNING attempts, abandoned AS expirations
 """
 
-_RENEW = "UPDATE jobs SET lease_until = %s WHERE lease = ANY(%s) AND state = 'processing'"
+# A lease that expired meanwhile is prolonged too, as long as nobody else has claimed the job.
+PROLONG_LEASES_OF_TOKENS = "UPDATE jobs SET lease_until = %s WHERE lease = ANY(%s) AND state = 'processing'"
 
-_CANCEL = """
+# An older version's job, or one whose message was given up, is worked on no more.
+CANCEL_JOB_UNLESS_ENDED = """
     UPDATE jobs SET state = 'cancelled', lease = NULL, lease_until = NULL, next_attempt_at = NULL,
         finished_on = %(now)s, revision = nextval('revisions')
     WHERE job_id = %(job_id)s AND state NOT IN ('completed', 'failed', 'cancelled')
 """
 
-_IS_HELD = "SELECT 1 FROM jobs WHERE job_id = %s AND lease = %s"
+# Asked before results are written, so that an attempt that was overtaken does no work in vain.
+IS_TOKEN_CURRENT = "SELECT 1 FROM jobs WHERE job_id = %s AND lease = %s"
 
-# The lease is a fence: an attempt that was overtaken writes nothing.
-_END = """
+# The fencing token decides: an attempt that was overtaken writes nothing.
+END_ATTEMPT_IF_TOKEN_IS_CURRENT = """
     UPDATE jobs SET state = %(state)s, lease = NULL, lease_until = NULL, finished_on = %(finished_on)s,
         next_attempt_at = %(next_attempt_at)s, error = %(error)s, result = %(result)s,
         failures = failures || %(failures)s, revision = nextval('revisions')
-    WHERE job_id = %(job_id)s AND lease = %(lease)s
+    WHERE job_id = %(job_id)s AND lease = %(fencing_token)s
 """
 
-_BURY = """
+# For what the broker gave up on: without a token, since no attempt may be under way.
+FAIL_JOB_UNLESS_ENDED = """
     UPDATE jobs SET state = 'failed', lease = NULL, lease_until = NULL, next_attempt_at = NULL,
         finished_on = %(now)s, error = %(error)s, revision = nextval('revisions'),
         failures = failures || jsonb_build_object('attempt', attempts, 'at', %(now)s::timestamptz) || %(error)s
@@ -63,62 +70,13 @@ _BURY = """
     RETURNING *
 """
 
-_ADD = """
-    INSERT INTO jobs (job_id, type, book_id, version, data, max_attempts, created_by, created_at)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (job_id) DO NOTHING
-"""
+# A job that was done may have died before it published what comes next.
+SELECT_CHILDREN_NOT_BEGUN = "SELECT * FROM jobs WHERE created_by = %s AND state = 'pending' ORDER BY created_at, job_id"
 
-_CHILDREN = "SELECT * FROM jobs WHERE created_by = %s AND state = 'pending' ORDER BY created_at, job_id"
-_PUBLISHED = "UPDATE jobs SET published_at = %s WHERE job_id = ANY(%s)"
+# What was published is not stalled for a while.
+MARK_PUBLISHED = "UPDATE jobs SET published_at = %s WHERE job_id = ANY(%s)"
 
-# Work that nobody will do unless its message is sent again: never published, its lease over, its retry overdue, or
-# queued though its queue stands still (no job of its type is worked on, or was taken up of late) or has moved past it
-# (one that was made later was taken up; when it was made, no second publication changes). A queue that moves in order
-# is left alone, for ten minutes. What is overtaken may still be waiting out a broker's backoff: each time it has been
-# sent again it is given as long as it has been there, so that the copies stay few. What was sent longest ago comes
-# first, so that a stage that is down keeps no other from being helped.
-_STALLED = """
-    WITH queues AS MATERIALIZED (  -- else counted anew for every row that waits
-        SELECT type,
-               (SELECT max(created_at) FROM jobs t WHERE t.type = s.type AND processed_on >= created_at) AS reached,
-               NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.type = s.type AND d.at > %(silent)s AND state = 'claimed')
-               AND NOT EXISTS (SELECT 1 FROM jobs t WHERE t.type = s.type AND state = 'processing'
-                               AND lease_until > %(now)s) AS stands
-        FROM unnest(%(types)s::text[]) AS s (type)
-    )
-    SELECT j.* FROM jobs j JOIN queues q USING (type)
-    WHERE state = 'pending' AND published_at IS NULL AND created_at < %(moment)s
-       OR state = 'pending' AND published_at < %(silent)s
-          AND (stands OR published_at < %(long_ago)s
-               OR reached > published_at + greatest(%(reordered)s, published_at - created_at))
-       OR state = 'processing' AND lease_until < %(silent)s AND coalesce(published_at, created_at) < %(silent)s
-       OR state = 'retrying' AND next_attempt_at < %(silent)s AND coalesce(published_at, created_at) < %(silent)s
-    ORDER BY published_at NULLS FIRST, created_at, job_id LIMIT %(limit)s
-"""
-_MOMENT, _SILENCE, _LONG = timedelta(seconds=5), timedelta(seconds=25), timedelta(minutes=10)
-_REORDERED = timedelta(seconds=5)
-
-_DIED = {"error_class": "Abandoned", "message": "its process died, or did not answer for as long as its lease"}
-
-
-def to_job(row: Mapping[str, Any]) -> Job:
-    return Job(
-        job_id=row["job_id"],
-        type=JobType(row["type"]),
-        book_id=row["book_id"],
-        version=row["version"],
-        data=row["data"],
-    )
-
-
-def add_jobs(connection: Connection, jobs: Sequence[Job], created_by: str | None, now: datetime) -> list[Job]:
-    """Writes the rows that are not there yet, and returns those jobs."""
-    added = []
-    for job in jobs:
-        row = (job.job_id, job.type, job.book_id, job.version, Jsonb(dict(job.data)), job.stage.attempts)
-        if connection.execute(_ADD, (*row, created_by, now)).rowcount:
-            added.append(job)
-    return added
+LEASE_EXPIRED = {"error_class": "LeaseExpired", "message": "its process died, or did not answer as long as its lease"}
 
 
 class PostgresJobStore:
@@ -130,70 +88,68 @@ class PostgresJobStore:
 
     def claim(self, job_id: str, now: datetime) -> Claim:
         with self._database.transaction() as connection:
-            row = connection.execute(_FIND_JOB, (job_id,)).fetchone()
+            row = connection.execute(SELECT_JOB, (job_id,)).fetchone()
             if row is None:
-                return Claim(state=ClaimState.STALE)
+                return NotClaimed.STALE
             job = to_job(row)
-            if _claimable(row, now) in (ClaimState.CLAIMED, ClaimState.STALE):
+            if reason_against_claim(row, now) in (None, NotClaimed.STALE):
                 # These write: decided again, now that nobody else can.
-                status_rows.lock_book(connection, job)
-                row = connection.execute(_LOCK_JOB, (job_id,)).fetchone()
+                lock_book(connection, job.book_version)
+                row = connection.execute(LOCK_JOB, (job_id,)).fetchone()
             claim = self._take(connection, job, row, now)
-            connection.execute(_DELIVERED, (job_id, job.type, now, claim.state))
+            state = claim if isinstance(claim, NotClaimed) else "claimed"
+            connection.execute(INSERT_DELIVERY, (job_id, job.type, now, state))
             return claim
 
     def _take(self, connection: Connection, job: Job, row: Mapping[str, Any] | None, now: datetime) -> Claim:
-        state = _claimable(row, now) if row else ClaimState.STALE
-        if state is ClaimState.STALE:
-            connection.execute(_CANCEL, {"job_id": job.job_id, "now": now})
-        if state is not ClaimState.CLAIMED:
-            return Claim(state=state, job=job)
-        return self._begin(connection, job, now)
+        reason = reason_against_claim(row, now) if row else NotClaimed.STALE
+        if reason is NotClaimed.STALE:
+            connection.execute(CANCEL_JOB_UNLESS_ENDED, {"job_id": job.job_id, "now": now})
+        return reason or self._begin(connection, job, now)
 
-    def _begin(self, connection: Connection, job: Job, now: datetime) -> Claim:
-        lease = uuid4()
-        begun = {"job_id": job.job_id, "lease": lease, "until": _lease_until(now), "now": now}
-        begun["abandonment"] = Jsonb([{"at": now.isoformat(), **_DIED}])
-        counts = connection.execute(_BEGIN, begun).fetchone()
+    def _begin(self, connection: Connection, job: Job, now: datetime) -> Claimed:
+        fencing_token = uuid4()
+        begun = {"job_id": job.job_id, "fencing_token": fencing_token, "until": _lease_until(now), "now": now}
+        begun["expiration"] = Jsonb([{"at": now.isoformat(), **LEASE_EXPIRED}])
+        counts = connection.execute(START_ATTEMPT, begun).fetchone()
         assert counts is not None
-        status_rows.refresh_chapters(connection, job.chapter_ids, now, attempt=counts["attempts"])
-        if not (job.chapter_ids and status_rows.is_processing(connection, job)):
+        status_rows.update_chapters(connection, job.chapter_ids, now, attempt=counts["attempts"])
+        if not (job.chapter_ids and status_rows.is_processing(connection, job.book_version)):
             # Else it tells nothing new, and counting the chapters is what a long book's claims would cost.
-            status_rows.advance_book(connection, job, now, self._tolerated)
-        return Claim(
-            state=ClaimState.CLAIMED,
+            status_rows.advance_book(connection, job.book_version, now, self._tolerated)
+        return Claimed(
             job=job,
             attempt=counts["attempts"],
-            lease=lease,
-            exhausted=counts["abandoned"] >= MAX_LEASE_EXPIRATIONS,
+            fencing_token=fencing_token,
+            exhausted=counts["expirations"] >= MAX_LEASE_EXPIRATIONS,
         )
 
-    def renew(self, leases: Sequence[UUID], now: datetime) -> None:
+    def renew(self, fencing_tokens: Sequence[UUID], now: datetime) -> None:
         with self._database.transaction() as connection:
-            connection.execute(_RENEW, (_lease_until(now), list(leases)))
+            connection.execute(PROLONG_LEASES_OF_TOKENS, (_lease_until(now), list(fencing_tokens)))
 
-    def commit(self, claim: Claim, result: Result, now: datetime) -> list[Job]:
-        job = _claimed(claim)
+    def commit(self, claim: Claimed, result: Result, now: datetime) -> list[Job]:
+        job = claim.job
         with self._database.transaction() as connection:
-            if not connection.execute(_IS_HELD, (job.job_id, claim.lease)).fetchone():
+            if not connection.execute(IS_TOKEN_CURRENT, (job.job_id, claim.fencing_token)).fetchone():
                 raise LeaseLost(job.job_id)
             result_rows.write(result, connection, job, now)
-            _hold_book(connection, job)
-            _end(connection, claim, Status.COMPLETED, now, result=_outline(result))
+            _lock_latest_version(connection, job)
+            _end_attempt(connection, claim, Status.COMPLETED, now, result=_outline(result))
             rejected = result.rejected if isinstance(result, ChaptersEmbedded) else {}
             dead_letter_rows.resolve(connection, job.job_id, now, succeeded=not rejected)
             _record_rejected(connection, job, rejected, now)
-            status_rows.refresh_chapters(connection, _chapters_of(job, result), now)
+            status_rows.update_chapters(connection, _chapters_of(job, result), now)
             due = list(result.jobs) if isinstance(result, BookSplit) else []
-            due += status_rows.advance_book(connection, job, now, self._tolerated)
+            due += status_rows.advance_book(connection, job.book_version, now, self._tolerated)
             return add_jobs(connection, due, job.job_id, now)
 
-    def schedule_retry(self, claim: Claim, failure: Failure, until: datetime, now: datetime) -> None:
-        job = _claimed(claim)
+    def schedule_retry(self, claim: Claimed, failure: Failure, until: datetime, now: datetime) -> None:
+        job = claim.job
         with self._database.transaction() as connection:
-            _hold_book(connection, job)
-            _end(connection, claim, Status.RETRYING, now, failure, next_attempt_at=until)
-            status_rows.refresh_chapters(
+            _lock_latest_version(connection, job)
+            _end_attempt(connection, claim, Status.RETRYING, now, failure, next_attempt_at=until)
+            status_rows.update_chapters(
                 connection,
                 job.chapter_ids,
                 now,
@@ -202,28 +158,27 @@ class PostgresJobStore:
                 attempt=claim.attempt,
                 next_attempt_at=until,
             )
-            status_rows.advance_book(connection, job, now, self._tolerated)
+            status_rows.advance_book(connection, job.book_version, now, self._tolerated)
 
-    def fail(self, claim: Claim, failure: Failure, now: datetime) -> list[Job]:
-        job = _claimed(claim)
+    def fail(self, claim: Claimed, failure: Failure, now: datetime) -> list[Job]:
         with self._database.transaction() as connection:
-            _hold_book(connection, job)
-            _end(connection, claim, Status.FAILED, now, failure)
-            return self._after_failure(connection, job, failure, now)
+            _lock_latest_version(connection, claim.job)
+            _end_attempt(connection, claim, Status.FAILED, now, failure)
+            return self._record_failure(connection, claim.job, failure, now)
 
     def fail_undelivered(self, job_id: str, failure: Failure, now: datetime) -> Undelivered | None:
         with self._database.transaction() as connection:
-            known = connection.execute(_FIND_JOB, (job_id,)).fetchone()
+            known = connection.execute(SELECT_JOB, (job_id,)).fetchone()
             if known is None:
                 return None
             job = to_job(known)
-            if not status_rows.lock_book(connection, job):
-                connection.execute(_CANCEL, {"job_id": job_id, "now": now})
+            if not lock_book(connection, job.book_version):
+                connection.execute(CANCEL_JOB_UNLESS_ENDED, {"job_id": job_id, "now": now})
                 return None
             row = {"job_id": job_id, "now": now, "error": Jsonb(failure.summary)}
-            if not connection.execute(_BURY, row).rowcount:
+            if not connection.execute(FAIL_JOB_UNLESS_ENDED, row).rowcount:
                 return None
-            return Undelivered(job=job, due=self._after_failure(connection, job, failure, now))
+            return Undelivered(job=job, due=self._record_failure(connection, job, failure, now))
 
     def record_unreadable(
         self, topic: str, payload: Mapping[str, Any], failure: Failure, key: str, now: datetime
@@ -233,24 +188,36 @@ class PostgresJobStore:
 
     def children(self, job_id: str) -> list[Job]:
         with self._database.transaction() as connection:
-            return [to_job(r) for r in connection.execute(_CHILDREN, (job_id,))]
+            return [to_job(r) for r in connection.execute(SELECT_CHILDREN_NOT_BEGUN, (job_id,))]
 
     def mark_published(self, job_ids: Sequence[str], now: datetime) -> None:
         with self._database.transaction() as connection:
-            connection.execute(_PUBLISHED, (now, list(job_ids)))
+            connection.execute(MARK_PUBLISHED, (now, list(job_ids)))
 
     def stalled(self, now: datetime, limit: int) -> list[Job]:
-        where: dict[str, Any] = {"now": now, "moment": now - _MOMENT, "silent": now - _SILENCE, "limit": limit}
-        where |= {"long_ago": now - _LONG, "reordered": _REORDERED, "types": list(STAGES)}
         with self._database.transaction() as connection:
-            return [to_job(r) for r in connection.execute(_STALLED, where)]
+            return stalled_jobs(connection, now, limit)
 
-    def _after_failure(self, connection: Connection, job: Job, failure: Failure, now: datetime) -> list[Job]:
-        """The dead letter, the statuses, and the jobs that are due now that this one will never end well."""
+    def _record_failure(self, connection: Connection, job: Job, failure: Failure, now: datetime) -> list[Job]:
+        """Write the dead letter and the statuses; return the jobs that are due now that this one will never succeed."""
         dead_letter_rows.add(connection, job, failure, now)
-        status_rows.refresh_chapters(connection, job.chapter_ids, now, Status.FAILED, error=failure.summary)
-        due = status_rows.advance_book(connection, job, now, self._tolerated)
+        status_rows.update_chapters(connection, job.chapter_ids, now, Status.FAILED, error=failure.summary)
+        due = status_rows.advance_book(connection, job.book_version, now, self._tolerated)
         return add_jobs(connection, due, job.job_id, now)
+
+
+def reason_against_claim(row: Mapping[str, Any], now: datetime) -> NotClaimed | None:
+    """Why the job of this row (with its book's `latest_version`) can't be claimed now; None if it can."""
+    state = Status(row["state"])
+    if state in (Status.COMPLETED, Status.FAILED):
+        return NotClaimed.DONE
+    if state is Status.CANCELLED or row["version"] < row["latest_version"]:
+        return NotClaimed.STALE
+    if state is Status.PROCESSING and row["lease_until"] > now:
+        return NotClaimed.BUSY
+    if state is Status.RETRYING and row["next_attempt_at"] > now:
+        return NotClaimed.BUSY
+    return None
 
 
 def _lease_until(now: datetime) -> datetime:
@@ -258,36 +225,17 @@ def _lease_until(now: datetime) -> datetime:
 
 
 def _record_rejected(connection: Connection, job: Job, rejected: Mapping[UUID, Rejected], now: datetime) -> None:
-    """A chapter that failed alone has a letter of its own, which asks for that chapter alone."""
+    """Give a chapter that failed alone a dead letter of its own, which asks for that chapter alone."""
     for chapter_id, error in rejected.items():
         failure = describe(error)
-        alone = jobs.embed_chapters_job(job.book_id, job.version, [chapter_id])
+        alone = jobs.embed_chapters_job(job.book_version, [chapter_id])
         dead_letter_rows.add(connection, alone, failure, now)
-        status_rows.refresh_chapters(connection, [chapter_id], now, Status.FAILED, error=failure.summary)
+        status_rows.update_chapters(connection, [chapter_id], now, Status.FAILED, error=failure.summary)
 
 
-def _claimable(row: Mapping[str, Any], now: datetime) -> ClaimState:
-    state = Status(row["state"])
-    if state in (Status.COMPLETED, Status.FAILED):
-        return ClaimState.DONE
-    if state is Status.CANCELLED or row["version"] < row["latest_version"]:
-        return ClaimState.STALE
-    if state is Status.PROCESSING and row["lease_until"] > now:
-        return ClaimState.BUSY
-    if state is Status.RETRYING and row["next_attempt_at"] > now:
-        return ClaimState.BUSY
-    return ClaimState.CLAIMED
-
-
-def _claimed(claim: Claim) -> Job:
-    assert claim.job is not None
-    assert claim.lease is not None
-    return claim.job
-
-
-def _end(
+def _end_attempt(
     connection: Connection,
-    claim: Claim,
+    claim: Claimed,
     state: Status,
     now: datetime,
     failure: Failure | None = None,
@@ -295,11 +243,10 @@ def _end(
     result: dict[str, Any] | None = None,
     next_attempt_at: datetime | None = None,
 ) -> None:
-    job = _claimed(claim)
     failures = [{"attempt": claim.attempt, "at": now.isoformat(), **failure.summary}] if failure else []
     row = {
-        "job_id": job.job_id,
-        "lease": claim.lease,
+        "job_id": claim.job.job_id,
+        "fencing_token": claim.fencing_token,
         "state": state,
         "finished_on": None if state is Status.RETRYING else now,
         "next_attempt_at": next_attempt_at,
@@ -307,13 +254,13 @@ def _end(
         "failures": Jsonb(failures),
         "result": Jsonb(result) if result else None,
     }
-    if not connection.execute(_END, row).rowcount:
-        raise LeaseLost(job.job_id)
+    if not connection.execute(END_ATTEMPT_IF_TOKEN_IS_CURRENT, row).rowcount:
+        raise LeaseLost(claim.job.job_id)
 
 
-def _hold_book(connection: Connection, job: Job) -> None:
-    """Rolls the transaction back if a newer version has taken over meanwhile."""
-    if not status_rows.lock_book(connection, job):
+def _lock_latest_version(connection: Connection, job: Job) -> None:
+    """Roll the transaction back if a newer version has taken over meanwhile."""
+    if not lock_book(connection, job.book_version):
         raise LeaseLost(job.job_id)
 
 

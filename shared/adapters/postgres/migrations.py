@@ -10,7 +10,8 @@ from shared.domain.errors import Unavailable
 
 _LOCK = 0x62696E64  # any fixed number: one migrator at a time for each database
 
-_TABLE = """
+# What was applied.
+CREATE_TABLE_OF_MIGRATIONS = """
     CREATE TABLE IF NOT EXISTS schema_migrations (
         name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())
 """
@@ -25,7 +26,7 @@ def migrate(dsn: str, folder: Path) -> list[str]:
     try:
         with psycopg.connect(dsn) as connection:
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-            connection.execute(_TABLE)
+            connection.execute(CREATE_TABLE_OF_MIGRATIONS)
             done = {row[0] for row in connection.execute("SELECT name FROM schema_migrations")}
             for file in sorted(folder.glob("[0-9]*.sql")):
                 if file.name not in done:

@@ -11,9 +11,10 @@ from shared.adapters.postgres.database import Database
 from shared.adapters.postgres.tombstones import book_path, chapter_path, job_path
 from shared.domain.jobs import Job
 from shared.domain.progress import eta_seconds
-from shared.ports import Document, Tombstone
+from shared.ports import Clock, Document, Tombstone
 
-_BOOK = """
+# A book's document: its status, and what there is of its chapters.
+SELECT_BOOK_WITH_ITS_COUNTS = """
     SELECT b.owner_uid, v.title, s.*,
            (SELECT max(max_attempts) FROM jobs WHERE book_id = b.book_id AND version = s.version
             AND state = 'retrying') AS max_attempts, c.*
@@ -33,7 +34,7 @@ _BOOK = """
 """
 
 # Of the newest version that has been split: until then, its predecessor's chapters are what there is.
-_CHAPTERS = """
+SELECT_CHAPTERS_OF_NEWEST_SPLIT_WHERE = """
     SELECT r.book_id, r.version, r.chapter_id, r.chapter_number, r.title, r.word_count, b.owner_uid,
            (SELECT count(*) FROM chapter_chunks k WHERE k.chapter_id = r.chapter_id) AS chunks,
            s.status, s.phase, s.progress, s.attempt, s.next_attempt_at, s.error, s.revision
@@ -44,11 +45,13 @@ _CHAPTERS = """
     ORDER BY r.chapter_number
 """
 
-_JOBS = """
+# A job's document names the owner, who alone may read it.
+SELECT_JOBS_WITH_OWNER = """
     SELECT j.*, b.owner_uid FROM jobs j JOIN books b USING (book_id) WHERE job_id = ANY(%s)
 """
 
-_CLAIM = """
+# Over all processes, one writes a book's document in a second; a change of status or phase is always due.
+ACQUIRE_WRITE_WINDOW_IF_DUE = """
     UPDATE processing_status SET projected_at = %(now)s, projected_phase = status || ' ' || phase
     WHERE entity_type = 'book' AND entity_id = %(book_id)s
       AND (projected_at IS NULL OR projected_at <= %(before)s
@@ -56,7 +59,7 @@ _CLAIM = """
 """
 
 # Never waits: a row that someone is changing will be written again anyway.
-_SETTLE_STATUSES = """
+MARK_STATUSES_PROJECTED = """
     WITH free AS (
         SELECT s.entity_type, s.entity_id, d.revision FROM processing_status s
         JOIN unnest(%s::text[], %s::uuid[], %s::bigint[]) AS d (entity_type, entity_id, revision)
@@ -64,7 +67,9 @@ _SETTLE_STATUSES = """
     UPDATE processing_status s SET projected_revision = greatest(projected_revision, free.revision) FROM free
     WHERE s.entity_type = free.entity_type AND s.entity_id = free.entity_id
 """
-_SETTLE_JOBS = """
+
+# As above.
+MARK_JOBS_PROJECTED = """
     WITH free AS (
         SELECT j.job_id, d.revision FROM jobs j
         JOIN unnest(%s::text[], %s::bigint[]) AS d (job_id, revision) USING (job_id) FOR UPDATE OF j SKIP LOCKED)
@@ -74,15 +79,21 @@ _SETTLE_JOBS = """
 
 # -1 stands for a document that is missing.
 # With a revision of its own: what is there is written anew, too.
-_UNSETTLE_STATUSES = """
+MARK_STATUSES_UNPROJECTED = """
     UPDATE processing_status SET projected_revision = -1, revision = nextval('revisions') WHERE book_id = ANY(%s)
 """
-_UNSETTLE_JOBS = "UPDATE jobs SET projected_revision = -1, revision = nextval('revisions') WHERE book_id = ANY(%s)"
-_BOOKS = "SELECT book_id FROM books WHERE %(book_id)s::uuid IS NULL OR book_id = %(book_id)s ORDER BY book_id"
+
+# As above.
+MARK_JOBS_UNPROJECTED = (
+    "UPDATE jobs SET projected_revision = -1, revision = nextval('revisions') WHERE book_id = ANY(%s)"
+)
+
+# One, or all of them.
+SELECT_BOOK_IDS = "SELECT book_id FROM books WHERE %(book_id)s::uuid IS NULL OR book_id = %(book_id)s ORDER BY book_id"
 _BOOKS_AT_ONCE = 100  # work on them waits meanwhile
 
 # Documents that are missing first; those that changed a moment ago are being written just now.
-_LAGGING = """
+SELECT_ROWS_AHEAD_OF_THEIR_DOCUMENTS = """
     SELECT s.entity_type AS kind, s.entity_id::text AS id, s.projected_revision
     FROM processing_status s LEFT JOIN recent_chapters r ON r.chapter_id = s.entity_id
     WHERE s.projected_revision < s.revision AND (s.updated_at < %(before)s OR s.projected_revision < 0)
@@ -93,23 +104,31 @@ _LAGGING = """
     WHERE projected_revision < revision
       AND (coalesce(finished_on, processed_on, created_at) < %(before)s OR projected_revision < 0)
 """
-_OBSOLETE = "SELECT path, revision FROM obsolete_documents {} ORDER BY buried_at NULLS FIRST, path LIMIT %s"
-_BURIED = "UPDATE obsolete_documents SET buried_at = %s WHERE path = ANY(%s)"
+
+# Those never deleted first, then those deleted longest ago.
+SELECT_TOMBSTONES_WHERE = (
+    "SELECT path, revision FROM obsolete_documents {} ORDER BY buried_at NULLS FIRST, path LIMIT %s"
+)
+
+# They stay for a while, for what is written late.
+MARK_TOMBSTONES_APPLIED = "UPDATE obsolete_documents SET buried_at = %s WHERE path = ANY(%s)"
 _A_MOMENT = timedelta(seconds=5)
 _JOB_DOCUMENT_KEPT = timedelta(days=30)
 
 
 class PostgresProjections:
-    def __init__(self, database: Database, clock: Any) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
     def of_jobs(self, jobs: Sequence[Job]) -> list[Document]:
         chapter_ids = list({c for job in jobs for c in job.chapter_ids})
         with self._database.transaction() as connection:
-            rows = connection.execute(_JOBS, ([job.job_id for job in jobs],)).fetchall()
+            rows = connection.execute(SELECT_JOBS_WITH_OWNER, ([job.job_id for job in jobs],)).fetchall()
             chapters = (
-                connection.execute(_CHAPTERS.format("r.chapter_id = ANY(%s)"), (chapter_ids,)).fetchall()
+                connection.execute(
+                    SELECT_CHAPTERS_OF_NEWEST_SPLIT_WHERE.format("r.chapter_id = ANY(%s)"), (chapter_ids,)
+                ).fetchall()
                 if chapter_ids
                 else []
             )
@@ -117,63 +136,73 @@ class PostgresProjections:
 
     def of_book(self, book_id: UUID, *, chapters: bool = False) -> list[Document]:
         with self._database.transaction() as connection:
-            book = connection.execute(_BOOK, (book_id,)).fetchone()
+            book = connection.execute(SELECT_BOOK_WITH_ITS_COUNTS, (book_id,)).fetchone()
             if book is None:
                 return []
             rows: Sequence[Mapping[str, Any]] = (
-                connection.execute(_CHAPTERS.format("r.book_id = %s"), (book_id,)).fetchall() if chapters else []
+                connection.execute(
+                    SELECT_CHAPTERS_OF_NEWEST_SPLIT_WHERE.format("r.book_id = %s"), (book_id,)
+                ).fetchall()
+                if chapters
+                else []
             )
         return [_book_document(book, self._clock()), *map(_chapter_document, rows)]
 
     def acquire_write_window(self, book_id: UUID, now: datetime, min_seconds: float) -> bool:
         where = {"book_id": book_id, "now": now, "before": now - timedelta(seconds=min_seconds)}
         with self._database.transaction() as connection:
-            return connection.execute(_CLAIM, where).rowcount > 0
+            return connection.execute(ACQUIRE_WRITE_WINDOW_IF_DUE, where).rowcount > 0
 
     def mark_projected(self, documents: Sequence[Document]) -> None:
         statuses = [(*entity, d.revision) for d in documents if (entity := _entity(d))]
         prefix = job_path("")
         jobs = [(d.path.removeprefix(prefix), d.revision) for d in documents if d.path.startswith(prefix)]
-        for statement, rows in ((_SETTLE_STATUSES, statuses), (_SETTLE_JOBS, jobs)):
+        for statement, rows in ((MARK_STATUSES_PROJECTED, statuses), (MARK_JOBS_PROJECTED, jobs)):
             if rows:
                 with self._database.transaction() as connection:
                     connection.execute(statement, [list(column) for column in zip(*rows, strict=True)])
 
     def mark_unprojected(self, book_id: UUID | None) -> int:
         with self._database.transaction() as connection:
-            books = [r["book_id"] for r in connection.execute(_BOOKS, {"book_id": book_id})]
+            books = [r["book_id"] for r in connection.execute(SELECT_BOOK_IDS, {"book_id": book_id})]
         for i in range(0, len(books), _BOOKS_AT_ONCE):
             with self._database.transaction() as connection:
-                for statement in (_UNSETTLE_STATUSES, _UNSETTLE_JOBS):
+                for statement in (MARK_STATUSES_UNPROJECTED, MARK_JOBS_UNPROJECTED):
                     connection.execute(statement, (books[i : i + _BOOKS_AT_ONCE],))
         return len(books)
 
     def obsolete(self, book_id: UUID) -> list[Tombstone]:
         with self._database.transaction() as connection:
-            rows = connection.execute(_OBSOLETE.format("WHERE book_id = %s"), (book_id, None))
+            rows = connection.execute(SELECT_TOMBSTONES_WHERE.format("WHERE book_id = %s"), (book_id, None))
             return [Tombstone(**r) for r in rows]
 
     def all_obsolete(self, limit: int) -> list[Tombstone]:
         with self._database.transaction() as connection:
-            return [Tombstone(**r) for r in connection.execute(_OBSOLETE.format(""), (limit,))]
+            return [Tombstone(**r) for r in connection.execute(SELECT_TOMBSTONES_WHERE.format(""), (limit,))]
 
     def mark_deleted(self, tombstones: Sequence[Tombstone], now: datetime) -> None:
         with self._database.transaction() as connection:
-            connection.execute(_BURIED, (now, [t.path for t in tombstones]))
+            connection.execute(MARK_TOMBSTONES_APPLIED, (now, [t.path for t in tombstones]))
 
     def lagging(self, now: datetime, limit: int) -> list[Document]:
         where = {"before": now - _A_MOMENT, "limit": limit}
         with self._database.transaction() as connection:
-            found = connection.execute(f"{_LAGGING} ORDER BY projected_revision, id LIMIT %(limit)s", where).fetchall()
+            found = connection.execute(
+                f"{SELECT_ROWS_AHEAD_OF_THEIR_DOCUMENTS} ORDER BY projected_revision, id LIMIT %(limit)s", where
+            ).fetchall()
             chapters = [UUID(r["id"]) for r in found if r["kind"] == "chapter"]
-            rows = connection.execute(_CHAPTERS.format("r.chapter_id = ANY(%s)"), (chapters,)).fetchall()
-            jobs = connection.execute(_JOBS, ([r["id"] for r in found if r["kind"] == "job"],)).fetchall()
+            rows = connection.execute(
+                SELECT_CHAPTERS_OF_NEWEST_SPLIT_WHERE.format("r.chapter_id = ANY(%s)"), (chapters,)
+            ).fetchall()
+            jobs = connection.execute(
+                SELECT_JOBS_WITH_OWNER, ([r["id"] for r in found if r["kind"] == "job"],)
+            ).fetchall()
         books = [d for r in found if r["kind"] == "book" for d in self.of_book(UUID(r["id"]))]
         return [*map(_job_document, jobs), *map(_chapter_document, rows), *books]
 
     def count_lagging(self, now: datetime) -> int:
         with self._database.transaction() as connection:
-            statement = f"SELECT count(*) AS n FROM ({_LAGGING}) l"
+            statement = f"SELECT count(*) AS n FROM ({SELECT_ROWS_AHEAD_OF_THEIR_DOCUMENTS}) l"
             row = connection.execute(statement, {"before": now - _A_MOMENT}).fetchone()
         return int(row["n"]) if row else 0
 

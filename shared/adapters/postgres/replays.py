@@ -10,18 +10,20 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from shared.adapters.postgres.database import Database
-from shared.adapters.postgres.job_store import to_job
+from shared.adapters.postgres.job_rows import to_job
 from shared.domain.jobs import Job
 from shared.domain.stages import JobType
 
 # Jobs that had ended: nothing that is delivered of them may have an effect.
-_ENDED = """
+OF_JOBS_THAT_HAD_ENDED = """
     FROM jobs j JOIN books b USING (book_id)
     WHERE j.type = %(topic)s AND j.state IN ('completed', 'failed') AND j.version = b.latest_version
       AND (%(since)s::timestamptz IS NULL OR j.published_at >= %(since)s)
       AND (%(book_id)s::uuid IS NULL OR j.book_id = %(book_id)s)
 """
-_BEGIN = """
+
+# The transaction and the revision tell later what changed since.
+INSERT_REPLAY = """
     INSERT INTO replays (replay_id, topic, source, requested_by, at, first_transaction, first_revision, jobs)
     SELECT %(replay_id)s, %(topic)s, %(source)s, %(requested_by)s, %(now)s, pg_current_xact_id()::xid,
            nextval('revisions'), coalesce(array_agg(j.job_id), '{}')
@@ -29,7 +31,7 @@ _BEGIN = """
 
 # A row's xmin is the transaction that wrote it: younger than the replay's own means that it changed since. A job's
 # row also notes what was shown of it, which is no change: its revision tells.
-_RECEIPT = """
+SELECT_RECEIPT = """
     WITH replay AS (SELECT * FROM replays WHERE replay_id = %s),
     ended AS (SELECT unnest(jobs) AS job_id FROM replay),
     again AS (SELECT d.state FROM deliveries d, replay p
@@ -69,12 +71,16 @@ class PostgresReplays:
 
     def count(self, topic: JobType, since: datetime | None, book_id: UUID | None) -> int:
         with self._database.transaction() as connection:
-            row = connection.execute(f"SELECT count(*) AS n {_ENDED}", _where(topic, since, book_id)).fetchone()
+            row = connection.execute(
+                f"SELECT count(*) AS n {OF_JOBS_THAT_HAD_ENDED}", _where(topic, since, book_id)
+            ).fetchone()
         return int(row["n"]) if row else 0
 
     def jobs(self, topic: JobType, book_id: UUID) -> list[Job]:
         with self._database.transaction() as connection:
-            rows = connection.execute(f"SELECT j.* {_ENDED} ORDER BY j.job_id", _where(topic, None, book_id))
+            rows = connection.execute(
+                f"SELECT j.* {OF_JOBS_THAT_HAD_ENDED} ORDER BY j.job_id", _where(topic, None, book_id)
+            )
             return [to_job(r) for r in rows]
 
     def begin(
@@ -88,11 +94,11 @@ class PostgresReplays:
     ) -> None:
         row = {"replay_id": replay_id, "source": Jsonb(dict(source)), "requested_by": requested_by, "now": now}
         with self._database.transaction() as connection:
-            connection.execute(_BEGIN + _ENDED, row | _where(topic, None, book_id))
+            connection.execute(INSERT_REPLAY + OF_JOBS_THAT_HAD_ENDED, row | _where(topic, None, book_id))
 
     def receipt(self, replay_id: UUID) -> Mapping[str, Any] | None:
         with self._database.transaction() as connection:
-            return connection.execute(_RECEIPT, (replay_id,)).fetchone()
+            return connection.execute(SELECT_RECEIPT, (replay_id,)).fetchone()
 
 
 def _where(topic: JobType, since: datetime | None, book_id: UUID | None) -> dict[str, Any]:

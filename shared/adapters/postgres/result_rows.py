@@ -24,22 +24,25 @@ from shared.domain.results import (
     NewChapter,
 )
 
-_KEEP_SPLIT = """
+# How it was split, and what stands around the chapters.
+UPDATE_VERSION_WITH_ITS_SPLIT = """
     UPDATE book_versions SET split_method = %s, front_matter = %s, back_matter = %s
     WHERE book_id = %s AND version = %s
 """
 
-_CHAPTER_COLUMNS = """COPY recent_chapters (chapter_id, book_id, version, chapter_number, title, content,
+# The fastest way to write many rows.
+COPY_CHAPTERS = """COPY recent_chapters (chapter_id, book_id, version, chapter_number, title, content,
     content_hash, start_offset, end_offset, word_count) FROM STDIN"""
 
-_CHAPTER_STATUSES = """
+# Every chapter has a status from its first moment.
+INSERT_STATUSES_OF_CHAPTERS = """
     INSERT INTO processing_status (entity_type, entity_id, book_id, version, phase, created_at, updated_at)
     SELECT 'chapter', chapter_id, book_id, version, 'metadata', %(now)s, %(now)s
     FROM recent_chapters WHERE book_id = %(book_id)s AND version = %(version)s
 """
 
 # An unchanged chapter keeps what an earlier version paid for.
-_REUSE_CHAPTER = """
+COPY_METADATA_AND_VECTOR_OF_SAME_CHAPTERS = """
     UPDATE recent_chapters new SET
         metadata = old.metadata, metadata_model = old.metadata_model, embedding_vector = old.embedding_vector,
         embedding_model = old.embedding_model, embedding_version = old.embedding_version,
@@ -47,8 +50,14 @@ _REUSE_CHAPTER = """
     FROM recent_chapters old, unnest(%(new)s::uuid[], %(old)s::uuid[]) AS pair (new_id, old_id)
     WHERE new.chapter_id = pair.new_id AND old.chapter_id = pair.old_id
 """
-_STILL_THERE = "SELECT 1 FROM recent_chapters WHERE chapter_id = ANY(%s) ORDER BY chapter_id FOR KEY SHARE"
-_REUSE_CHUNKS = """
+
+# So that retention drops none of them meanwhile.
+LOCK_CHAPTERS_THAT_ARE_REUSED = (
+    "SELECT 1 FROM recent_chapters WHERE chapter_id = ANY(%s) ORDER BY chapter_id FOR KEY SHARE"
+)
+
+# Their vectors, too.
+COPY_CHUNKS_OF_SAME_CHAPTERS = """
     INSERT INTO chapter_chunks (chapter_id, chunk_index, chunk_text, chunk_embedding, word_count,
                                 start_offset, end_offset, embedding_model, embedding_version)
     SELECT pair.new_id, chunk_index, chunk_text, chunk_embedding, word_count,
@@ -57,18 +66,21 @@ _REUSE_CHUNKS = """
     WHERE chapter_id = pair.old_id
 """
 
-_KEEP_CONTEXT = """
+# A redrive makes it again.
+UPSERT_CONTEXT = """
     INSERT INTO book_contexts (book_id, version, mode, model, context) VALUES (%s, %s, %s, %s, %s)
     ON CONFLICT (book_id, version, mode) DO UPDATE SET model = excluded.model, context = excluded.context
 """
 
-_KEEP_METADATA = "UPDATE recent_chapters SET metadata = %s, metadata_model = %s WHERE chapter_id = %s"
+# With the model that made it, so that another model's is not reused.
+UPDATE_METADATA_OF_CHAPTER = "UPDATE recent_chapters SET metadata = %s, metadata_model = %s WHERE chapter_id = %s"
 
-_DROP_CHUNKS = "DELETE FROM chapter_chunks WHERE chapter_id = ANY(%s)"
+# A redrive embeds them again.
+DELETE_CHUNKS_OF_CHAPTERS = "DELETE FROM chapter_chunks WHERE chapter_id = ANY(%s)"
 
 # The vectors are in the cache already: they do not travel a second time. LIMIT keeps the planner, which can't know
 # how many chunks there are, from reading the whole cache instead of looking each of them up.
-_KEEP_CHUNKS = """
+INSERT_CHUNKS_WITH_CACHED_VECTORS = """
     INSERT INTO chapter_chunks (chapter_id, chunk_index, chunk_text, chunk_embedding, word_count,
                                 start_offset, end_offset, embedding_model, embedding_version)
     SELECT k.chapter_id, k.chunk_index, k.chunk_text, e.embedding, k.word_count, k.start_offset, k.end_offset,
@@ -82,20 +94,26 @@ _KEEP_CHUNKS = """
           AND c.embedding_version = %(version)s AND c.task = %(task)s LIMIT 1) e
 """
 
-_KEEP_CHAPTER_VECTOR = """
+# The second level.
+UPDATE_VECTOR_OF_CHAPTER = """
     UPDATE recent_chapters SET embedding_vector = %s, embedding_model = %s, embedding_version = %s,
         embedding_timestamp = %s
     WHERE chapter_id = %s
 """
 
-_SWITCH = """
+# The moment that readers and search see it.
+SWITCH_READERS_TO_VERSION = """
     UPDATE books SET current_version = %(version)s, title = v.title, updated_at = %(now)s,
         total_word_count = (SELECT coalesce(sum(word_count), 0) FROM recent_chapters
                             WHERE book_id = %(book_id)s AND version = %(version)s)
     FROM book_versions v
     WHERE books.book_id = %(book_id)s AND v.book_id = books.book_id AND v.version = %(version)s
 """
-_STAMP = "UPDATE book_versions SET completed_at = %(now)s WHERE book_id = %(book_id)s AND version = %(version)s"
+
+# From when it was complete.
+MARK_VERSION_COMPLETED = (
+    "UPDATE book_versions SET completed_at = %(now)s WHERE book_id = %(book_id)s AND version = %(version)s"
+)
 
 
 @singledispatch
@@ -106,21 +124,24 @@ def write(result: Any, connection: Connection, job: Job, now: datetime) -> None:
 
 @write.register
 def _(result: BookSplit, connection: Connection, job: Job, now: datetime) -> None:
-    connection.execute(_KEEP_SPLIT, (result.method, result.front_matter, result.back_matter, job.book_id, job.version))
-    with connection.cursor().copy(_CHAPTER_COLUMNS) as copy:
+    connection.execute(
+        UPDATE_VERSION_WITH_ITS_SPLIT,
+        (result.method, result.front_matter, result.back_matter, job.book_id, job.version),
+    )
+    with connection.cursor().copy(COPY_CHAPTERS) as copy:
         for c in result.chapters:
             copy.write_row(_chapter_row(job, c))
     add_chapter_tombstones(connection, job.book_id, len(result.chapters), now)
-    connection.execute(_CHAPTER_STATUSES, {"book_id": job.book_id, "version": job.version, "now": now})
+    connection.execute(INSERT_STATUSES_OF_CHAPTERS, {"book_id": job.book_id, "version": job.version, "now": now})
     reused: dict[UUID, UUID] = {c.chapter_id: c.same_as for c in result.chapters if c.same_as is not None}
     if reused:
         old = set(reused.values())
         # Retention may have dropped their version meanwhile: then this is tried again, and they are computed.
-        if connection.execute(_STILL_THERE, (list(old),)).rowcount != len(old):
+        if connection.execute(LOCK_CHAPTERS_THAT_ARE_REUSED, (list(old),)).rowcount != len(old):
             raise RuntimeError("a chapter that was to be reused is gone")
         pairs = {"new": list(reused), "old": list(reused.values())}
-        connection.execute(_REUSE_CHAPTER, pairs)
-        connection.execute(_REUSE_CHUNKS, pairs)
+        connection.execute(COPY_METADATA_AND_VECTOR_OF_SAME_CHAPTERS, pairs)
+        connection.execute(COPY_CHUNKS_OF_SAME_CHAPTERS, pairs)
 
 
 def _chapter_row(job: Job, c: NewChapter) -> tuple[Any, ...]:
@@ -131,26 +152,26 @@ def _chapter_row(job: Job, c: NewChapter) -> tuple[Any, ...]:
 @write.register
 def _(result: ContextExtracted, connection: Connection, job: Job, now: datetime) -> None:
     context = Jsonb({**asdict(result.context), "missing_chapters": list(result.missing_chapters)})
-    connection.execute(_KEEP_CONTEXT, (job.book_id, job.version, result.mode, result.model, context))
+    connection.execute(UPSERT_CONTEXT, (job.book_id, job.version, result.mode, result.model, context))
 
 
 @write.register
 def _(result: ChapterProcessed, connection: Connection, job: Job, now: datetime) -> None:
-    connection.execute(_KEEP_METADATA, (Jsonb(asdict(result.metadata)), result.model, result.chapter_id))
+    connection.execute(UPDATE_METADATA_OF_CHAPTER, (Jsonb(asdict(result.metadata)), result.model, result.chapter_id))
 
 
 @write.register
 def _(result: ChaptersEmbedded, connection: Connection, job: Job, now: datetime) -> None:
     model = result.model
-    connection.execute(_DROP_CHUNKS, ([c.chapter_id for c in result.chapters],))
+    connection.execute(DELETE_CHUNKS_OF_CHAPTERS, ([c.chapter_id for c in result.chapters],))
     for chapter in result.chapters:
         columns = _chunk_columns(chapter)
         columns |= {"model": model.name, "version": model.version, "task": EmbeddingTask.DOCUMENT}
-        written = connection.execute(_KEEP_CHUNKS, columns).rowcount
+        written = connection.execute(INSERT_CHUNKS_WITH_CACHED_VECTORS, columns).rowcount
         if written != len(chapter.chunks):
             raise RuntimeError(f"{len(chapter.chunks) - written} vectors are missing from the cache")
         connection.execute(
-            _KEEP_CHAPTER_VECTOR,
+            UPDATE_VECTOR_OF_CHAPTER,
             (to_column(chapter.vector), model.name, model.version, now, chapter.chapter_id),
         )
 
@@ -170,5 +191,5 @@ def _chunk_columns(chapter: EmbeddedChapter) -> dict[str, Any]:
 @write.register
 def _(result: BookCompleted, connection: Connection, job: Job, now: datetime) -> None:
     where = {"book_id": job.book_id, "version": job.version, "now": now}
-    connection.execute(_SWITCH, where)
-    connection.execute(_STAMP, where)
+    connection.execute(SWITCH_READERS_TO_VERSION, where)
+    connection.execute(MARK_VERSION_COMPLETED, where)

@@ -7,14 +7,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared.adapters.postgres.database import Database
-from shared.adapters.postgres.tombstones import insert_tombstones
+from shared.adapters.postgres.tombstones import insert_tombstones_sql
 from shared.domain.stages import STAGES
 
-_ADD_TOMBSTONES = insert_tombstones("SELECT 'jobs/' || job_id, book_id FROM dropped")
+# A job's document goes with its row.
+INSERT_TOMBSTONES_OF_DROPPED_JOBS = insert_tombstones_sql("SELECT 'jobs/' || job_id, book_id FROM dropped")
 
 # The newest of each type stay, as many as the table of stages says, for thirty days at most; so do the steps of a
 # book's latest version, which tell how far it is, and whatever is not ended with its book.
-_JOBS = f"""
+DROP_JOBS_BEYOND_THOSE_KEPT = f"""
     WITH ended AS (
         SELECT j.job_id, j.book_id,
                row_number() OVER (PARTITION BY j.type, j.state ORDER BY j.finished_on DESC, j.job_id) AS position,
@@ -35,11 +36,11 @@ _JOBS = f"""
             FOR UPDATE SKIP LOCKED)
         RETURNING job_id, book_id
     )
-    {_ADD_TOMBSTONES}
+    {INSERT_TOMBSTONES_OF_DROPPED_JOBS}
 """
 
 # Readers' version and the latest stay.
-_VERSIONS = f"""
+DROP_VERSIONS_THAT_NOBODY_SEES = f"""
     WITH old AS (
         SELECT v.book_id, v.version FROM book_versions v JOIN books b USING (book_id)
         WHERE v.version < b.latest_version AND v.version IS DISTINCT FROM b.current_version
@@ -47,32 +48,38 @@ _VERSIONS = f"""
         ORDER BY v.created_at LIMIT %(limit)s FOR UPDATE OF v SKIP LOCKED
     ), dropped AS (
         SELECT job_id, book_id FROM jobs JOIN old USING (book_id, version)
-    ), buried AS ({_ADD_TOMBSTONES})
+    ), buried AS ({INSERT_TOMBSTONES_OF_DROPPED_JOBS})
     DELETE FROM book_versions v USING old WHERE v.book_id = old.book_id AND v.version = old.version
 """
-_OLD_VERSION_STATUSES = """
+
+# These have no foreign key to go with.
+DROP_STATUSES_WITHOUT_CHAPTER = """
     DELETE FROM processing_status WHERE (entity_type, entity_id) IN (
         SELECT s.entity_type, s.entity_id FROM processing_status s
         LEFT JOIN recent_chapters r ON r.chapter_id = s.entity_id
         WHERE s.entity_type = 'chapter' AND r.chapter_id IS NULL LIMIT %(limit)s)
 """
+
 # A letter's actions are its audit. What was discarded of a latest version still holds its chapter back.
-_LETTERS = """
+DEAD_LETTERS_THAT_ARE_SETTLED = """
     last_seen < %(month)s AND NOT EXISTS (
         SELECT 1 FROM dead_letter_actions a WHERE a.dead_letter_id = dead_letters.dead_letter_id
         AND (a.outcome IN ('held', 'waiting', 'sent') OR a.finished_at >= %(month)s))
     AND (state = 'resolved' OR book_id IS NULL OR NOT EXISTS (
         SELECT 1 FROM books b WHERE b.book_id = dead_letters.book_id AND b.latest_version = dead_letters.version))
 """
-_SIMPLE = {
-    "dead_letters": _LETTERS,
+
+# What goes by its age alone, or almost.
+CONDITIONS_BY_TABLE = {
+    "dead_letters": DEAD_LETTERS_THAT_ARE_SETTLED,
     "idempotency_keys": "created_at < %(week)s",
     "deliveries": "at < %(week)s",
     "replays": "at < %(month)s",
     # Deleted once more after an attempt that was under way can have written it.
     "obsolete_documents": "buried_at >= since + interval '15 minutes'",
 }
-_DROP = """
+# In slices, skipping what another run is dropping.
+DROP_ROWS_OF_TABLE_WHERE = """
     DELETE FROM {table} WHERE ctid IN (SELECT ctid FROM {table} WHERE {condition}
     LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
 """
@@ -85,10 +92,13 @@ class PostgresRetention:
     def drop(self, now: datetime, limit: int) -> Mapping[str, int]:
         """Drops at most `limit` of each kind, and says how many."""
         where = _where(now, limit)
-        dropped = {"jobs": self._execute(_JOBS, where), "versions": self._execute(_VERSIONS, where)}
-        self._execute(_OLD_VERSION_STATUSES, where)
-        for table, condition in _SIMPLE.items():
-            dropped[table] = self._execute(_DROP.format(table=table, condition=condition), where)
+        dropped = {
+            "jobs": self._execute(DROP_JOBS_BEYOND_THOSE_KEPT, where),
+            "versions": self._execute(DROP_VERSIONS_THAT_NOBODY_SEES, where),
+        }
+        self._execute(DROP_STATUSES_WITHOUT_CHAPTER, where)
+        for table, condition in CONDITIONS_BY_TABLE.items():
+            dropped[table] = self._execute(DROP_ROWS_OF_TABLE_WHERE.format(table=table, condition=condition), where)
         return dropped
 
     def _execute(self, statement: str, where: Mapping[str, Any]) -> int:

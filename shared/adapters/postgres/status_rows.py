@@ -1,4 +1,4 @@
-"""Statuses of books and chapters, refreshed inside the transaction that changed what they tell of."""
+"""Statuses of books and chapters, written inside the transaction that changed what they tell of."""
 
 from __future__ import annotations
 
@@ -11,19 +11,14 @@ from psycopg.types.json import Jsonb
 
 from shared.adapters.postgres.database import Connection
 from shared.domain import progress
-from shared.domain.jobs import Job, Status
-from shared.domain.progress import Snapshot
-
-# Whoever holds this row counts after all that went before have committed: the last one sees zero pending.
-_LOCK_BOOK = """
-    SELECT version, progress, error FROM processing_status
-    WHERE entity_type = 'book' AND entity_id = %(book_id)s FOR UPDATE
-"""
+from shared.domain.books import BookVersion, Status
+from shared.domain.jobs import Job
+from shared.domain.progress import Step, VersionCounts
 
 # Chapters count from 1; what is pending and what failed have indexes of their own. To count all chapters at the end
 # of each would take the square of their number. A chapter whose vectors failed is waited for while its metadata is
 # under way.
-_COUNT = """
+COUNT_CHAPTERS_BY_WHAT_IS_MISSING = """
     SELECT t.total, t.total - m.missing AS processed, t.total - v.missing AS embedded, f.failed,
            m.missing - f.without_metadata AS pending_metadata, v.missing - f.without_vector AS pending_vectors
     FROM (SELECT coalesce(max(chapter_number), 0)::bigint AS total FROM recent_chapters
@@ -42,7 +37,8 @@ _COUNT = """
             AND s.book_id = %(book_id)s AND s.version = %(version)s) f
 """
 
-_STEPS = """
+# The jobs that a version has once tell how far it is.
+SELECT_STATES_OF_STEPS = """
     SELECT CASE type WHEN 'book-processing' THEN 'split' WHEN 'book-completion' THEN 'completion'
                      ELSE data->>'mode' END AS step, state
     FROM jobs
@@ -50,7 +46,8 @@ _STEPS = """
       AND type IN ('book-processing', 'book-context-extraction', 'book-completion')
 """
 
-_ATTEMPTS = """
+# Attempts under way, and those that wait.
+COUNT_ATTEMPTS_AND_CANCELLED = """
     SELECT count(*) FILTER (WHERE state = 'processing') AS running,
            count(*) FILTER (WHERE state = 'cancelled') AS cancelled,
            coalesce(max(attempts) FILTER (WHERE state = 'retrying'), 0) AS attempt,
@@ -59,13 +56,16 @@ _ATTEMPTS = """
       AND state IN ('processing', 'retrying', 'cancelled')
 """
 
-_STATUS = "SELECT status FROM processing_status WHERE entity_type = 'book' AND entity_id = %(book_id)s"
-_IS_CANCELLED = """
+# A claim asks, to spare itself the counting.
+SELECT_STATUS_OF_BOOK = "SELECT status FROM processing_status WHERE entity_type = 'book' AND entity_id = %(book_id)s"
+
+# One cancelled job means that all work was called off.
+IS_ANY_JOB_CANCELLED = """
     SELECT 1 FROM jobs WHERE book_id = %(book_id)s AND version = %(version)s AND state = 'cancelled' LIMIT 1
 """
 
-# The newest error that still matters.
-_ERROR = """
+# What users see of a book that waits or failed.
+SELECT_NEWEST_ERROR_THAT_MATTERS = """
     SELECT error FROM (
         SELECT error, revision FROM jobs
         WHERE book_id = %(book_id)s AND version = %(version)s AND state IN ('retrying', 'failed')
@@ -75,7 +75,8 @@ _ERROR = """
     WHERE error IS NOT NULL ORDER BY revision DESC LIMIT 1
 """
 
-_UPDATE_BOOK = """
+# Progress never goes backwards within a version.
+UPDATE_BOOK_STATUS = """
     UPDATE processing_status SET
         status = %(status)s, phase = %(phase)s, progress = greatest(progress, %(percent)s),
         attempt = %(attempt)s, next_attempt_at = %(next_attempt_at)s, error = %(error)s,
@@ -87,7 +88,7 @@ _UPDATE_BOOK = """
 """
 
 # Half of a chapter's progress is its metadata, half its vectors. What failed stays failed.
-_UPDATE_CHAPTERS = """
+UPDATE_CHAPTERS_FROM_WHAT_THEY_HAVE = """
     UPDATE processing_status s SET
         status = CASE WHEN s.status = 'failed' THEN 'failed'
                       WHEN c.metadata IS NOT NULL AND c.embedding_timestamp IS NOT NULL THEN 'completed'
@@ -107,7 +108,8 @@ _UPDATE_CHAPTERS = """
     WHERE s.entity_type = 'chapter' AND s.entity_id = c.chapter_id AND s.entity_id = ANY(%(chapter_ids)s)
 """
 
-_SET_CHAPTERS = """
+# For what owners and operators do: cancel, resume, redrive.
+SET_CHAPTERS_THAT_ARE_IN_STATUS = """
     UPDATE processing_status SET status = %(status)s, error = NULL, attempt = 0, next_attempt_at = NULL,
         completed_at = NULL, updated_at = %(now)s, revision = nextval('revisions')
     WHERE entity_type = 'chapter' AND book_id = %(book_id)s AND version = %(version)s AND status = ANY(%(those)s)
@@ -117,19 +119,19 @@ _SET_CHAPTERS = """
 
 def set_chapters(
     connection: Connection,
-    job: Job,
+    version: BookVersion,
     status: Status,
     now: datetime,
     *,
     those: Sequence[Status],
     chapter_ids: Sequence[UUID] | None = None,
 ) -> None:
-    """Gives the chapters of the job's version that are in one of the states `those` another one."""
+    """Give another status to the version's chapters whose status is one of `those`; all of them, or these."""
     connection.execute(
-        _SET_CHAPTERS,
+        SET_CHAPTERS_THAT_ARE_IN_STATUS,
         {
-            "book_id": job.book_id,
-            "version": job.version,
+            "book_id": version.book_id,
+            "version": version.version,
             "status": status,
             "those": list(those),
             "chapter_ids": None if chapter_ids is None else list(chapter_ids),
@@ -138,7 +140,7 @@ def set_chapters(
     )
 
 
-def refresh_chapters(
+def update_chapters(
     connection: Connection,
     chapter_ids: Sequence[UUID],
     now: datetime,
@@ -148,10 +150,10 @@ def refresh_chapters(
     attempt: int = 0,
     next_attempt_at: datetime | None = None,
 ) -> None:
-    """Brings the chapters' rows up to date; `status` is for those that are not complete."""
+    """Bring the chapters' rows up to date; `status` is for those that are not complete."""
     if chapter_ids:
         connection.execute(
-            _UPDATE_CHAPTERS,
+            UPDATE_CHAPTERS_FROM_WHAT_THEY_HAVE,
             {
                 "chapter_ids": list(chapter_ids),
                 "status": status,
@@ -163,52 +165,50 @@ def refresh_chapters(
         )
 
 
-def lock_book(connection: Connection, job: Job) -> bool:
-    """Waits for the book's status row; False if the job's version is no longer the one it tells of."""
-    row = connection.execute(_LOCK_BOOK, {"book_id": job.book_id}).fetchone()
-    return row is not None and row["version"] == job.version
+def is_cancelled(connection: Connection, version: BookVersion) -> bool:
+    """Whether work on the version was called off."""
+    return connection.execute(IS_ANY_JOB_CANCELLED, _key(version)).rowcount > 0
 
 
-def is_cancelled(connection: Connection, job: Job) -> bool:
-    """Whether work on the job's version was called off."""
-    return connection.execute(_IS_CANCELLED, {"book_id": job.book_id, "version": job.version}).rowcount > 0
-
-
-def is_processing(connection: Connection, job: Job) -> bool:
-    """Whether the job's book shows that it is being worked on."""
-    row = connection.execute(_STATUS, {"book_id": job.book_id}).fetchone()
+def is_processing(connection: Connection, version: BookVersion) -> bool:
+    """Whether the book shows that it is being worked on."""
+    row = connection.execute(SELECT_STATUS_OF_BOOK, _key(version)).fetchone()
     return row is not None and row["status"] == Status.PROCESSING
 
 
-def advance_book(connection: Connection, job: Job, now: datetime, tolerated: float) -> list[Job]:
-    """Counts anew (the book's row must be locked), stores what follows, and returns the jobs that are due."""
-    snapshot = _snapshot(connection, job)
-    measured = progress.measure(snapshot, tolerated)
+def advance_book(connection: Connection, version: BookVersion, now: datetime, tolerated: float) -> list[Job]:
+    """Recompute the book's status under its lock, which the caller holds; return the jobs that fan-in now allows."""
+    counts = _count(connection, version)
+    measured = progress.measure(counts, tolerated)
     error = None
     if measured.status in (Status.RETRYING, Status.FAILED):
-        row = connection.execute(_ERROR, {"book_id": job.book_id, "version": job.version}).fetchone()
+        row = connection.execute(SELECT_NEWEST_ERROR_THAT_MATTERS, _key(version)).fetchone()
         error = row and row["error"]
     connection.execute(
-        _UPDATE_BOOK,
+        UPDATE_BOOK_STATUS,
         {
-            "book_id": job.book_id,
+            "book_id": version.book_id,
             "status": measured.status,
             "phase": measured.phase,
             "percent": measured.percent,
-            "attempt": snapshot.attempt,
-            "next_attempt_at": snapshot.next_attempt_at,
+            "attempt": counts.attempt,
+            "next_attempt_at": counts.next_attempt_at,
             "error": Jsonb(error) if error else None,
             "now": now,
         },
     )
-    return progress.due_jobs(snapshot, tolerated)
+    return progress.due_jobs(counts, tolerated)
 
 
-def _snapshot(connection: Connection, job: Job) -> Snapshot:
-    where = {"book_id": job.book_id, "version": job.version}
-    counts = connection.execute(_COUNT, where).fetchone()
-    attempts = connection.execute(_ATTEMPTS, where).fetchone()
-    steps = {r["step"]: Status(r["state"]) for r in connection.execute(_STEPS, where)}
-    assert counts is not None
+def _count(connection: Connection, version: BookVersion) -> VersionCounts:
+    where = _key(version)
+    chapters = connection.execute(COUNT_CHAPTERS_BY_WHAT_IS_MISSING, where).fetchone()
+    attempts = connection.execute(COUNT_ATTEMPTS_AND_CANCELLED, where).fetchone()
+    steps = {Step(r["step"]): Status(r["state"]) for r in connection.execute(SELECT_STATES_OF_STEPS, where)}
+    assert chapters is not None
     assert attempts is not None
-    return Snapshot(book_id=job.book_id, version=job.version, steps=steps, **counts, **attempts)
+    return VersionCounts(version=version, steps=steps, **chapters, **attempts)
+
+
+def _key(version: BookVersion) -> dict[str, Any]:
+    return {"book_id": version.book_id, "version": version.version}

@@ -9,7 +9,7 @@ from uuid import UUID
 from shared.adapters.postgres.database import Connection
 
 
-def insert_tombstones(gone: str) -> str:
+def insert_tombstones_sql(gone: str) -> str:
     """The statement that writes tombstones for `gone`, a query for paths and book ids, with the parameter `now`."""
     return f"""
         INSERT INTO obsolete_documents (path, book_id, revision, since)
@@ -18,10 +18,16 @@ def insert_tombstones(gone: str) -> str:
     """
 
 
-_ADD_TOMBSTONES = insert_tombstones("SELECT unnest(%(paths)s::text[]), %(book_id)s::uuid")
+# Of paths that are known here.
+INSERT_TOMBSTONES_OF_PATHS = insert_tombstones_sql("SELECT unnest(%(paths)s::text[]), %(book_id)s::uuid")
 
-_MOST_CHAPTERS = "SELECT coalesce(max(chapter_number), 0) AS number FROM recent_chapters WHERE book_id = %s"
-_JOBS = "SELECT job_id FROM jobs WHERE book_id = %s"
+# Earlier versions may have had more chapters.
+SELECT_LAST_CHAPTER_OF_ANY_VERSION = """
+    SELECT coalesce(max(chapter_number), 0) AS number FROM recent_chapters WHERE book_id = %s
+"""
+
+# All versions' jobs have documents.
+SELECT_JOB_IDS_OF_BOOK = "SELECT job_id FROM jobs WHERE book_id = %s"
 
 
 def book_path(book_id: UUID) -> str:
@@ -37,19 +43,19 @@ def job_path(job_id: str) -> str:
 
 
 def add_tombstones(connection: Connection, book_id: UUID, paths: Sequence[str], now: datetime) -> None:
-    """Writes tombstones. A document that is written after this, from newer rows, is newer than they are."""
-    connection.execute(_ADD_TOMBSTONES, {"book_id": book_id, "paths": list(paths), "now": now})
+    """Say that there must be no such documents. One that is written after this, from newer rows, is newer than they."""
+    connection.execute(INSERT_TOMBSTONES_OF_PATHS, {"book_id": book_id, "paths": list(paths), "now": now})
 
 
 def add_chapter_tombstones(connection: Connection, book_id: UUID, count: int, now: datetime) -> None:
-    """The documents of chapters that only earlier versions had."""
-    row = connection.execute(_MOST_CHAPTERS, (book_id,)).fetchone()
+    """For the documents of chapters beyond the first `count`, which only earlier versions had."""
+    row = connection.execute(SELECT_LAST_CHAPTER_OF_ANY_VERSION, (book_id,)).fetchone()
     assert row is not None
     add_tombstones(connection, book_id, [chapter_path(book_id, n) for n in range(count + 1, row["number"] + 1)], now)
 
 
 def add_book_tombstones(connection: Connection, book_id: UUID, now: datetime) -> None:
-    """All of the book's documents. To be called before its rows go."""
+    """For all of the book's documents. To be called before its rows go."""
     add_chapter_tombstones(connection, book_id, 0, now)
-    jobs = [job_path(r["job_id"]) for r in connection.execute(_JOBS, (book_id,))]
+    jobs = [job_path(r["job_id"]) for r in connection.execute(SELECT_JOB_IDS_OF_BOOK, (book_id,))]
     add_tombstones(connection, book_id, [book_path(book_id), *jobs], now)

@@ -1,0 +1,41 @@
+"""The stages: each reads by ids, may call a model, and returns a result that the runner commits.
+
+`STAGES` in `shared.domain.stages` has their limits; this is the table of what they do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from shared.domain.jobs import Job
+from shared.domain.results import Result
+from shared.domain.stages import JobType
+from shared.pipeline.stages.complete_book import complete_book
+from shared.pipeline.stages.embed_chapters import EmbedChapters
+from shared.pipeline.stages.extract_context import ExtractContext
+from shared.pipeline.stages.model_answer_memo import ModelAnswerMemo
+from shared.pipeline.stages.process_book import ProcessBook
+from shared.pipeline.stages.process_chapter import ProcessChapter
+from shared.ports import AnswerCache, Clock, ContextExtractor, Embedder, Library, VectorCache
+
+StageFunction = Callable[[Job], Result]
+
+
+def stage_functions(
+    *,
+    library: Library,
+    vectors: VectorCache,
+    answers: AnswerCache,
+    embedder: Embedder,
+    extractor: ContextExtractor,
+    clock: Clock,
+) -> Mapping[JobType, StageFunction]:
+    """What each type of job runs."""
+    memo = ModelAnswerMemo(library=library, cache=answers, clock=clock)
+    return {
+        JobType.BOOK_PROCESSING: ProcessBook(library=library, embedder=embedder, extractor=extractor),
+        JobType.CONTEXT_EXTRACTION: ExtractContext(library=library, extractor=extractor, memo=memo),
+        JobType.CHAPTER_PROCESSING: ProcessChapter(library=library, extractor=extractor, memo=memo),
+        JobType.EMBEDDING_GENERATION: EmbedChapters(library=library, cache=vectors, embedder=embedder, clock=clock),
+        JobType.BOOK_COMPLETION: complete_book,
+    }

@@ -28,8 +28,9 @@ class EmbedChapters:
     clock: Clock
 
     def __call__(self, job: Job) -> ChaptersEmbedded:
+        """Embed the job's chapters, or those of them that the model takes. Raises Rejected if it takes none of one."""
         chapters = self.library.chapters(job.chapter_ids)
-        fresh_since = self.library.fresh_since(job.book_id, job.version)
+        fresh_since = self.library.fresh_since(job.book_version)
         try:
             embedded = self._embed(chapters, fresh_since)
         except Rejected as error:
@@ -39,7 +40,7 @@ class EmbedChapters:
         return ChaptersEmbedded(model=self.embedder.model, chapters=embedded)
 
     def _one_by_one(self, chapters: Sequence[ChapterText], fresh_since: datetime | None) -> ChaptersEmbedded:
-        """So that one bad chapter fails alone."""
+        """Embed each chapter in requests of its own, so that a bad one fails alone."""
         embedded: list[EmbeddedChapter] = []
         rejected: dict[UUID, Rejected] = {}
         for chapter in chapters:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from shared.domain import jobs
+from shared.domain.contexts import ContextMode
 from shared.domain.embeddings import EmbeddingModel
 from shared.domain.errors import Rejected
 from shared.domain.jobs import Job
@@ -24,7 +25,8 @@ class ProcessBook:
     extractor: ContextExtractor
 
     def __call__(self, job: Job) -> BookSplit:
-        source = self.library.source(job.book_id, job.version)
+        """Split the version's manuscript and name the jobs of what is new. Raises Rejected if it holds no words."""
+        source = self.library.source(job.book_version)
         split = split_chapters(source.content)
         sections = [s for s in split.sections if s.kind is SectionKind.CHAPTER]
         if not sections:
@@ -42,14 +44,14 @@ class ProcessBook:
     def _reusable(self, job: Job, source: Source) -> dict[bytes, UUID]:
         if source.force:
             return {}
-        return self.library.reusable(job.book_id, job.version, self.extractor.model, self.embedder.model)
+        return self.library.reusable(job.book_version, self.extractor.model, self.embedder.model)
 
     def _chapter(self, job: Job, text: str, section: Section, reusable: dict[bytes, UUID]) -> NewChapter:
         content = text[section.start : section.end]
         digest = content_hash(content)
         assert section.number is not None
         return NewChapter(
-            chapter_id=jobs.chapter_id(job.book_id, job.version, section.number),
+            chapter_id=jobs.chapter_id(job.book_version, section.number),
             number=section.number,
             title=section.title,
             content=content,
@@ -66,13 +68,12 @@ def _matter(text: str, sections: Iterable[Section], kind: SectionKind) -> str:
 
 
 def _fan_out(job: Job, chapters: list[NewChapter], model: EmbeddingModel) -> list[Job]:
-    book_id, version = job.book_id, job.version
     groups = pack(
         [(c.chapter_id, c.word_count) for c in chapters],
         max_weight=int(model.max_request_tokens / model.tokens_per_word),
     )
     return [
-        jobs.extract_context_job(book_id, version, "quick"),
-        *(jobs.embed_chapters_job(book_id, version, group) for group in groups),
-        *(jobs.process_chapter_job(book_id, version, c.chapter_id) for c in chapters),
+        jobs.extract_context_job(job.book_version, ContextMode.QUICK),
+        *(jobs.embed_chapters_job(job.book_version, group) for group in groups),
+        *(jobs.process_chapter_job(job.book_version, c.chapter_id) for c in chapters),
     ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from shared.domain.contexts import ChapterMetadata
 from shared.domain.jobs import Job
 from shared.domain.results import ChapterProcessed
-from shared.pipeline.model_answer_memo import ModelAnswerMemo
+from shared.pipeline.stages.model_answer_memo import ModelAnswerMemo
 from shared.ports import ContextExtractor, Library
 
 
@@ -15,11 +15,12 @@ from shared.ports import ContextExtractor, Library
 class ProcessChapter:
     library: Library
     extractor: ContextExtractor
-    ask: ModelAnswerMemo
+    memo: ModelAnswerMemo
 
     def __call__(self, job: Job) -> ChapterProcessed:
+        """Extract the metadata of the job's one chapter. Raises Rejected, Unavailable."""
         (chapter,) = self.library.chapters(job.chapter_ids)
-        metadata = self.ask(
+        metadata = self.memo(
             job,
             ChapterMetadata,
             self.extractor.model,

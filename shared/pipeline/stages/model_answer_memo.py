@@ -1,4 +1,4 @@
-"""Asks a generating model once for the same answer: a crash, a retry or a replay finds what was paid for."""
+"""Pays a generating model once for one answer: a crash, a retry or a replay finds what was paid for."""
 
 from __future__ import annotations
 
@@ -22,9 +22,12 @@ class ModelAnswerMemo:
     def __call__(
         self, job: Job, kind: type[Answer], model: str, question: Sequence[str], ask: Callable[[], Answer]
     ) -> Answer:
-        """What was answered before, or what `ask` answers now. `question` is all that the answer depends on."""
+        """Return the known answer to this question, or call `ask` and keep what it returns.
+
+        `question` is all that the answer depends on, in texts that a rename in the code can't change.
+        """
         digest = content_hash("\0".join(question))
-        fresh_since = self.library.fresh_since(job.book_id, job.version)
+        fresh_since = self.library.fresh_since(job.book_version)
         known = self.cache.find(job.book_id, digest, model, kind, fresh_since)
         if known is not None:
             return known

@@ -1,0 +1,37 @@
+"""Books and their versions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+
+@dataclass(frozen=True)
+class BookVersion:
+    """One version of a book: what one import made of it, built aside while readers see an earlier one."""
+
+    book_id: UUID
+    version: int
+
+
+class Status(StrEnum):
+    """The statuses of books and chapters, and the states of jobs."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    RETRYING = "retrying"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Phase(StrEnum):
+    """What a book waits for."""
+
+    SPLITTING = "splitting"
+    CHAPTERS = "chapters"
+    CONTEXT = "context"
+    EMBEDDINGS = "embeddings"
+    COMPLETION = "completion"
+    COMPLETED = "completed"

@@ -1,0 +1,150 @@
+"""Books as their readers see them, and how far they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from flask import Response
+from flask_openapi3.openapi import OpenAPI
+from pydantic import BaseModel, Field
+
+from shared.domain.books import BookVersion, Status
+from shared.domain.errors import UnknownBook
+from shared.http.replies import caller, described, reply, scope
+from shared.http.schemas import BookPath, ErrorSummary
+from shared.ports import Catalogue
+
+
+class ChapterCounts(BaseModel):
+    total: int
+    done: int
+    processed: int
+    embedded: int
+    failed: int
+
+
+class StatusReply(BaseModel):
+    book_id: UUID
+    version: int
+    status: Status
+    phase: str
+    progress: int = Field(ge=0, le=100)
+    chapters: ChapterCounts
+    attempt: int = Field(description="The attempt that failed last, while one waits to be made again")
+    max_attempts: int | None
+    next_attempt_at: datetime | None
+    started_at: datetime | None
+    completed_at: datetime | None
+    error: ErrorSummary | None
+
+
+class BooksQuery(BaseModel):
+    limit: int = Field(50, ge=1, le=200)
+    after: UUID | None = None
+
+
+class BookEntry(BaseModel):
+    book_id: UUID
+    title: str
+    google_doc_id: str | None
+    status: Status
+    phase: str
+    progress: int
+    current_version: int | None
+    total_word_count: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class BooksReply(BaseModel):
+    books: list[BookEntry]
+    next: UUID | None = Field(description="`after` for the next page, or null on the last one")
+
+
+class MentionEntry(BaseModel):
+    name: str
+    count: int
+
+
+class ContextReply(BaseModel):
+    mode: Literal["quick", "full"]
+    model: str
+    summary: str
+    characters: list[MentionEntry]
+    places: list[MentionEntry]
+    themes: list[str]
+    genre: str | None
+    missing_chapters: list[int] = Field([], description="Numbers of chapters that failed: the context lacks them")
+
+
+class BookReply(BookEntry):
+    split_method: str | None = Field(description="`headings`, or `size` where the text has none")
+    context: ContextReply | None
+
+
+class ChapterMetadataEntry(BaseModel):
+    summary: str
+    characters: list[MentionEntry]
+    places: list[MentionEntry]
+    themes: list[str]
+
+
+class ChapterEntry(BaseModel):
+    chapter_id: UUID
+    number: int
+    title: str
+    word_count: int
+    start_offset: int
+    end_offset: int
+    status: Status
+    error: ErrorSummary | None
+    metadata: ChapterMetadataEntry | None
+
+
+class ChaptersReply(BaseModel):
+    book_id: UUID
+    version: int
+    chapters: list[ChapterEntry]
+
+
+def add_books(app: OpenAPI, catalogue: Catalogue) -> None:
+    @app.get("/api/books", summary="Your books, the newest first", **described(BooksReply))
+    def books(query: BooksQuery) -> Response:
+        rows = catalogue.books(caller().uid, query.after, query.limit + 1)
+        page = [BookEntry.model_validate(dict(r)) for r in rows[: query.limit]]
+        more = len(rows) > query.limit
+        return reply(BooksReply(books=page, next=page[-1].book_id if more else None))
+
+    @app.get("/api/books/<book_id>", summary="A book and what is known of it", **described(BookReply, 404))
+    def book(path: BookPath) -> Response:
+        status, readable = _book(catalogue, path.book_id)
+        context = catalogue.context(BookVersion(path.book_id, readable["version"]))
+        entry = {**status, "title": readable["title"], "split_method": readable["split_method"]}
+        known = {**context["context"], "mode": context["mode"], "model": context["model"]} if context else None
+        return reply(BookReply.model_validate({**entry, "context": known}))
+
+    @app.get("/api/books/<book_id>/status", summary="How far a book is", **described(StatusReply, 404))
+    def book_status(path: BookPath) -> Response:
+        row = catalogue.status(scope(), path.book_id)
+        if row is None:
+            raise UnknownBook
+        counts = {name: row[name] for name in ChapterCounts.model_fields}
+        return reply(StatusReply.model_validate({**row, "book_id": path.book_id, "chapters": counts}))
+
+    @app.get("/api/books/<book_id>/chapters", summary="A book's chapters", **described(ChaptersReply, 404))
+    def chapters(path: BookPath) -> Response:
+        _, readable = _book(catalogue, path.book_id)
+        rows = catalogue.chapters(BookVersion(path.book_id, readable["version"]))
+        entries = [ChapterEntry.model_validate({**r, "number": r["chapter_number"]}) for r in rows]
+        return reply(ChaptersReply(book_id=path.book_id, version=readable["version"], chapters=entries))
+
+
+def _book(catalogue: Catalogue, book_id: UUID) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    uid = caller().uid
+    status, readable = catalogue.status(uid, book_id), catalogue.readable(uid, book_id)
+    if status is None or readable is None:
+        raise UnknownBook
+    return status, readable

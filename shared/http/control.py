@@ -1,0 +1,53 @@
+"""What owners do with books: cancel, resume, retry, delete."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from uuid import UUID
+
+from flask import Response
+from flask_openapi3.openapi import OpenAPI
+from pydantic import BaseModel
+
+from shared.domain.dead_letters import DeadLetterFilter, RedriveRequest
+from shared.domain.errors import InvalidState
+from shared.http.dead_letters import RedriveReply
+from shared.http.replies import caller, described, reply, required_status, scope
+from shared.http.schemas import BookPath
+from shared.ports import Catalogue
+from shared.use_cases.control_book import ControlBook
+from shared.use_cases.redrive import RedriveDeadLetters
+
+
+class ControlReply(BaseModel):
+    book_id: UUID
+    status: str
+
+
+def add_control(app: OpenAPI, catalogue: Catalogue, control: ControlBook, redrive: RedriveDeadLetters) -> None:
+    def status_of(path: BookPath) -> Response:
+        return reply(ControlReply(book_id=path.book_id, status=required_status(catalogue, path.book_id)))
+
+    @app.post("/api/books/<book_id>/cancel", summary="End all work on a book", **described(ControlReply, 404, 409))
+    def cancel_book(path: BookPath) -> Response:
+        control.cancel(scope(), path.book_id)
+        return status_of(path)
+
+    @app.post("/api/books/<book_id>/resume", summary="Go on with it", **described(ControlReply, 404, 409))
+    def resume_book(path: BookPath) -> Response:
+        control.resume(scope(), path.book_id)
+        return status_of(path)
+
+    @app.post("/api/books/<book_id>/retry", summary="Do again what failed", **described(RedriveReply, 404, 409))
+    def retry_book(path: BookPath) -> Response:
+        required_status(catalogue, path.book_id)
+        failed = DeadLetterFilter(owner_uid=scope(), book_id=path.book_id)
+        begun = redrive.redrive(RedriveRequest(chosen=failed, requested_by=caller().uid))
+        if not begun.accepted and not begun.refused:
+            raise InvalidState("nothing of this book can be done again: nothing failed, or it was discarded")
+        return reply(RedriveReply.model_validate(asdict(begun)))
+
+    @app.delete("/api/books/<book_id>", summary="Delete a book for good", **described(None, 404, status=204))
+    def delete_book(path: BookPath) -> Response:
+        control.delete(scope(), path.book_id)
+        return Response(status=204)

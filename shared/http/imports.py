@@ -1,0 +1,73 @@
+"""Importing manuscripts."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from flask import Response
+from flask_openapi3.openapi import OpenAPI
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.domain.books import Status
+from shared.domain.imports import ImportRequest
+from shared.http.replies import caller, described, reply
+from shared.http.schemas import Text
+from shared.use_cases.import_book import ImportBook
+
+MAX_TITLE = 500
+
+
+class ImportHeaders(BaseModel):
+    idempotency_key: Text | None = Field(None, alias="Idempotency-Key", min_length=1, max_length=255)
+
+
+class ImportBody(BaseModel):
+    """A manuscript: text or Markdown."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    title: Text = Field(min_length=1, max_length=MAX_TITLE)
+    content: Text = Field(min_length=1, description="The whole text")
+    google_doc_id: Text | None = Field(
+        None, min_length=1, max_length=200, description="Names the book: the same id again is a new version of it"
+    )
+    book_id: UUID | None = Field(None, description="Imports a new version of this book")
+    force: bool = Field(False, description="Compute everything again, even what did not change")
+
+
+class ImportReply(BaseModel):
+    book_id: UUID
+    job_id: str
+    status: Status
+    progress: int = Field(ge=0, le=100)
+    version: int
+    published: bool = Field(description="False if the queue could not be reached: work begins when it can")
+
+
+def add_imports(app: OpenAPI, import_manuscript: ImportBook) -> None:
+    @app.post(
+        "/api/books/import",
+        summary="Import a manuscript",
+        **described(ImportReply, 404, 415, 429, status=202),
+    )
+    def import_book(header: ImportHeaders, body: ImportBody) -> Response:
+        imported, published = import_manuscript(
+            ImportRequest(
+                owner_uid=caller().uid,
+                title=body.title,
+                content=body.content,
+                google_doc_id=body.google_doc_id,
+                book_id=body.book_id,
+                force=body.force,
+                idempotency_key=header.idempotency_key,
+            )
+        )
+        answer = ImportReply(
+            book_id=imported.book_id,
+            job_id=imported.job.job_id,
+            status=Status.PROCESSING if imported.status is Status.PENDING else imported.status,
+            progress=imported.progress,
+            version=imported.version,
+            published=published,
+        )
+        return reply(answer, 202, {"Location": f"/api/books/{imported.book_id}/status"})
