@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
+from shared.domain.jobs import Job
+
 # A message that failed so often after having been redriven will not get better by itself.
 MAX_REDRIVES = 5
 
@@ -61,3 +63,11 @@ class Redrive:
     batch_id: UUID
     accepted: Sequence[int]
     refused: Sequence[Refusal]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Discarded:
+    """How many dead letters were given up, and the jobs that they were of, as far as they named one."""
+
+    dead_letters: int
+    jobs: Sequence[Job]

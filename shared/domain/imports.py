@@ -9,13 +9,18 @@ from uuid import UUID
 from shared.domain.books import Status
 from shared.domain.jobs import Job
 
+MAX_TITLE = 500
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImportRequest:
-    """`book_id` or `google_doc_id` name a book to import anew; with neither, it is a new book."""
+    """`book_id` or `google_doc_id` name a book to import anew; with neither, it is a new book.
+
+    Without a `title` a book keeps the one that it has; a new one takes its text's own.
+    """
 
     owner_uid: str
-    title: str
+    title: str | None
     content: str
     google_doc_id: str | None = None
     book_id: UUID | None = None
@@ -33,6 +38,17 @@ class Imported:
     is_new: bool
     status: Status
     progress: int
+
+
+def title_of(content: str) -> str:
+    """The title that a text gives itself: its first line, if that is a Markdown heading. Else `Untitled`.
+
+    >>> title_of("# The Binder of Saltmarsh Quay\\n\\nOnce ...")
+    'The Binder of Saltmarsh Quay'
+    """
+    first = next((line for line in content.lstrip().splitlines()), "")
+    heading = first.lstrip("#").strip() if first.startswith("#") else ""
+    return heading[:MAX_TITLE].strip() or "Untitled"
 
 
 def request_hash(request: ImportRequest) -> bytes:

@@ -9,12 +9,10 @@ from flask_openapi3.openapi import OpenAPI
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.domain.books import Status
-from shared.domain.imports import ImportRequest
+from shared.domain.imports import MAX_TITLE, ImportRequest
 from shared.http.replies import caller, described, reply
 from shared.http.schemas import Text
 from shared.use_cases.import_book import ImportBook
-
-MAX_TITLE = 500
 
 
 class ImportHeaders(BaseModel):
@@ -26,8 +24,13 @@ class ImportBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    title: Text = Field(min_length=1, max_length=MAX_TITLE)
-    content: Text = Field(min_length=1, description="The whole text")
+    title: Text | None = Field(
+        None,
+        min_length=1,
+        max_length=MAX_TITLE,
+        description="Without it, a book keeps its title; a new one takes its text's first heading",
+    )
+    content: Text = Field(min_length=1, description="The whole text; it holds at least one word")
     google_doc_id: Text | None = Field(
         None, min_length=1, max_length=200, description="Names the book: the same id again is a new version of it"
     )

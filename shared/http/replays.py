@@ -54,7 +54,7 @@ class ReplayPath(BaseModel):
 
 
 def add_replays(app: OpenAPI, catalogue: Catalogue, replay: Replay) -> None:
-    @app.post("/api/replays", summary="Deliver messages again", **described(ReplayReply, 404, status=202))
+    @app.post("/api/replays", summary="Deliver messages again", **described(ReplayReply, 404, 409, status=202))
     def begin_replay(body: ReplayBody) -> Response:
         request = ReplayRequest(
             topic=body.stage,

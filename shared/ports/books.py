@@ -92,7 +92,7 @@ class AnswerCache(Protocol):
 
 class Imports(Protocol):
     def add(self, request: ImportRequest, book_id: UUID, now: datetime) -> Imported:
-        """Writes the book, the version and its first job in one transaction, or finds what an equal request wrote.
+        """Write the book, the version and its first job in one transaction, or find what an equal request wrote.
 
         `book_id` is for a new book. Raises UnknownBook if the request names a book that the owner does not have,
         KeyReused if its key came with another request, TooManyBooks if the owner has too many under way.

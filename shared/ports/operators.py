@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from shared.domain.dead_letters import DeadLetterFilter, Redrive, RedriveRequest
+from shared.domain.dead_letters import DeadLetterFilter, Discarded, Redrive, RedriveRequest
 from shared.domain.jobs import Job
 from shared.domain.stages import JobType
 
@@ -25,8 +25,11 @@ class DeadLetters(Protocol):
         """What was done about a dead letter: who, when, and what came of it."""
         ...
 
-    def discard(self, chosen: DeadLetterFilter, requested_by: str, reason: str, batch_id: UUID, now: datetime) -> int:
-        """End the open ones among those chosen, and return how many."""
+    def discard(
+        self, chosen: DeadLetterFilter, requested_by: str, reason: str, batch_id: UUID, now: datetime
+    ) -> Discarded:
+        """Give up on the open ones among those chosen. A book that failed by them stays failed, and its error says that
+        it was given up."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Takes a manuscript in: writes it, shows it, and sends the first message."""
+"""Takes a manuscript: writes it as a version, shows it, and sends the first message."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from uuid import UUID
 
 import structlog
 
+from shared.domain.errors import Rejected
 from shared.domain.imports import Imported, ImportRequest
 from shared.domain.jobs import book_id_for
+from shared.domain.splitting.chunks import has_word
 from shared.pipeline.outbox import Outbox
 from shared.pipeline.projector import Projector
 from shared.ports import Clock, Imports
@@ -26,10 +28,14 @@ class ImportBook:
     new_id: Callable[[], UUID]
 
     def __call__(self, request: ImportRequest) -> tuple[Imported, bool]:
-        """What the import came to, and whether its message was sent; if it wasn't, `reconcile` will send it.
+        """Write a version and send its message. Returns what the import came to, and whether the message was sent; if
+        it wasn't, `reconcile` will send it.
 
-        Raises UnknownBook, KeyReused, and Unavailable if nothing was written.
+        Raises Rejected for a text without a word, UnknownBook, KeyReused, TooManyBooks, and Unavailable if nothing was
+        written.
         """
+        if not has_word(request.content):
+            raise Rejected("the manuscript holds no words: there is nothing to split into chapters")
         imported = self.imports.add(request, self._book_id(request), self.clock())
         if not imported.is_new:
             return imported, True

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import structlog
 
+from shared.domain.errors import InvalidState
 from shared.domain.stages import JobType
 from shared.pipeline.outbox import Outbox
 from shared.ports import Clock, Replays, SeekableBroker
@@ -42,8 +43,18 @@ class Replay:
     new_id: Callable[[], UUID]
 
     def expected(self, request: ReplayRequest) -> int | None:
-        """How many messages it would deliver again; None where only the broker knows."""
-        return None if request.snapshot else self.replays.count(request.topic, request.since, request.book_id)
+        """How many messages it would deliver again; None where only the broker knows.
+
+        Raises InvalidState if nothing of the book can be delivered again.
+        """
+        if request.snapshot:
+            return None
+        count = self.replays.count(request.topic, request.since, request.book_id)
+        if request.book_id and not count:
+            raise InvalidState(
+                f"the book has no ended job of {request.topic} to deliver again: none was needed, or it was dropped"
+            )
+        return count
 
     def begin(self, request: ReplayRequest) -> UUID:
         """Starts delivering, and returns the receipt's id. Raises UnknownSnapshot, Unavailable."""

@@ -108,7 +108,7 @@ def test_what_cannot_be_stored_is_refused_with_its_offset(world: World, content:
 
 @pytest.mark.parametrize(
     "body",
-    [{"content": "x"}, {"title": "", "content": "x"}, {"title": "x"}, {"title": 1, "content": "x"}]
+    [{"title": "", "content": "x"}, {"title": "x"}, {"title": 1, "content": "x"}]
     + [{"title": "x", "content": "y", "colour": "red"}, {"title": "x", "content": "y", "book_id": "no"}],
 )
 def test_a_body_that_does_not_fit_says_which_field(world: World, body: dict[str, object]) -> None:
@@ -116,6 +116,45 @@ def test_a_body_that_does_not_fit_says_which_field(world: World, body: dict[str,
 
     assert is_problem(reply, 422)
     assert reply.json["errors"][0]["field"]
+
+
+def titles(world: World, book_id: str) -> tuple[str, str]:
+    """As readers see it, and as the live document shows it."""
+    shown = world.live_documents.get(f"books/{book_id}")
+    assert shown is not None
+    return world.get(f"/api/books/{book_id}").json["title"], shown.fields["title"]
+
+
+def test_a_new_version_without_a_title_keeps_the_books(world: World) -> None:
+    book_id = world.import_book(manuscript(3), "Emma")
+    world.run()
+    world.import_book("# Another heading\n\n" + manuscript(4), None, book_id=book_id)
+    world.run()
+    assert titles(world, book_id) == ("Emma", "Emma")
+    assert world.status(book_id)["version"] == 2
+
+    world.import_book(manuscript(5), "Emma, revised", book_id=book_id)
+    world.import_book(manuscript(6), None, book_id=book_id)
+    world.run()
+    assert titles(world, book_id) == ("Emma, revised", "Emma, revised")
+
+
+def test_an_equal_text_without_a_title_is_no_new_version(world: World) -> None:
+    book_id = world.import_book(manuscript(3), "Emma")
+    world.run()
+    world.import_book(manuscript(3), None, book_id=book_id)
+
+    assert world.status(book_id)["version"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "title"), [("# The Binder\n\nOnce.", "The Binder"), ("Once.", "Untitled"), ("#\n\nOnce.", "Untitled")]
+)
+def test_a_new_book_without_a_title_takes_its_texts_own(world: World, text: str, title: str) -> None:
+    book_id = world.import_book(text, None)
+    world.run()
+
+    assert titles(world, book_id) == (title, title)
 
 
 def test_a_wrong_method_is_a_problem_too(world: World) -> None:

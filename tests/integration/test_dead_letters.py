@@ -96,6 +96,23 @@ def test_a_discarded_letter_keeps_its_reason(world: World) -> None:
     )
 
 
+def test_a_book_whose_cause_was_discarded_says_that_it_was_given_up(world: World) -> None:
+    book_id, _ = failed_book(world, 2, 3, 4)
+    assert world.status(book_id)["error"]["error_class"] == "Rejected"
+
+    first, *others = sorted(found["dead_letter_id"] for found in letters(world))
+    world.call("POST", "/api/dead-letters/discard", {"ids": others, "reason": "withdrawn"})
+    assert world.status(book_id)["error"]["error_class"] == "Rejected", "one of them is open still"
+    world.call("POST", "/api/dead-letters/discard", {"ids": [first], "reason": "withdrawn"})
+
+    status = world.status(book_id)
+    assert (status["status"], status["error"]["error_class"]) == ("failed", "Discarded")
+    assert status["error"]["message"].startswith("given up, after Rejected: the model refuses chapter")
+    shown = world.live_documents.get(f"books/{book_id}")
+    assert shown is not None
+    assert shown.fields["error"] == status["error"]
+
+
 def test_owners_work_with_their_own_letters_alone(world: World) -> None:
     failed_book(world, 3)
     (letter,) = letters(world)

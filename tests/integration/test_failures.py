@@ -61,15 +61,6 @@ def test_exhausted_attempts_end_in_a_dead_letter_and_fail_the_book_at_its_last_p
     assert JobType.DEAD_LETTER in {m.topic for m in world.broker.published}
 
 
-def test_a_manuscript_without_a_word_is_rejected_at_once(world: World) -> None:
-    book_id = world.import_book(" \n\n ")
-    world.run()
-
-    status = world.status(book_id)
-    assert (status["status"], status["error"]["error_class"]) == ("failed", "Rejected")
-    assert world.rows("SELECT attempts FROM dead_letters") == [{"attempts": 1}]
-
-
 def test_one_bad_chapter_of_a_group_fails_alone_and_the_book_is_usable(world: World) -> None:
     def refuse(texts: object) -> None:
         if any("CHAPTER 4\n" in t for t in texts):  # type: ignore[attr-defined]

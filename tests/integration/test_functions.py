@@ -63,6 +63,20 @@ def test_a_push_function_acknowledges_a_message_of_a_job_that_is_gone(
     assert requests.post(url, json=body, timeout=30).status_code == 204
 
 
+@pytest.mark.parametrize("name", ["api", "reconcile", *PUSH])
+def test_a_wrong_configuration_ends_a_function_before_it_listens_and_says_all_that_is_wrong(name: str) -> None:
+    env = {k: v for k, v in os.environ.items() if not k.startswith("BINDERY_")}
+    env |= {"FUNCTION_TARGET": name, "FUNCTION_SOURCE": str(FUNCTIONS / f"{name}.py"), "PORT": str(free_port())}
+    env |= {"K_SERVICE": name, "BINDERY_MODELS": "fake", "PUBSUB_EMULATOR_HOST": "127.0.0.1:1"}
+    command = [sys.executable, "-m", "functions_framework", "--host=127.0.0.1"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+
+    assert done.returncode != 0
+    for wrong in ("BINDERY_PROJECT is not set", "DATABASE_URL", "PUSH_AUDIENCE", "MODELS=fake", "PUBSUB_EMULATOR_HOST"):
+        assert wrong in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_the_api_and_reconcile_answer(supervisor: Supervisor, dsn: str) -> None:
     api = start(supervisor, "api", **local(dsn))
     reconcile = start(supervisor, "reconcile", **local(dsn))
@@ -72,7 +86,12 @@ def test_the_api_and_reconcile_answer(supervisor: Supervisor, dsn: str) -> None:
 
 
 def test_without_a_token_a_function_in_the_cloud_does_nothing(supervisor: Supervisor, dsn: str) -> None:
-    cloud = local(dsn) | {"BINDERY_AUTH": "firebase", "BINDERY_PUSH_AUDIENCE": "a", "K_SERVICE": "x"}
+    cloud = local(dsn) | {
+        "BINDERY_AUTH": "firebase",
+        "BINDERY_PUSH_AUDIENCE": "a",
+        "K_SERVICE": "x",
+        "BINDERY_MODELS": "vertex",
+    }
     cloud |= {"BINDERY_PUSH_SERVICE_ACCOUNT": "pusher@test.iam.gserviceaccount.com"}
     for name in ("api", "process_book", "reconcile"):
         url = start(supervisor, name, **cloud)
@@ -102,5 +121,6 @@ def test_the_api_loads_neither_a_model_library_nor_aiplatform() -> None:
         "heavy = {'onnxruntime', 'numpy', 'tokenizers', 'google.cloud.aiplatform', 'google.cloud.aiplatform_v1'}\n"
         "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    env = {**os.environ, **local("postgresql://127.0.0.1/bindery")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr

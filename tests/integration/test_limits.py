@@ -70,12 +70,13 @@ def test_an_empty_text_is_refused_at_once(world: World) -> None:
     assert reply.json["errors"][0]["field"] == "content"
 
 
-@pytest.mark.parametrize("content", [" \n\t ", "***", "\u200b"])
-def test_a_text_without_a_word_fails_with_the_reason(world: World, content: str) -> None:
-    book_id = world.import_book(content)
-    world.run()
-    status = world.status(book_id)
-    assert (status["status"], status["error"]["message"]) == ("failed", "the manuscript holds no words")
+@pytest.mark.parametrize("content", [" \n\t ", "***", "\u200b", "!?\n…\n"])
+def test_a_text_without_a_word_is_refused_at_once_and_leaves_nothing(world: World, content: str) -> None:
+    reply = world.post({"title": "Blank", "content": content})
+
+    assert (reply.status_code, reply.mimetype) == (422, "application/problem+json")
+    assert "holds no words" in reply.json["detail"]
+    assert world.rows("SELECT 1 FROM books UNION ALL SELECT 1 FROM dead_letters") == []
 
 
 def test_a_text_beyond_the_limit_is_refused_with_the_limit(world: World) -> None:

@@ -7,6 +7,9 @@ from threading import Event
 from typing import Any
 from uuid import uuid4
 
+import pytest
+
+from shared.adapters.postgres import status_rows
 from shared.domain.dead_letters import MAX_REDRIVES, DeadLetterFilter, RedriveRequest
 from shared.domain.stages import JobType
 from tests.support.failing_books import Broken, failed_book, letters, redrive, refuse_full_context, refuse_vectors
@@ -311,27 +314,29 @@ def test_a_context_that_is_being_made_is_not_made_twice(world: World) -> None:
     assert letters(world) == []
 
 
-def test_a_letter_is_discarded_while_it_is_sent_and_neither_waits_for_the_other(world: World) -> None:
+def test_a_letter_is_discarded_while_it_is_sent_and_neither_waits_for_the_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, broken = failed_book(world, 2)
     broken.numbers.clear()
-    store = world.app.redrive.letters
-    store.redrive(RedriveRequest(chosen=DeadLetterFilter(), requested_by="ann"), uuid4(), world.clock())
-    begin, at, go = store._begin_again, Event(), Event()
+    redrives, dead_letters = world.app.redrives, world.app.dead_letters
+    redrives.add(RedriveRequest(chosen=DeadLetterFilter(), requested_by="ann"), uuid4(), world.clock())
+    is_cancelled, at, go = status_rows.is_cancelled, Event(), Event()
 
-    def hold(*about: Any) -> Any:
+    def hold(*about: Any) -> bool:
         at.set()
         assert go.wait(20)
-        return begin(*about)
+        return is_cancelled(*about)
 
-    store._begin_again = hold
+    monkeypatch.setattr(status_rows, "is_cancelled", hold)
     with ThreadPoolExecutor(2) as pool:
-        released = pool.submit(store.release, world.clock(), 10)
+        released = pool.submit(redrives.release, world.clock(), 10)
         assert at.wait(20)
-        discarded = pool.submit(store.discard, DeadLetterFilter(), "ann", "enough", uuid4(), world.clock())
+        discarded = pool.submit(dead_letters.discard, DeadLetterFilter(), "ann", "enough", uuid4(), world.clock())
         await_lock(world)
         go.set()
         assert len(released.result(20)) == 1
-        assert discarded.result(20) == 0
+        assert discarded.result(20).dead_letters == 0
     world.clock.advance(6)
     world.app.reconcile()
     world.run()

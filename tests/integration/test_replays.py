@@ -41,6 +41,36 @@ def test_a_replay_of_a_completed_book_costs_nothing(world: World, stage: JobType
     assert (told["expected"], told["stage"]) == (count, stage)
 
 
+@pytest.mark.parametrize("stage", STAGES_OF_BOOKS)
+def test_a_replay_of_a_long_book_delivers_all_its_jobs_after_other_books_were_made(
+    world: World, stage: JobType
+) -> None:
+    book_id = world.import_book(manuscript(chapters=130, words=27))
+    world.run()
+    total = world.rows("SELECT count(*) AS n FROM jobs WHERE type = %s", stage)[0]["n"]
+    for n in range(3):
+        world.import_book(manuscript(chapters=60, words=18, name=f"{n} "), title=f"Later {n}", user="ben")
+        world.run()
+    world.clock.advance(300)
+    world.app.reconcile()
+
+    begun = replay(world, stage=stage, book_id=book_id)
+    assert begun.json["expected"] == total > 0
+    world.run()
+    assert receipt(world, begun) == {**FREE, "messages_redelivered": total}
+
+
+def test_a_replay_of_what_retention_dropped_says_so(world: World) -> None:
+    book_id = world.import_book(manuscript(3))
+    world.run()
+    world.clock.advance(31 * 86_400)
+    world.app.reconcile()
+
+    reply = replay(world, stage="chapter-processing", book_id=book_id)
+    assert reply.status_code == 409
+    assert "no ended job of chapter-processing" in reply.json["detail"]
+
+
 @pytest.mark.parametrize("path", ["/api/replays", "/api/projections"])
 def test_a_book_that_is_not_there_is_told(world: World, path: str) -> None:
     body = {"book_id": str(UUID(int=7))} | ({"stage": "chapter-processing"} if "replays" in path else {})

@@ -46,6 +46,15 @@ def finished_book(world: World, chapters: int = 2, **more: Any) -> str:
     return book_id
 
 
+def overtaken_book(world: World) -> str:
+    """A completed book whose first version, of two chapters, is not its latest any more."""
+    book_id = finished_book(world, google_doc_id="doc")
+    world.import_book(manuscript(chapters=3, words=90), google_doc_id="doc")
+    world.run()
+    world.clock.advance(3600)
+    return book_id
+
+
 def drop(world: World, limit: int = 1000) -> dict[str, int]:
     return dict(world.app.reconcile.retention.drop(world.clock(), limit))
 
@@ -67,14 +76,17 @@ def failed_book(world: World, number: int = 3) -> tuple[str, set[int]]:
 
 @pytest.mark.parametrize("state", ["completed", "failed"])
 @pytest.mark.parametrize("job_type", [CHAPTER, JobType.EMBEDDING_GENERATION])
-def test_the_newest_jobs_stay_as_many_as_the_table_of_stages_says(world: World, job_type: JobType, state: str) -> None:
-    book_id = finished_book(world)
+def test_of_an_older_version_the_newest_jobs_stay_as_many_as_the_table_of_stages_says(
+    world: World, job_type: JobType, state: str
+) -> None:
+    book_id = overtaken_book(world)
     stage = STAGES[job_type]
     kept = stage.completed_kept if state == "completed" else stage.failed_kept
     more_jobs(world, book_id, kept + 7, job_type, state)
-    own = count(world, "jobs WHERE type = %s AND state = %s AND NOT starts_with(job_id, 'more')", job_type, state)
+    own = "jobs WHERE version = 1 AND type = %s AND state = %s AND NOT starts_with(job_id, 'more')"
+    expected = 7 + count(world, own, job_type, state)
 
-    assert drop(world)["jobs"] == 7 + own
+    assert drop(world)["jobs"] == expected
     numbers = [
         int(r["job_id"].rsplit("-", 1)[1])
         for r in world.rows("SELECT job_id FROM jobs WHERE starts_with(job_id, 'more')")
@@ -83,8 +95,23 @@ def test_the_newest_jobs_stay_as_many_as_the_table_of_stages_says(world: World, 
     assert drop(world)["jobs"] == 0
 
 
+@pytest.mark.parametrize("job_type", [CHAPTER, JobType.EMBEDDING_GENERATION])
+def test_the_latest_version_keeps_all_its_jobs_for_a_month_however_many_books_there_are(
+    world: World, job_type: JobType
+) -> None:
+    books = [finished_book(world), finished_book(world, title="Another", user="ben")]
+    for book_id in books:
+        execute(world, "UPDATE jobs SET finished_on = %s WHERE book_id = %s", world.clock(), book_id)
+    more_jobs(world, books[0], 2 * STAGES[job_type].completed_kept, job_type)
+
+    assert drop(world)["jobs"] == 0
+    world.clock.advance(31 * DAY)
+    drop(world)
+    assert count(world, "jobs WHERE type = %s", job_type) == 0
+
+
 def test_live_documents_of_dropped_jobs_are_deleted_and_those_of_others_stay(world: World) -> None:
-    book_id = finished_book(world)
+    book_id = overtaken_book(world)
     before = {d.path for d in world.live_documents.all() if d.path.startswith("jobs/")}
     more_jobs(world, book_id, STAGES[CHAPTER].completed_kept)
     world.app.reconcile()
@@ -311,18 +338,19 @@ def test_tombstones_stay_for_fifteen_minutes_and_until_their_documents_are_gone(
 
 
 def test_a_run_is_bounded_and_the_next_ones_do_the_rest(world: World) -> None:
-    book_id = finished_book(world)
+    book_id = overtaken_book(world)
     kept = STAGES[CHAPTER].completed_kept
     more_jobs(world, book_id, kept + 48)
 
     assert [drop(world, limit=20)["jobs"] for _ in range(4)] == [20, 20, 10, 0]
-    assert count(world, "jobs WHERE type = %s", CHAPTER) == kept
+    assert count(world, "jobs WHERE type = %s AND version = 1", CHAPTER) == kept
 
 
 def test_two_runs_at_once_drop_everything_once_and_nothing_else(world: World) -> None:
-    book_id = finished_book(world)
+    book_id = overtaken_book(world)
     kept = STAGES[CHAPTER].completed_kept
     more_jobs(world, book_id, kept + 198)
+    obsolete = count(world, "obsolete_documents")
     execute(world, "UPDATE deliveries SET at = at - interval '9 days'")
     deliveries = count(world, "deliveries")
     with ThreadPoolExecutor(2) as pool:
@@ -331,8 +359,8 @@ def test_two_runs_at_once_drop_everything_once_and_nothing_else(world: World) ->
     assert sum(r["jobs"] for r in runs) == 200
     assert sum(r["deliveries"] for r in runs) == deliveries
     assert max(r["jobs"] for r in runs) <= 10
-    assert count(world, "jobs WHERE type = %s", CHAPTER) == kept
-    assert count(world, "obsolete_documents") == 200
+    assert count(world, "jobs WHERE type = %s AND version = 1", CHAPTER) == kept
+    assert count(world, "obsolete_documents") == 200 + obsolete
 
 
 def refuse(*_: Any) -> None:

@@ -123,9 +123,9 @@ class World:
     def call(self, method: str, path: str, body: Any = None, user: str = "ann") -> Any:
         return self.http.open(path, method=method, json=body, headers={"Authorization": f"Bearer {user}"})
 
-    def import_book(self, content: str, title: str = "A Book", **more: Any) -> str:
-        """Posts it and returns the book's id."""
-        reply = self.post({"title": title, "content": content, **more})
+    def import_book(self, content: str, title: str | None = "A Book", user: str = "ann", **more: Any) -> str:
+        """Post it, and return the book's id."""
+        reply = self.post({"title": title, "content": content, **more}, user=user)
         assert reply.status_code == 202, reply.text
         return str(reply.json["book_id"])
 

@@ -16,6 +16,21 @@ def local(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
+@pytest.fixture
+def deployed(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """All that a function needs in the cloud."""
+    monkeypatch.setenv("K_SERVICE", "process-book")
+    for name, value in (
+        ("PROJECT", "p"),
+        ("CLOUD_SQL_INSTANCE", "p:r:i"),
+        ("DATABASE_USER", "bindery"),
+        ("PUSH_AUDIENCE", "https://x"),
+        ("PUSH_SERVICE_ACCOUNT", "a@b"),
+    ):
+        monkeypatch.setenv(f"BINDERY_{name}", value)
+    return monkeypatch
+
+
 def test_configuration_says_all_that_is_missing_at_once() -> None:
     with pytest.raises(ConfigError) as missing:
         read_config()
@@ -103,3 +118,26 @@ def test_the_open_door_opens_on_one_machine(local: pytest.MonkeyPatch, dsn: str)
     local.setenv("BINDERY_DATABASE_URL", dsn)
 
     assert read_config().auth == "local"
+
+
+@pytest.mark.parametrize("name", ["PUBSUB_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST"])
+def test_emulators_are_refused_in_the_cloud(deployed: pytest.MonkeyPatch, name: str) -> None:
+    assert read_config().models == "vertex"
+    deployed.setenv(name, "127.0.0.1:8085")
+
+    with pytest.raises(ConfigError, match=f"{name} is refused in the cloud, and K_SERVICE is set"):
+        read_config()
+
+
+def test_fake_models_are_refused_in_the_cloud(deployed: pytest.MonkeyPatch) -> None:
+    deployed.setenv("BINDERY_MODELS", "fake")
+
+    with pytest.raises(ConfigError, match="BINDERY_MODELS=fake is refused in the cloud, and K_SERVICE is set"):
+        read_config()
+
+
+def test_emulators_and_fakes_are_well_on_one_machine(local: pytest.MonkeyPatch) -> None:
+    local.setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:8085")
+    local.setenv("BINDERY_MODELS", "fake")
+
+    assert read_config().models == "fake"

@@ -9,7 +9,11 @@ from typing import Any
 from uuid import UUID
 
 from shared.adapters.postgres.database import Database
-from shared.domain.dead_letters import DeadLetterFilter
+from shared.adapters.postgres.job_rows import to_job
+from shared.adapters.postgres.locks import lock_book
+from shared.adapters.postgres.status_rows import update_error
+from shared.domain.dead_letters import DeadLetterFilter, Discarded
+from shared.domain.jobs import Job
 
 Row = Mapping[str, Any]
 
@@ -63,7 +67,8 @@ SELECT_OPEN_DEAD_LETTERS = f"SELECT d.dead_letter_id {THAT_ARE_CHOSEN} AND d.sta
 # The state again, on the locked row itself.
 DISCARD_DEAD_LETTERS_THAT_ARE_OPEN = """
     UPDATE dead_letters SET state = 'discarded' WHERE dead_letter_id = ANY(%s) AND state = 'open'
-    RETURNING dead_letter_id
+    RETURNING dead_letter_id, job_id, type, book_id, version,
+              payload - 'job_id' - 'book_id' - 'version' AS data
 """
 
 # Nobody sends what was given up.
@@ -90,7 +95,9 @@ class PostgresDeadLetters:
         with self._database.transaction() as connection:
             return connection.execute(SELECT_ACTIONS_OF_DEAD_LETTER, (dead_letter_id,)).fetchall()
 
-    def discard(self, chosen: DeadLetterFilter, requested_by: str, reason: str, batch_id: UUID, now: datetime) -> int:
+    def discard(
+        self, chosen: DeadLetterFilter, requested_by: str, reason: str, batch_id: UUID, now: datetime
+    ) -> Discarded:
         done = {"batch_id": batch_id, "action": "discard", "requested_by": requested_by, "reason": reason, "now": now}
         done |= {"per_minute": None, "is_canary": False, "not_before": None, "outcome": "done", "finished_at": now}
         with self._database.transaction() as connection:
@@ -100,8 +107,17 @@ class PostgresDeadLetters:
             connection.execute(DROP_ACTIONS_THAT_WAIT_FOR_DISCARDED, {"ids": ids, "now": now})
             rows = connection.execute(DISCARD_DEAD_LETTERS_THAT_ARE_OPEN, (ids,)).fetchall()
             for row in rows:
-                connection.execute(INSERT_ACTION_UNLESS_ONE_WAITS, done | row)
-        return len(rows)
+                connection.execute(INSERT_ACTION_UNLESS_ONE_WAITS, done | {"dead_letter_id": row["dead_letter_id"]})
+        jobs = [to_job(r) for r in rows if r["job_id"]]
+        self._say_so(jobs, now)
+        return Discarded(dead_letters=len(rows), jobs=jobs)
+
+    def _say_so(self, jobs: Sequence[Job], now: datetime) -> None:
+        """Let the books' errors say that they were given up; each by itself, since a book is locked before its rows."""
+        for version in dict.fromkeys(job.book_version for job in jobs):
+            with self._database.transaction() as connection:
+                if lock_book(connection, version):
+                    update_error(connection, version, now)
 
 
 def filter_values(chosen: DeadLetterFilter, limit: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from shared.adapters.postgres.locks import LOCK_BOOK_OF_OWNER, LOCK_KEY, lock_ow
 from shared.domain import jobs
 from shared.domain.books import BookVersion, Status
 from shared.domain.errors import KeyReused, UnknownBook
-from shared.domain.imports import Imported, ImportRequest, request_hash
+from shared.domain.imports import Imported, ImportRequest, request_hash, title_of
 from shared.domain.results import content_hash
 
 # What an equal request wrote before.
@@ -30,15 +30,19 @@ INSERT_BOOK_UNLESS_THERE = """
     ON CONFLICT DO NOTHING
 """
 
-# An equal text adds no version; a title that is not given does not count.
+# An equal text adds no version; a title that is not given is that of the version before.
 IS_SAME_AS_VERSION = """
-    SELECT 1 FROM book_versions WHERE book_id = %s AND version = %s AND content_hash = %s AND title = %s
+    SELECT 1 FROM book_versions
+    WHERE book_id = %s AND version = %s AND content_hash = %s AND title = coalesce(%s, title)
 """
 
 # The manuscript as it came: everything else can be made from it again.
 INSERT_VERSION = """
     INSERT INTO book_versions (book_id, version, title, content, content_hash, force, created_at)
-    VALUES (%s, %s, %s, %s, %s, %s, %s)
+    VALUES (%(book_id)s, %(version)s,
+            coalesce(%(title)s, (SELECT title FROM book_versions
+                                 WHERE book_id = %(book_id)s AND version = %(version)s - 1), %(title_of_text)s),
+            %(content)s, %(content_hash)s, %(force)s, %(now)s)
 """
 
 # From here on, messages of older versions are stale.
@@ -81,11 +85,6 @@ class PostgresImports:
         self._max_under_way = max_under_way
 
     def add(self, request: ImportRequest, book_id: UUID, now: datetime) -> Imported:
-        """Writes the book, the version and its first job in one transaction.
-
-        `book_id` is for a book that is not known by the request's own ids. Raises UnknownBook if the request
-        names a book that the owner does not have, KeyReused if its key came with another request, TooManyBooks.
-        """
         with self._database.transaction() as connection:
             if request.idempotency_key:
                 known = self._known(connection, request)
@@ -114,7 +113,7 @@ class PostgresImports:
                     "book_id": book_id,
                     "owner_uid": request.owner_uid,
                     "google_doc_id": request.google_doc_id,
-                    "title": request.title,
+                    "title": request.title or title_of(request.content),
                     "now": now,
                 },
             )
@@ -132,8 +131,9 @@ class PostgresImports:
 def _add_version(
     connection: Connection, request: ImportRequest, book_id: UUID, version: int, now: datetime
 ) -> Imported:
-    row = (book_id, version, request.title, request.content, content_hash(request.content), request.force, now)
-    connection.execute(INSERT_VERSION, row)
+    row = {"book_id": book_id, "version": version, "title": request.title, "title_of_text": title_of(request.content)}
+    row |= {"content": request.content, "content_hash": content_hash(request.content), "force": request.force}
+    connection.execute(INSERT_VERSION, row | {"now": now})
     connection.execute(SET_LATEST_VERSION, (version, now, book_id))
     connection.execute(RESET_STATUS_OF_BOOK, {"book_id": book_id, "version": version, "now": now})
     connection.execute(RESOLVE_DEAD_LETTERS_OF_OLDER_VERSIONS, (book_id, version))

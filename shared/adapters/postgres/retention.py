@@ -13,12 +13,14 @@ from shared.domain.stages import STAGES
 # A job's document goes with its row.
 INSERT_TOMBSTONES_OF_DROPPED_JOBS = insert_tombstones_sql("SELECT 'jobs/' || job_id, book_id FROM dropped")
 
-# The newest of each type stay, as many as the table of stages says, for thirty days at most; so do the steps of a
-# book's latest version, which tell how far it is, and whatever is not ended with its book.
+# A book's latest version keeps all its jobs for thirty days, so that a replay finds them, and the steps that tell how
+# far it is for good. Of its older versions the newest of each type stay, as many as the table of stages says, for
+# thirty days at most. Whatever is not ended stays with its book.
 DROP_JOBS_BEYOND_THOSE_KEPT = f"""
     WITH ended AS (
         SELECT j.job_id, j.book_id,
-               row_number() OVER (PARTITION BY j.type, j.state ORDER BY j.finished_on DESC, j.job_id) AS position,
+               row_number() OVER (PARTITION BY j.book_id, j.type, j.state
+                                  ORDER BY j.finished_on DESC, j.job_id) AS position,
                j.type, j.state, j.finished_on, j.version < b.latest_version AS is_old,
                s.status IN ('completed', 'failed') AS is_settled,
                j.type IN ('chapter-processing', 'embedding-generation') AS is_chapters
@@ -31,7 +33,8 @@ DROP_JOBS_BEYOND_THOSE_KEPT = f"""
             SELECT job_id FROM jobs WHERE state IN ('completed', 'failed', 'cancelled') AND job_id IN (
                 SELECT job_id FROM ended JOIN unnest(%(types)s::text[], %(states)s::text[], %(counts)s::int[])
                     AS kept (type, state, count) USING (type, state)
-                WHERE (position > count OR finished_on < %(month)s) AND (is_old OR is_settled AND is_chapters)
+                WHERE (finished_on < %(month)s OR is_old AND position > count)
+                  AND (is_old OR is_settled AND is_chapters)
                 ORDER BY finished_on LIMIT %(limit)s)
             FOR UPDATE SKIP LOCKED)
         RETURNING job_id, book_id

@@ -64,15 +64,29 @@ IS_ANY_JOB_CANCELLED = """
     SELECT 1 FROM jobs WHERE book_id = %(book_id)s AND version = %(version)s AND state = 'cancelled' LIMIT 1
 """
 
-# What users see of a book that waits or failed.
+# What users see of a book that waits or failed. What was given up matters least, and says so.
 SELECT_NEWEST_ERROR_THAT_MATTERS = """
-    SELECT error FROM (
-        SELECT error, revision FROM jobs
-        WHERE book_id = %(book_id)s AND version = %(version)s AND state IN ('retrying', 'failed')
+    SELECT CASE WHEN NOT is_discarded THEN error ELSE jsonb_build_object(
+               'error_class', 'Discarded', 'fingerprint', error->>'fingerprint',
+               'message', 'given up, after ' || (error->>'error_class') || ': ' || (error->>'message')) END AS error
+    FROM (
+        SELECT j.error, j.revision, coalesce(d.state = 'discarded', false) AS is_discarded
+        FROM jobs j LEFT JOIN dead_letters d USING (job_id)
+        WHERE j.book_id = %(book_id)s AND j.version = %(version)s AND j.state IN ('retrying', 'failed')
         UNION ALL
-        SELECT error, revision FROM processing_status
-        WHERE book_id = %(book_id)s AND version = %(version)s AND entity_type = 'chapter' AND status = 'failed') e
-    WHERE error IS NOT NULL ORDER BY revision DESC LIMIT 1
+        SELECT s.error, s.revision, EXISTS (
+                   SELECT 1 FROM dead_letters d WHERE d.book_id = s.book_id AND d.version = s.version
+                   AND d.payload->'chapter_ids' ? s.entity_id::text HAVING bool_and(d.state = 'discarded'))
+        FROM processing_status s
+        WHERE s.book_id = %(book_id)s AND s.version = %(version)s AND s.entity_type = 'chapter'
+          AND s.status = 'failed') e
+    WHERE error IS NOT NULL ORDER BY is_discarded, revision DESC LIMIT 1
+"""
+
+# Nothing else of the book changed.
+UPDATE_ERROR_OF_BOOK_THAT_WAITS_OR_FAILED = """
+    UPDATE processing_status SET error = %(error)s, updated_at = %(now)s, revision = nextval('revisions')
+    WHERE entity_type = 'book' AND entity_id = %(book_id)s AND status IN ('retrying', 'failed')
 """
 
 # Progress never goes backwards within a version.
@@ -180,10 +194,8 @@ def advance_book(connection: Connection, version: BookVersion, now: datetime, to
     """Recompute the book's status under its lock, which the caller holds; return the jobs that fan-in now allows."""
     counts = _count(connection, version)
     measured = progress.measure(counts, tolerated)
-    error = None
-    if measured.status in (Status.RETRYING, Status.FAILED):
-        row = connection.execute(SELECT_NEWEST_ERROR_THAT_MATTERS, _key(version)).fetchone()
-        error = row and row["error"]
+    waits_or_failed = measured.status in (Status.RETRYING, Status.FAILED)
+    error = _newest_error(connection, version) if waits_or_failed else None
     connection.execute(
         UPDATE_BOOK_STATUS,
         {
@@ -193,11 +205,22 @@ def advance_book(connection: Connection, version: BookVersion, now: datetime, to
             "percent": measured.percent,
             "attempt": counts.attempt,
             "next_attempt_at": counts.next_attempt_at,
-            "error": Jsonb(error) if error else None,
+            "error": error,
             "now": now,
         },
     )
     return progress.due_jobs(counts, tolerated)
+
+
+def update_error(connection: Connection, version: BookVersion, now: datetime) -> None:
+    """Bring the error that users see of a book up to date, under its lock, which the caller holds."""
+    row = {"book_id": version.book_id, "error": _newest_error(connection, version), "now": now}
+    connection.execute(UPDATE_ERROR_OF_BOOK_THAT_WAITS_OR_FAILED, row)
+
+
+def _newest_error(connection: Connection, version: BookVersion) -> Jsonb | None:
+    row = connection.execute(SELECT_NEWEST_ERROR_THAT_MATTERS, _key(version)).fetchone()
+    return Jsonb(row["error"]) if row else None
 
 
 def _count(connection: Connection, version: BookVersion) -> VersionCounts:

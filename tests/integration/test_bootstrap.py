@@ -1,0 +1,88 @@
+"""The composition root: each part is made once, whatever asks for it, and only when something does."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from flask import Request
+from werkzeug.test import EnvironBuilder
+
+from shared import bootstrap, serving
+from shared.adapters.memory.broker import MemoryBroker
+from shared.adapters.memory.live_documents import MemoryLiveDocuments
+from shared.adapters.postgres.database import Database
+from shared.bootstrap import App, Overrides
+from shared.config import Config, read_config
+
+THREADS = 20
+
+
+@pytest.fixture
+def databases(monkeypatch: pytest.MonkeyPatch) -> list[Database]:
+    """Those that were made, in order."""
+    made: list[Database] = []
+    go_on = threading.Barrier(2, timeout=0.05)
+
+    class Counted(Database):
+        def __init__(self, *about: Any) -> None:
+            made.append(self)
+            try:
+                go_on.wait()  # so long that others would come this far
+            except threading.BrokenBarrierError:
+                go_on.reset()
+            super().__init__(*about)
+
+    monkeypatch.setattr(bootstrap, "Database", Counted)
+    return made
+
+
+def config(dsn: str) -> Config:
+    return read_config(project="p", database_url=dsn, auth="local", models="fake")
+
+
+def overrides() -> Overrides:
+    return {"publisher": MemoryBroker(), "live_documents": MemoryLiveDocuments()}
+
+
+def test_twenty_first_requests_at_once_make_one_of_each_part(dsn: str, databases: list[Database]) -> None:
+    app = App(config(dsn), overrides())
+    serving.install(app)
+    start = threading.Barrier(THREADS)
+
+    def ask(_: int) -> int:
+        start.wait(30)
+        return serving.serve_api(Request(EnvironBuilder(path="/api/books").get_environ())).status_code
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        answers = list(pool.map(ask, range(THREADS)))
+    serving.install(None)
+    app.close()
+
+    assert answers == [200] * THREADS
+    assert databases == [app.database]
+
+
+def test_a_part_is_the_same_for_all_that_use_it(dsn: str) -> None:
+    app = App(config(dsn), overrides())
+
+    assert app.push.runner.outbox is app.control.outbox is app.outbox
+    assert app.store is app.outbox.store
+    app.close()
+
+
+def test_what_nobody_asks_for_is_not_made(dsn: str, databases: list[Database]) -> None:
+    app = App(config(dsn), overrides())
+    app.close()
+
+    assert databases == []
+
+
+def test_an_override_stands_in_for_its_part(dsn: str) -> None:
+    broker = MemoryBroker()
+    app = App(config(dsn), {**overrides(), "publisher": broker})
+
+    assert app.outbox.publisher is broker
+    app.close()
