@@ -151,7 +151,7 @@ def _is_local(host: str) -> bool:
 
 
 def read_config(**settings: Any) -> Config:
-    """Reads the environment; `settings` come before it. Raises ConfigError."""
+    """Read the environment; `settings` come before it. Raises ConfigError."""
     try:
         return Config(**settings)
     except ValidationError as error:

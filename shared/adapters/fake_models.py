@@ -1,4 +1,4 @@
-"""Instant models that make the same of the same text, and count what they were asked: for tests and benchmarks.
+"""Fake models for tests and benchmarks: instant, deterministic, and they count their calls.
 
 `BINDERY_FAKE_MODEL_SECONDS` makes each request take so long: for tests that want to find work in the middle.
 """

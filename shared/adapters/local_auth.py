@@ -1,4 +1,4 @@
-"""The open door of one machine: everyone is the local user. `Config` refuses it in the cloud."""
+"""Authentication for one machine: everyone is the local user. `Config` refuses it in the cloud."""
 
 from __future__ import annotations
 
@@ -15,4 +15,4 @@ class LocalAuthenticator:
 
 class LocalPushVerifier:
     def verify(self, authorization: str | None) -> None:
-        """The local stack's functions listen on the loopback interface alone."""
+        """Accept every call: the local stack's functions listen on the loopback interface alone."""

@@ -48,7 +48,7 @@ class DeadLetterEntry(BaseModel):
     message: str
     fingerprint: str
     attempts: int
-    times: int = Field(description="How often it died")
+    times: int = Field(description="How often its job failed for good")
     first_seen: datetime
     last_seen: datetime
 
@@ -96,7 +96,7 @@ class DeadLetterPath(BaseModel):
 
 
 class DeadLettersBody(BaseModel):
-    """Open letters: named by ids, or chosen by what they have in common, or all."""
+    """Open dead letters: named by ids, or chosen by what they have in common, or all."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -112,7 +112,7 @@ class DeadLettersBody(BaseModel):
     def _chosen(self) -> Self:
         chosen = (self.ids, self.stage, self.book_id, self.fingerprint, self.since, self.until)
         if not self.all and all(c is None for c in chosen):
-            raise ValueError("choose letters by ids, stage, book_id, fingerprint, since or until, or say all")
+            raise ValueError("choose dead letters by ids, stage, book_id, fingerprint, since or until, or say all")
         if self.ids and not all(0 < i <= MAX_ID for i in self.ids):
             raise ValueError("ids are positive numbers")
         return self
@@ -143,7 +143,7 @@ class BatchPath(BaseModel):
 
 
 class BatchReply(BaseModel):
-    """How many letters of a redrive are where."""
+    """How many dead letters of a redrive are at each outcome."""
 
     batch_id: UUID
     requested_at: datetime
@@ -201,7 +201,7 @@ def _add_lists(app: OpenAPI, redrive: RedriveDeadLetters) -> None:
 
 
 def _add_redrives(app: OpenAPI, redrive: RedriveDeadLetters) -> None:
-    @app.post("/api/dead-letters/redrive", summary="Give letters another chance", **described(RedriveReply))
+    @app.post("/api/dead-letters/redrive", summary="Redrive dead letters", **described(RedriveReply))
     def redrive_dead_letters(body: RedriveBody) -> Response:
         request = RedriveRequest(
             chosen=_chosen(body), requested_by=caller().uid, canary=body.canary, per_minute=body.per_minute
@@ -221,7 +221,7 @@ def _add_redrives(app: OpenAPI, redrive: RedriveDeadLetters) -> None:
             return problem(404, "there is no such redrive")
         return reply(StopReply(stopped=redrive.stop(scope(), path.batch_id, caller().uid)))
 
-    @app.post("/api/dead-letters/discard", summary="Give up on letters", **described(DiscardReply))
+    @app.post("/api/dead-letters/discard", summary="Discard dead letters", **described(DiscardReply))
     def discard_dead_letters(body: DiscardBody) -> Response:
         return reply(DiscardReply(discarded=redrive.discard(_chosen(body), caller().uid, body.reason)))
 

@@ -107,15 +107,15 @@ class Control(Protocol):
     """
 
     def cancel(self, owner_uid: str | None, book_id: UUID, now: datetime) -> list[Job]:
-        """Ends all work on the book and returns the jobs that it ended. Raises InvalidState if there is none."""
+        """End all work on the book and return the jobs that it ended. Raises InvalidState if there is none."""
         ...
 
     def resume(self, owner_uid: str | None, book_id: UUID, now: datetime) -> list[Job]:
-        """Makes what was cancelled pending, and returns those jobs. Raises InvalidState unless it is cancelled."""
+        """Make what was cancelled pending, and return those jobs. Raises InvalidState unless it is cancelled."""
         ...
 
     def delete(self, owner_uid: str | None, book_id: UUID, now: datetime) -> None:
-        """Deletes all rows of the book, and notes which live documents must go."""
+        """Delete all rows of the book, and note which live documents must go."""
         ...
 
 

@@ -19,7 +19,7 @@ class Message:
 
 class Publisher(Protocol):
     def publish(self, messages: Sequence[Message]) -> None:
-        """Returns when the broker has them all. They arrive at least once, in any order."""
+        """Send all messages; returns when the broker has them. They arrive at least once, in any order."""
         ...
 
 
@@ -33,29 +33,29 @@ class BrokerSnapshot:
 
 
 class SeekableBroker(Protocol):
-    """The broker's memory: what was delivered can be delivered again. Topics are stages' (JobType).
+    """A broker whose subscriptions can be sought, so that what was delivered is delivered again. Topics are JobTypes.
 
     All raise Rejected for a topic that is not there, or a name that no snapshot can have.
     """
 
     def seek_to_time(self, topic: str, since: datetime) -> None:
-        """Delivers again what was published at `since` or later, acknowledged or not, as far back as the broker
+        """Deliver again what was published at `since` or later, acknowledged or not, as far back as the broker
         remembers. What was published earlier counts as acknowledged."""
         ...
 
     def seek_to_snapshot(self, topic: str, name: str) -> None:
-        """Delivers again what was not acknowledged when the snapshot was made, and all that was published since.
+        """Deliver again what was not acknowledged when the snapshot was made, and all that was published since.
         The rest counts as acknowledged. Raises UnknownSnapshot."""
         ...
 
     def create_snapshot(self, topic: str, name: str) -> None:
-        """Raises SnapshotExists, also if it is repeated."""
+        """Keep what is not acknowledged now under this name. Raises SnapshotExists, also if it is repeated."""
         ...
 
     def snapshots(self) -> list[BrokerSnapshot]:
-        """Of all topics, by topic and name."""
+        """List those of all topics, by topic and name."""
         ...
 
     def delete_snapshot(self, topic: str, name: str) -> None:
-        """Raises UnknownSnapshot, also if it is repeated."""
+        """Forget it. Raises UnknownSnapshot, also if it is repeated."""
         ...

@@ -1,4 +1,4 @@
-"""Who is calling."""
+"""Authenticates those who call."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from shared.domain.identity import Caller
 
 class Authenticator(Protocol):
     def authenticate(self, authorization: str | None) -> Caller:
-        """Who sent this Authorization header. Raises Unauthenticated."""
+        """Return who sent this Authorization header. Raises Unauthenticated."""
         ...
 
 
 class PushVerifier(Protocol):
     def verify(self, authorization: str | None) -> None:
-        """Returns if the broker's own account sent this Authorization header. Raises Unauthenticated."""
+        """Return if the broker's own account sent this Authorization header. Raises Unauthenticated."""
         ...

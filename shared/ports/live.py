@@ -32,11 +32,11 @@ class LiveDocuments(Protocol):
     """Live documents, by path (`books/ID`, `books/ID/chapters/0001`). They only move forward."""
 
     def put(self, documents: Sequence[Document]) -> None:
-        """Writes those that are newer than what is there, and leaves the rest."""
+        """Write those that are newer than what is there, and leave the rest."""
         ...
 
     def delete(self, tombstones: Sequence[Tombstone]) -> None:
-        """Deletes those that are older than their tombstone, and leaves the rest."""
+        """Delete those that are older than their tombstone, and leave the rest."""
         ...
 
 

@@ -56,7 +56,7 @@ class Redrives(Protocol):
 
 class Retention(Protocol):
     def drop(self, now: datetime, limit: int) -> Mapping[str, int]:
-        """Drop at most `limit` rows of each kind that nobody will need, and return how many."""
+        """Drop at most `limit` rows of each kind that are past their retention, and return how many."""
         ...
 
 

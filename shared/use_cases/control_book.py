@@ -25,20 +25,20 @@ class ControlBook:
     clock: Clock
 
     def cancel(self, owner_uid: str | None, book_id: UUID) -> None:
-        """Ends all work on the book; what is done is kept. Raises InvalidState if no work is under way."""
+        """End all work on the book; what is done is kept. Raises InvalidState if no work is under way."""
         ended = self.control.cancel(owner_uid, book_id, self.clock())
         log.info("book.cancelled", book_id=str(book_id), jobs=len(ended))
         self.projector.project_changes(ended)
 
     def resume(self, owner_uid: str | None, book_id: UUID) -> None:
-        """Goes on with what was not done. Raises InvalidState if the book is not cancelled."""
+        """Go on with what was not done. Raises InvalidState if the book is not cancelled."""
         begun = self.control.resume(owner_uid, book_id, self.clock())
         log.info("book.resumed", book_id=str(book_id), jobs=len(begun))
         self.projector.project_changes(begun)
         self.outbox.publish_soon(begun)
 
     def delete(self, owner_uid: str | None, book_id: UUID) -> None:
-        """Deletes rows, vectors, jobs and live documents. What comes late brings nothing back."""
+        """Delete rows, vectors, jobs and live documents. What comes late brings nothing back."""
         self.control.delete(owner_uid, book_id, self.clock())
         log.info("book.deleted", book_id=str(book_id))
         try:

@@ -18,9 +18,9 @@ class ProjectAgain:
     clock: Clock
 
     def begin(self, book_id: UUID | None) -> int:
-        """Marks the book, or all books, and returns how many. What nobody asks for, `reconcile` writes."""
+        """Mark the book, or all books, and return how many. What `next` does not write, `reconcile` does."""
         return self.projections.mark_unprojected(book_id)
 
     def next(self) -> tuple[int, int]:
-        """Writes some documents: how many, and how many are left. Raises Unavailable."""
+        """Write some documents: how many, and how many are left. Raises Unavailable."""
         return self.projector.project_lagging(DOCUMENTS_AT_ONCE), self.projections.count_lagging(self.clock())

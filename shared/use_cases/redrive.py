@@ -1,4 +1,4 @@
-"""Gives dead letters another chance, at a bounded rate, and ends those that are not worth one."""
+"""Redrives dead letters at a bounded rate, and discards those that are given up."""
 
 from __future__ import annotations
 

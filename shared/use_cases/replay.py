@@ -1,4 +1,4 @@
-"""Delivers again what was delivered, and shows by a receipt that it cost nothing."""
+"""Replays: delivers messages again, and keeps a receipt of what that changed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Replay:
     new_id: Callable[[], UUID]
 
     def expected(self, request: ReplayRequest) -> int | None:
-        """How many messages it would deliver again; None where only the broker knows.
+        """Count the messages that it would deliver again; None where only the broker knows.
 
         Raises InvalidState if nothing of the book can be delivered again.
         """
@@ -57,7 +57,7 @@ class Replay:
         return count
 
     def begin(self, request: ReplayRequest) -> UUID:
-        """Starts delivering, and returns the receipt's id. Raises UnknownSnapshot, Unavailable."""
+        """Start delivering, and return the receipt's id. Raises UnknownSnapshot, Unavailable."""
         replay_id = self.new_id()
         self.replays.begin(
             replay_id, request.topic, request.source, request.requested_by, request.book_id, self.clock()

@@ -20,7 +20,7 @@ class Search:
     text_weight: float
 
     def __call__(self, owner_uid: str, query: str, book_id: UUID | None, k: int) -> list[Hit]:
-        """The best `k` passages of the owner's books, or of one of them. Raises Unavailable."""
+        """Find the best `k` passages of the owner's books, or of one of them. Raises Unavailable."""
         (vector,) = self.embedder.embed([query], EmbeddingTask.QUERY)
         found = self.index.candidates(owner_uid, book_id, query, vector, self.embedder.model, CANDIDATES)
         return rank(found, text_weight=self.text_weight, k=k)

@@ -16,12 +16,12 @@ class Snapshots:
     broker: SeekableBroker
 
     def create(self, name: str) -> None:
-        """Raises SnapshotExists, Unavailable."""
+        """Keep what every stage's queue holds now. Raises SnapshotExists, Unavailable."""
         for topic in _topics():
             self.broker.create_snapshot(topic, name)
 
     def list(self) -> list[Mapping[str, Any]]:
-        """By name: its stages, and until when it is kept."""
+        """List them by name: their stages, and until when they are kept."""
         found: dict[str, dict[str, Any]] = {}
         for snapshot in self.broker.snapshots():
             entry = found.setdefault(snapshot.name, {"name": snapshot.name, "stages": [], "expires_at": None})
@@ -30,7 +30,7 @@ class Snapshots:
         return list(found.values())
 
     def delete(self, name: str) -> None:
-        """Raises UnknownSnapshot, Unavailable."""
+        """Forget it for every stage. Raises UnknownSnapshot, Unavailable."""
         topics = [s.topic for s in self.broker.snapshots() if s.name == name]
         if not topics:
             raise UnknownSnapshot(name)

@@ -1,4 +1,4 @@
-"""Users by their Firebase ID tokens."""
+"""Authenticates users by their Firebase ID tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Publishing to Google Cloud Pub/Sub, or to its emulator where PUBSUB_EMULATOR_HOST says so."""
+"""Publishes to Google Cloud Pub/Sub, or to its emulator where PUBSUB_EMULATOR_HOST says so."""
 
 from __future__ import annotations
 

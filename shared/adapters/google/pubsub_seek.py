@@ -1,4 +1,4 @@
-"""Replays by Pub/Sub's seek and snapshots, or its emulator's where PUBSUB_EMULATOR_HOST says so.
+"""Seeks Pub/Sub's subscriptions and keeps their snapshots, or the emulator's where PUBSUB_EMULATOR_HOST says so.
 
 A subscription replays what it acknowledged only if it was made with `retain_acked_messages`.
 """

@@ -1,4 +1,4 @@
-"""Pub/Sub and Cloud Scheduler by the OIDC tokens of their service account."""
+"""Verifies that Pub/Sub or Cloud Scheduler is calling, by the OIDC tokens of their service account."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verifying Google's ID tokens with certificates that are fetched once, not at every call."""
+"""Verifies Google's ID tokens with certificates that are fetched once, not at every call."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class VertexEmbedder:
         )
 
     def embed(self, texts: Sequence[str], task: EmbeddingTask) -> list[Vector]:
-        """As many requests as the limits ask for. Text that is too long is Rejected, never cut silently."""
+        """Embed in as many requests as the limits ask for. Raises Rejected for text that is too long: none is cut."""
         sizes = [(text, math.ceil(len(text.split()) * _TOKENS_PER_WORD)) for text in texts]
         groups = pack(sizes, max_weight=_MAX_REQUEST_TOKENS, max_items=_MAX_TEXTS)
         return [vector for group in groups for vector in self._request(group, task)]

@@ -11,7 +11,7 @@ from shared.domain.errors import Rejected, Unavailable
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """What may pass becomes Unavailable, with the delay that the service asked for; what can't, Rejected."""
+    """Turn errors that may pass into Unavailable, with the delay that the service asked for; others into Rejected."""
     from google.api_core import exceptions
     from google.auth.exceptions import GoogleAuthError
 

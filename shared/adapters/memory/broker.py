@@ -56,7 +56,7 @@ class MemoryBroker:
             queue.put(data, attributes, message_id)
 
     def _dead_letter(self, subscription: Subscription, delivery: Delivery) -> None:
-        """Sends on what was delivered in vain, marked as Pub/Sub marks it."""
+        """Send on what was delivered in vain, marked as Pub/Sub marks it."""
         message = delivery.message
         if subscription.dead_letter_topic is None:
             log.error("broker.dropped", subscription=subscription.name, message_id=message.message_id)
@@ -126,7 +126,7 @@ class MemoryBroker:
         return all(q.idle() for queues in self._queues.values() for q in queues)
 
     def close(self) -> None:
-        """Stops delivering, and waits for the deliveries that are under way."""
+        """Stop delivering, and wait for the deliveries that are under way."""
         for queues in self._queues.values():
             for queue in queues:
                 queue.close()

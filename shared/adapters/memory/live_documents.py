@@ -48,7 +48,7 @@ class MemoryLiveDocuments:
             return sorted(self._documents.values(), key=lambda d: d.path)
 
     def listen(self, prefix: str, on_change: OnChange) -> Callable[[], None]:
-        """Calls back for what is there and for each change of documents whose path begins so.
+        """Call back for what is there and for each change of documents whose path begins so.
 
         Returns what ends it.
         """

@@ -65,7 +65,7 @@ class Backlog:
 
 @dataclass(order=True, slots=True)
 class Delivery:
-    """`run` is how often the subscription had been rewound when this was queued."""
+    """`run` is how often the subscription had been sought when this was queued."""
 
     due: float
     order: int
@@ -129,7 +129,7 @@ class Queue:
             self._seek(backlog.messages, lambda message: message.order in orders or message.order >= backlog.end)
 
     def _seek(self, kept: Iterable[Published], again: Callable[[Published], bool]) -> None:
-        """Makes those that are due `again` the only unacknowledged ones. Deliveries under way count no more."""
+        """Make those that are due `again` the only unacknowledged ones. Deliveries under way count no more."""
         oldest = self._now() - RETENTION
         known = {m.order: m for m in (*self._acknowledged, *kept) if m.at >= oldest} | self._unacknowledged
         messages = [known[order] for order in sorted(known)]
@@ -156,7 +156,7 @@ class Queue:
             self._workers.submit(self._deliver, delivery)
 
     def _next(self) -> Delivery | None:
-        """Waits for the next delivery that is due while a worker is free; None once closed."""
+        """Wait for the next delivery that is due while a worker is free; None once closed."""
         with self._changed:
             while not self._closed:
                 wait = None

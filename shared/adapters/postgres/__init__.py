@@ -1,1 +1,1 @@
-"""PostgreSQL with pgvector: the truth. Every statement says why it exists where its name does not."""
+"""PostgreSQL with pgvector: the truth. Each statement is named by its condition, with its purpose above."""

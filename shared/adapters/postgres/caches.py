@@ -1,4 +1,4 @@
-"""What models gave: paid for once, found ever after."""
+"""Caches of what models were paid for: vectors by text, answers by book and question."""
 
 from __future__ import annotations
 

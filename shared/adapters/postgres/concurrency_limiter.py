@@ -1,4 +1,4 @@
-"""FakeLimiter for attempts of stages with a strict cap, by PostgreSQL's advisory locks: one lock for each permit."""
+"""Permits for attempts of stages with a strict cap, by PostgreSQL's advisory locks: one lock for each permit."""
 
 from __future__ import annotations
 

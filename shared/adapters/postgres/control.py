@@ -1,4 +1,4 @@
-"""Cancelling, resuming and deleting books."""
+"""Cancels, resumes and deletes books in PostgreSQL."""
 
 from __future__ import annotations
 

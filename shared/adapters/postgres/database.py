@@ -34,7 +34,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """A connection in a transaction: committed at the end, rolled back on any error.
+        """Lend a connection in a transaction: committed at the end, rolled back on any error.
 
         Raises Unavailable, and Rejected for what PostgreSQL can never hold.
         """
@@ -48,7 +48,7 @@ class Database:
             raise Unavailable(f"PostgreSQL: {_what(error)}") from error
 
     def connect(self) -> Connection:
-        """A connection of its own outside the pool, each statement its own transaction. Raises Unavailable."""
+        """Open a connection outside the pool, where each statement is its own transaction. Raises Unavailable."""
         try:
             connection: Connection = self._class().connect(
                 self._dsn, autocommit=True, row_factory=dict_row, connect_timeout=_CONNECT_SECONDS
@@ -94,7 +94,7 @@ def _configure(connection: Connection) -> None:
 
 
 def _what(error: Exception) -> str:
-    """Users may see it: no host, and no detail that quotes a row."""
+    """The error in words that users may see: no host, and no detail that quotes a row."""
     primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
     return f"{type(error).__name__}: {primary or 'it can not be reached'}"
 

@@ -109,11 +109,11 @@ class PostgresDeadLetters:
             for row in rows:
                 connection.execute(INSERT_ACTION_UNLESS_ONE_WAITS, done | {"dead_letter_id": row["dead_letter_id"]})
         jobs = [to_job(r) for r in rows if r["job_id"]]
-        self._say_so(jobs, now)
+        self._update_errors(jobs, now)
         return Discarded(dead_letters=len(rows), jobs=jobs)
 
-    def _say_so(self, jobs: Sequence[Job], now: datetime) -> None:
-        """Let the books' errors say that they were given up; each by itself, since a book is locked before its rows."""
+    def _update_errors(self, jobs: Sequence[Job], now: datetime) -> None:
+        """Say in the books' errors that they were given up: a transaction each, since a book is locked first."""
         for version in dict.fromkeys(job.book_version for job in jobs):
             with self._database.transaction() as connection:
                 if lock_book(connection, version):

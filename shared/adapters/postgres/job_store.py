@@ -1,4 +1,4 @@
-"""Claims of jobs, and their ends in one transaction with their results. `locks` has the order of the locks."""
+"""Claims jobs, and ends them in one transaction with their results. `locks` has the order of the locks."""
 
 from __future__ import annotations
 

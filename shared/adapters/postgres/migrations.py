@@ -18,7 +18,7 @@ CREATE_TABLE_OF_MIGRATIONS = """
 
 
 def migrate(dsn: str, folder: Path) -> list[str]:
-    """Applies what is missing and returns the names of the files applied. Raises Unavailable.
+    """Apply what is missing and return the names of the files applied. Raises Unavailable.
 
     All in one transaction: a file that fails leaves nothing behind.
     """

@@ -1,4 +1,4 @@
-"""The queue of redrives: dead letters that are sent again in their turn, and what becomes of their books."""
+"""The queue of redrives: when each dead letter is due, and the jobs that begin again by it."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ class PostgresRedrives:
         return [job for row in due for job in self.send(row, now)]
 
     def send(self, row: Row, now: datetime) -> list[Job]:
-        """Make the job of a due action pending again, and undo what was made of its book without it. The due jobs."""
+        """Make the job of a due action pending, undo what was made of its book without it, and return the due jobs."""
         job = to_job(row)
         with self._database.transaction() as connection:
             try:
@@ -204,7 +204,7 @@ class PostgresRedrives:
             return made if job.is_fan_in else [job, *made]
 
     def _begin_again(self, connection: Connection, job: Job, now: datetime) -> str | None:
-        """Why not, if it can't be. A fan-in's job is not begun by hand: counting makes it when it is due."""
+        """Make the job pending; return why not, if it can't be. A fan-in's job is left to counting, which makes it."""
         if status_rows.is_cancelled(connection, job.book_version):
             return "the book is cancelled; resume it first"
         if job.is_fan_in:

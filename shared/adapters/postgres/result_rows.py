@@ -118,7 +118,7 @@ MARK_VERSION_COMPLETED = (
 
 @singledispatch
 def write(result: Any, connection: Connection, job: Job, now: datetime) -> None:
-    """Writes one result. The job's own row is not touched."""
+    """Write one result. The job's own row is not touched."""
     raise TypeError(f"no writer for {type(result).__name__}")
 
 

@@ -1,4 +1,4 @@
-"""Drops what nobody will need: in slices, skipping what another run is dropping."""
+"""Drops rows that are past their retention: in slices, skipping what another run is dropping."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class PostgresRetention:
         self._database = database
 
     def drop(self, now: datetime, limit: int) -> Mapping[str, int]:
-        """Drops at most `limit` of each kind, and says how many."""
+        """Drop at most `limit` of each kind, and say how many."""
         where = _where(now, limit)
         dropped = {
             "jobs": self._execute(DROP_JOBS_BEYOND_THOSE_KEPT, where),

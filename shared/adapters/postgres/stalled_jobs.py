@@ -1,4 +1,4 @@
-"""Finds the jobs that nobody will do unless their messages are sent again."""
+"""Finds stalled jobs: those that are not worked on unless their messages are published again."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def job_path(job_id: str) -> str:
 
 
 def add_tombstones(connection: Connection, book_id: UUID, paths: Sequence[str], now: datetime) -> None:
-    """Say that there must be no such documents. One that is written after this, from newer rows, is newer than they."""
+    """Write that there must be no such documents. A document written after this, from newer rows, is newer than it."""
     connection.execute(INSERT_TOMBSTONES_OF_PATHS, {"book_id": book_id, "paths": list(paths), "now": now})
 
 

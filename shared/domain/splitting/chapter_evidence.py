@@ -46,7 +46,7 @@ def _words_after(text: str, headings: list[Heading], i: int, end: int) -> int:
 
 
 def _without_sentences(headings: list[Heading]) -> list[Heading]:
-    """Leaves out what reads like a sentence and does not count on from the chapter before."""
+    """Leave out what reads like a sentence and does not count on from the chapter before."""
     upcoming: list[int | None] = []
     number: int | None = None
     for h in reversed(headings):
@@ -69,7 +69,7 @@ def _without_sentences(headings: list[Heading]) -> list[Heading]:
 
 
 def _without_contents(text: str, headings: list[Heading], end: int) -> list[Heading]:
-    """Leaves out tables of contents: headings close upon each other that come again later."""
+    """Leave out tables of contents: headings close upon each other that come again later."""
     keys = _KeysAhead(headings)
     dropped: set[int] = set()
     i = 0

@@ -58,7 +58,7 @@ def has_word(text: str) -> bool:
 
 
 def count_words(text: str) -> int:
-    """Runs of letters, digits and underscores; a run of more than 40 counts a word for every 8 characters."""
+    """Run of letters, digits and underscores; a run of more than 40 counts a word for every 8 characters."""
     return sum(
         1 if len(run) <= _LONG_WORD else math.ceil(len(run) / _CHARACTERS_PER_WORD) for run in _WORD.findall(text)
     )
@@ -111,7 +111,7 @@ def _best_end(pieces: _Pieces, first: int, goal: float, limit: float) -> int:
 
 
 def _without_crumb(pieces: _Pieces, ends: list[int], target: int) -> list[int]:
-    """Joins or evens out the last two spans if the last is less than a quarter of the target."""
+    """Join or evens out the last two spans if the last is less than a quarter of the target."""
     if len(ends) < 2:
         return ends
     begin, middle, end = ([0, *ends])[-3], ends[-2], ends[-1]

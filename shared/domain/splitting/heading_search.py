@@ -165,7 +165,7 @@ def _looks_like_title(title: str, *, directly: bool) -> bool:
 
 
 def _with_subtitles(page: _Page, found: list[Heading], places: list[int]) -> list[Heading]:
-    """Adds the titles on the lines below; those after a blank line if half of the headings have one."""
+    """Add the titles on the lines below; those after a blank line if half of the headings have one."""
     titled = (HeadingKind.CHAPTER, HeadingKind.NUMBER, HeadingKind.PART)
     below = {
         k: subtitle

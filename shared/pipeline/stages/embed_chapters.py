@@ -58,7 +58,7 @@ class EmbedChapters:
         return [_embedded(c, chunks[c.chapter_id], vectors) for c in chapters]
 
     def _compute(self, missing: Mapping[bytes, Chunk]) -> dict[bytes, Vector]:
-        """Keeps the vectors of each request at once: a later one that fails must not cost them again."""
+        """Keep the vectors of each request at once: a later one that fails must not cost them again."""
         model = self.embedder.model
         sizes = [(h, math.ceil(k.word_count * model.tokens_per_word)) for h, k in missing.items()]
         vectors: dict[bytes, Vector] = {}
