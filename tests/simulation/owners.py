@@ -153,7 +153,7 @@ def stop_a_redrive(sim: Simulation) -> None:
 @action(lambda sim: sim.world.profile.replays if room(sim) and _owned(sim) else 0.0)
 def replay(sim: Simulation) -> None:
     body = {"stage": sim.rng.choice(_REPLAYED), "book_id": sim.rng.choice(_owned(sim)).book_id}
-    ask(sim, Request(method="POST", path="/api/replays", proper=(202, 404), user="root", body=body))
+    ask(sim, Request(method="POST", path="/api/replays", proper=(202, 404, 409), user="root", body=body))
 
 
 @action(lambda sim: sim.world.profile.projections if room(sim) and _owned(sim) else 0.0)
