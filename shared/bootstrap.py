@@ -284,6 +284,7 @@ class App:
     @cached_property
     def api(self) -> Any:
         from shared.adapters.postgres.catalogue import PostgresCatalogue
+        from shared.adapters.postgres.identifiers import PostgresIdentifiers
         from shared.adapters.postgres.imports import PostgresImports
         from shared.http.api import ApiParts, create_api
         from shared.use_cases.import_book import ImportBook
@@ -305,6 +306,7 @@ class App:
                 import_book=import_book,
                 search=search,
                 operations=self._operations(catalogue),
+                identifiers=PostgresIdentifiers(self.database),
                 max_body_bytes=self.config.max_body_bytes,
                 local_only=self.config.auth == "local",
             )

@@ -34,10 +34,12 @@ from shared.http import schemas as s
 from shared.http.bodies import drop_body, refuse_large_body
 from shared.http.headers import secured
 from shared.http.hosts import refuse_other_hosts
+from shared.http.identifiers import add_identifiers
 from shared.http.operations import Operations, add_operations
 from shared.http.problems import invalid, problem
 from shared.http.replies import caller, described, reply, scope
 from shared.ports import Authenticator, Catalogue
+from shared.ports.identifiers import Identifiers
 from shared.use_cases.import_book import ImportBook
 from shared.use_cases.search import Search
 
@@ -64,6 +66,7 @@ class ApiParts:
     import_book: ImportBook
     search: Search
     operations: Operations
+    identifiers: Identifiers
     max_body_bytes: int
     local_only: bool
 
@@ -83,6 +86,7 @@ def create_api(parts: ApiParts) -> OpenAPI:
     _add_books(app, parts)
     _add_search(app, parts)
     add_operations(app, parts.operations)
+    add_identifiers(app, parts.identifiers)
     app.add_url_rule("/api/openapi.json", "openapi", lambda: jsonify(app.api_doc))
     return app
 
