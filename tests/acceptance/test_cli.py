@@ -95,7 +95,7 @@ first_seen: dict[str, list[tuple[Any, ...]]] = {}
 
 def test_every_backend_comes_to_the_same_rows_and_vectors(stack: Path, book: str) -> None:
     environment = json.loads((stack / "stack.json").read_text())["environment"]
-    with psycopg.connect(environment["DATABASE_URL"]) as connection:
+    with psycopg.connect(environment["BINDERY_DATABASE_URL"]) as connection:
         rows = connection.execute(ROWS, (book,)).fetchall()
     reference = first_seen.setdefault("rows", rows)
 

@@ -39,7 +39,7 @@ def novel(emulators: Emulators, tmp_path_factory: pytest.TempPathFactory) -> Ite
                 if path == f"books/{book_id}" and fields["status"] in ("completed", "failed"):
                     assert fields["status"] == "completed"
                     break
-        yield client, stack.environment["DATABASE_URL"], book_id
+        yield client, stack.environment["BINDERY_DATABASE_URL"], book_id
 
 
 def digests(dsn: str) -> dict[str, Any]:
