@@ -28,13 +28,13 @@ _SENTENCES = {
     "model_attributes_type": "is no object; send an object of the fields that are described",
     "model_type": "is no object; send an object of the fields that are described",
     "string_sub_type": "is no text; send a string",
-    "string_too_long": "is too long; send at most {max_length} characters",
-    "string_too_short": "is too short; send at least {min_length} character(s)",
+    "string_too_long": "is too long; send {max_length} characters at most",
+    "string_too_short": "is too short; send {min_length} or more characters",
     "string_type": "is no text; send a string",
     "string_unicode": "is no text; send a string of Unicode characters",
     "timezone_aware": "lacks its time zone; add Z for UTC, or an offset as +02:00",
-    "too_long": "has too many entries; send at most {max_length}",
-    "too_short": "has too few entries; send at least {min_length}",
+    "too_long": "has too many entries; send {max_length} at most",
+    "too_short": "has too few entries; send {min_length} or more",
     "uuid_parsing": "is no id; send a UUID, as 123e4567-e89b-12d3-a456-426614174000",
     "uuid_type": "is no id; send a UUID, as 123e4567-e89b-12d3-a456-426614174000",
     "value_error": "{error}",
@@ -46,5 +46,8 @@ _PATTERNS = {r"^[a-z][a-z0-9-]{0,59}$": _NAMES}
 def explain(error: Any) -> str:
     """A sentence about one of `ValidationError.errors()`; Pydantic's own where we have none."""
     context = error.get("ctx", {})
-    sentence = _PATTERNS.get(context.get("pattern")) or _SENTENCES.get(error["type"])
+    kind = error["type"]
+    if kind in ("too_long", "too_short") and context["field_type"] != "List":
+        kind = f"string_{kind}"
+    sentence = _PATTERNS.get(context.get("pattern")) or _SENTENCES.get(kind)
     return sentence.format_map(context) if sentence else str(error["msg"])

@@ -63,3 +63,14 @@ def test_json_that_is_none_is_said_plainly(model: type[BaseModel]) -> None:
 
 def test_an_error_without_a_sentence_is_said_in_pydantics_words() -> None:
     assert explain({"type": "new_in_a_later_release", "msg": "Input should be better"}) == "Input should be better"
+
+
+def test_a_text_has_characters_and_a_list_entries() -> None:
+    with pytest.raises(ValidationError) as caught:
+        operation_schemas.DiscardBody(ids=[], reason="x" * 501, fingerprint="x" * 65)
+    said = {str(e["loc"][0]): explain(e) for e in caught.value.errors()}
+    assert said == {
+        "ids": "has too few entries; send 1 or more",
+        "fingerprint": "is too long; send 64 characters at most",
+        "reason": "is too long; send 500 characters at most",
+    }
