@@ -24,6 +24,7 @@ from shared.ports import (
     ContextExtractor,
     DeadLetters,
     Embedder,
+    Identifiers,
     JobStore,
     LiveDocuments,
     Projections,
@@ -251,6 +252,12 @@ class App:
         return PostgresCatalogue(self.database)
 
     @part
+    def identifiers(self) -> Identifiers:
+        from shared.adapters.postgres.identifiers import PostgresIdentifiers
+
+        return PostgresIdentifiers(self.database)
+
+    @part
     def search_index(self) -> SearchIndex:
         from shared.adapters.postgres.search_index import PostgresSearchIndex
 
@@ -406,6 +413,7 @@ class App:
                 redrive=self.redrive,
                 replay=self.replay,
                 snapshots=Snapshots(broker=self.seekable_broker),
+                identifiers=self.identifiers,
                 project_again=ProjectAgain(projections=self.projections, projector=self.projector, clock=self.clock),
                 max_body_bytes=self.config.max_body_bytes,
                 local_only=self.config.auth == "local",

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import re
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from queue import Empty, Queue
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 from requests.auth import AuthBase
-from urllib3.exceptions import HTTPError
 
+from infra.cli.listeners import Listener, StackListener, Unwatchable, harmless
 from shared.config import LOOPBACK
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
-Fields = dict[str, Any]
-OnDocument = Callable[[str, Fields], None]
-"""Takes a live document's path and fields."""
+_CONNECT_SECONDS, _ANSWER_SECONDS = 10, 60
+_NO_SUCH_API = (404, 405, 501)
+"""What a server answers that knows nothing of Bindery's paths."""
 
 
 class ApiError(Exception):
@@ -32,19 +25,6 @@ class ApiError(Exception):
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
         self.status = status
-
-
-class ListenFailed(Exception):
-    """The live documents can't be read any more."""
-
-
-def harmless(value: Any) -> Any:
-    """The same without control characters, which a terminal would obey: others wrote these texts."""
-    if isinstance(value, str):
-        return _CONTROL.sub("\ufffd", value)
-    if isinstance(value, dict):
-        return {k: harmless(v) for k, v in value.items()}
-    return [harmless(v) for v in value] if isinstance(value, list) else value
 
 
 class _Bearer(AuthBase):
@@ -60,7 +40,7 @@ class _Bearer(AuthBase):
 
 @dataclass(frozen=True, kw_only=True)
 class Client:
-    """`environment` is a local stack's, or that of the Firestore project of a deployment."""
+    """`environment` is a local stack's, or names the Firestore of a deployment (or emulator) as Google's clients do."""
 
     url: str
     token: str | None = None
@@ -72,8 +52,15 @@ class Client:
         if self.token:
             session.auth = _Bearer(self.token)
         # No proxy stands before the loopback interface, or is to see what goes there.
-        session.trust_env = urlsplit(self.url).hostname not in LOOPBACK
+        session.trust_env = not self._is_here
         return session
+
+    @property
+    def _is_here(self) -> bool:
+        try:
+            return urlsplit(self.url).hostname in LOOPBACK
+        except ValueError:
+            return False
 
     def get(self, path: str, **query: Any) -> Any:
         """Raises ApiError."""
@@ -89,69 +76,58 @@ class Client:
 
     def _call(self, method: str, path: str, **how: Any) -> Any:
         try:
-            reply = self._session.request(method, f"{self.url.rstrip('/')}{path}", timeout=60, **how)
+            reply = self._request(method, path, **how)
             answer = harmless(reply.json()) if reply.content and _is_json(reply) else None
         except (requests.RequestException, ValueError) as error:
-            raise ApiError(0, f"can't reach {self.url}: {type(error).__name__}") from error
-        if not reply.ok:
-            known = answer if isinstance(answer, dict) else {}
-            raise ApiError(reply.status_code, str(known.get("detail", reply.reason)))
-        if reply.content and answer is None:
-            raise ApiError(0, f"{self.url} does not answer as Bindery does: is this its address?")
+            raise self._unreachable(error) from error
+        if not reply.ok and isinstance(answer, dict) and "detail" in answer:
+            raise ApiError(reply.status_code, str(answer["detail"]))
+        if not reply.ok or (reply.content and answer is None):
+            status = 0 if reply.ok or reply.status_code in _NO_SUCH_API else reply.status_code
+            said = f"{reply.status_code} {reply.reason}".strip()
+            raise ApiError(status, f"{self.url} answers {said}, but not as Bindery does: is this its address?")
         return answer
 
-    @contextmanager
-    def listen(self, book_id: str) -> Iterator[Queue[tuple[str, Fields]]]:
-        """The book's live documents and each of their changes, as they happen."""
-        changes: Queue[tuple[str, Fields]] = Queue()
+    def _request(self, method: str, path: str, **how: Any) -> requests.Response:
+        seconds = (_CONNECT_SECONDS, _ANSWER_SECONDS)
+        return self._session.request(method, f"{self.url.rstrip('/')}{path}", timeout=seconds, **how)
 
-        def on_document(path: str, fields: Fields) -> None:
-            changes.put((path, harmless(fields)))
+    def _unreachable(self, error: Exception) -> ApiError:
+        match error:
+            case requests.Timeout():
+                why = f"no answer for {_ANSWER_SECONDS} s"
+            case requests.exceptions.SSLError():
+                why = "its certificate can't be trusted"
+            case requests.ConnectionError():
+                why = "nobody answers there"
+            case _:
+                why = type(error).__name__
+        return ApiError(0, f"can't reach {self.url}: {why}")
 
-        embedded = "GOOGLE_CLOUD_PROJECT" not in self.environment
-        start = self._listen_to_stack if embedded else self._listen_to_firestore
-        stop = start(book_id, on_document)
+    def listen(self, book_id: str) -> Listener:
+        """Hears of the book's live documents. Raises ApiError, Unwatchable."""
+        if self._is_here and (listener := self._listen_to_stack(book_id)):
+            return listener
+        if "GOOGLE_CLOUD_PROJECT" not in self.environment:
+            raise Unwatchable(
+                f"where are the live documents of {self.url}? Name their Google Cloud project by --project or"
+                " GOOGLE_CLOUD_PROJECT; if they are the emulator's, FIRESTORE_EMULATOR_HOST too"
+            )
+        from infra.cli.firestore_listener import FirestoreListener
+
+        return FirestoreListener(self.environment, self.token, book_id)
+
+    def _listen_to_stack(self, book_id: str) -> Listener | None:
+        """None if this is not the embedded stack, which alone streams its documents itself."""
         try:
-            yield changes
-        finally:
-            stop()
-
-    def _listen_to_stack(self, book_id: str, on_document: OnDocument) -> Callable[[], None]:
-        url = f"{self.url}/_local/documents"
-        reply = self._session.get(url, params={"prefix": f"books/{book_id}"}, stream=True, timeout=(10, None))
-
-        def read() -> None:
-            try:
-                # Not iter_lines, which holds each line back until the next one comes.
-                for line in reply.raw:
-                    if line.strip():
-                        document = json.loads(line)
-                        on_document(document["path"], document["fields"])
-            except (OSError, HTTPError, AttributeError, ValueError):
-                pass
-            on_document("", {})
-
-        threading.Thread(target=read, name="listener", daemon=True).start()
-        # Not close, which would wait for the reading thread's next line.
-        return lambda: reply.raw.shutdown()
-
-    def _listen_to_firestore(self, book_id: str, on_document: OnDocument) -> Callable[[], None]:
-        from infra.cli.firestore_listener import listen
-
-        return listen(self.environment, self.token, book_id, on_document)
+            reply = self._request("GET", "/_local/documents", params={"prefix": f"books/{book_id}"}, stream=True)
+        except (requests.RequestException, ValueError) as error:
+            raise self._unreachable(error) from error
+        if reply.ok and reply.headers.get("Content-Type", "").startswith("application/x-ndjson"):
+            return StackListener(reply)
+        reply.close()
+        return None
 
 
 def _is_json(reply: requests.Response) -> bool:
     return "json" in reply.headers.get("Content-Type", "")
-
-
-def follow(changes: Queue[tuple[str, Fields]], seconds: float) -> Iterator[tuple[str, Fields]]:
-    """Documents until the queue is silent for so long; raises ListenFailed if the listener died."""
-    while True:
-        try:
-            path, fields = changes.get(timeout=seconds)
-        except Empty:
-            return
-        if not path:
-            raise ListenFailed("the connection to the live documents was lost")
-        yield path, fields

@@ -8,20 +8,21 @@ from typing import Any
 
 from infra.cli import view
 from infra.cli.client import Client
-from infra.cli.watching import watch_book
+from infra.cli.command_name import BINDERY
+from infra.cli.watching import await_book, watch_book
 
 SAMPLE = Path(__file__).resolve().parents[1] / "local" / "sample.md"
 SAMPLE_QUERY = "a promise broken for the sake of a friend"
 
 
 def run_demo(client: Client, content: str | None, title: str | None, query: str | None, quiet: bool) -> dict[str, Any]:
-    """Runs it, and returns what `demo --json` prints. Raises ApiError, ListenFailed."""
+    """Runs it, and returns what `demo --json` prints. Raises ApiError, ListenFailed, Unwatchable."""
     text = content if content is not None else SAMPLE.read_text("utf-8")
     book_title = title or text.splitlines()[0].lstrip("# ").strip()
     started = time.monotonic()
     body = {"title": book_title, "content": text}
     book_id = client.post("/api/books/import", body)["book_id"]
-    status = _wait(client, book_id) if quiet else watch_book(client, book_id)
+    status = await_book(client, book_id) if quiet else watch_book(client, book_id)
     seconds = round(time.monotonic() - started, 2)
     book = client.get(f"/api/books/{book_id}")
     chapters = client.get(f"/api/books/{book_id}/chapters")["chapters"]
@@ -40,24 +41,13 @@ def run_demo(client: Client, content: str | None, title: str | None, query: str 
     }
 
 
-def _wait(client: Client, book_id: str) -> str:
-    from infra.cli.client import follow
-    from infra.cli.watching import DONE
-
-    with client.listen(book_id) as changes:
-        for path, fields in follow(changes, 600.0):
-            if "/chapters/" not in path and fields["status"] in DONE:
-                return str(fields["status"])
-    return "processing"
-
-
 def _show(book: Any, chapters: Any, asked: str, found: Any, seconds: float) -> None:
     view.show_book(book)
     view.show_chapters(chapters)
     view.show_results(asked, found)
     view.console.print(
         f"\n[green]Done[/] in {seconds:.1f} s. The summary is made of the book's own sentences: no local model writes."
-        "\n\nGo on: [bold]bindery demo YOUR-BOOK.txt --query 'what you look for'[/], or [bold]bindery dev[/] and,"
-        " in another terminal,\n[bold]bindery import YOUR-BOOK.txt --watch[/] and"
-        " [bold]bindery search 'what you look for'[/]."
+        f"\n\nGo on: [bold]{BINDERY} demo YOUR-BOOK.txt --query 'what you look for'[/], or [bold]{BINDERY} dev[/] and,"
+        f" in another terminal,\n[bold]{BINDERY} import YOUR-BOOK.txt --watch[/] and"
+        f" [bold]{BINDERY} search 'what you look for'[/]."
     )

@@ -4,39 +4,61 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from google.auth.exceptions import DefaultCredentialsError
 from google.cloud import firestore
 from google.oauth2.credentials import Credentials
 
-OnDocument = Callable[[str, dict[str, Any]], None]
+from infra.cli.listeners import Listener, Unwatchable
+
+# It would tell a person of its own threads.
+logging.getLogger("google.api_core.bidi").setLevel(logging.CRITICAL)
 
 
-def listen(
-    environment: Mapping[str, str], token: str | None, book_id: str, on_document: OnDocument
-) -> Callable[[], None]:
-    """Calls back for the book and its chapters, now and at each change; returns what ends it."""
+class FirestoreListener(Listener):
+    """Hears of a book and its chapters. Raises Unwatchable if Firestore would not know who asks."""
+
+    def __init__(self, environment: Mapping[str, str], token: str | None, book_id: str) -> None:
+        super().__init__(_name(environment))
+        self._client = _client(environment, token)
+        book = self._client.document(f"books/{book_id}")
+        self._watches = [book.on_snapshot(self._hear), chapters_of(book, token).on_snapshot(self._hear)]
+
+    def _hear(self, documents: Any, changes: Any, read_time: Any) -> None:
+        self.answered()
+        for change in changes:
+            document = change.document
+            self.put("/".join(document.reference._path), document.to_dict())
+
+    def is_active(self) -> bool:
+        # Firestore ends a listener that it refuses without a word.
+        return all(watch.is_active for watch in self._watches)
+
+    def close(self) -> None:
+        for watch in self._watches:
+            watch.unsubscribe()
+        self._client.close()
+
+
+def _name(environment: Mapping[str, str]) -> str:
+    emulator = environment.get("FIRESTORE_EMULATOR_HOST")
+    return f"Firestore's emulator at {emulator}" if emulator else f"Firestore of {environment['GOOGLE_CLOUD_PROJECT']}"
+
+
+def _client(environment: Mapping[str, str], token: str | None) -> Any:
     if host := environment.get("FIRESTORE_EMULATOR_HOST"):
         os.environ["FIRESTORE_EMULATOR_HOST"] = host
     credentials = Credentials(token=token) if token else None  # type: ignore[no-untyped-call]
-    client = firestore.Client(project=environment["GOOGLE_CLOUD_PROJECT"], credentials=credentials)
-
-    def on_change(documents: Any, changes: Any, read_time: Any) -> None:
-        for change in changes:
-            document = change.document
-            on_document("/".join(document.reference._path), document.to_dict())
-
-    book = client.document(f"books/{book_id}")
-    watches = [book.on_snapshot(on_change), chapters_of(book, token).on_snapshot(on_change)]
-
-    def stop() -> None:
-        for watch in watches:
-            watch.unsubscribe()
-        client.close()
-
-    return stop
+    try:
+        return firestore.Client(project=environment["GOOGLE_CLOUD_PROJECT"], credentials=credentials)
+    except DefaultCredentialsError:
+        raise Unwatchable(
+            "Firestore asks who you are: give --token, or set FIRESTORE_EMULATOR_HOST if it is the emulator"
+        ) from None
 
 
 def chapters_of(book: Any, token: str | None) -> Any:

@@ -82,7 +82,7 @@ def show_book(book: Mapping[str, Any]) -> None:
         console.print(Padding(escape(context["summary"]), (1, 2)))
     for label, values in (
         ("Characters", [f"{m['name']} ({m['count']})" for m in context.get("characters", [])[:8]]),
-        ("FakeLimiter", [m["name"] for m in context.get("places", [])[:8]]),
+        ("Places", [m["name"] for m in context.get("places", [])[:8]]),
         ("Themes", context.get("themes", [])),
         ("Genre", [context["genre"]] if context.get("genre") else []),
     ):

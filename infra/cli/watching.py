@@ -6,7 +6,8 @@ import json
 
 from rich.live import Live
 
-from infra.cli.client import Client, ListenFailed, follow
+from infra.cli.client import Client
+from infra.cli.listeners import Listener, ListenFailed
 from infra.cli.view import LiveBook, console, errors
 
 DONE = ("completed", "failed", "cancelled")
@@ -14,7 +15,7 @@ _SILENCE_SECONDS = 600.0
 
 
 def watch_book(client: Client, book_id: str, as_json: bool = False) -> str:
-    """Shows the book until it is done, and returns its last status. Raises ListenFailed."""
+    """Shows the book until it is done, and returns its last status. Raises ApiError, ListenFailed, Unwatchable."""
     shown = LiveBook()
     status = _watch(client, book_id, shown, as_json)
     if error := shown.book.get("error"):
@@ -22,21 +23,30 @@ def watch_book(client: Client, book_id: str, as_json: bool = False) -> str:
     return status
 
 
+def await_book(client: Client, book_id: str) -> str:
+    """The same, without a word."""
+    with client.listen(book_id) as listener:
+        for path, fields in listener.follow(_SILENCE_SECONDS):
+            if "/chapters/" not in path and fields["status"] in DONE:
+                return str(fields["status"])
+    raise ListenFailed("nothing was heard of the book for ten minutes")
+
+
 def _watch(client: Client, book_id: str, shown: LiveBook, as_json: bool) -> str:
-    with client.listen(book_id) as changes:
+    with client.listen(book_id) as listener:
         if as_json or not console.is_terminal:
-            return _print_changes(client, shown, changes, as_json)
+            return _print_changes(shown, listener, as_json)
         with Live(shown, console=console, refresh_per_second=12):
-            for path, fields in follow(changes, _SILENCE_SECONDS):
+            for path, fields in listener.follow(_SILENCE_SECONDS):
                 shown.take(path, fields)
                 if shown.book.get("status") in DONE and _chapters_are_in(shown):
                     return str(shown.book["status"])
     raise ListenFailed("nothing was heard of the book for ten minutes")
 
 
-def _print_changes(client: Client, shown: LiveBook, changes, as_json: bool) -> str:  # type: ignore[no-untyped-def]
+def _print_changes(shown: LiveBook, listener: Listener, as_json: bool) -> str:
     last = ""
-    for path, fields in follow(changes, _SILENCE_SECONDS):
+    for path, fields in listener.follow(_SILENCE_SECONDS):
         shown.take(path, fields)
         if as_json:
             print(json.dumps({"path": path, **fields}, default=str), flush=True)

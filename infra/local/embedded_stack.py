@@ -63,7 +63,7 @@ class EmbeddedStack:
             self.broker.subscribe(_subscription(stage))
         self._server = self._serve()
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self.environment = {"BINDERY_URL": self.url, "DATABASE_URL": self.database_url}
+        self.environment = {"BINDERY_URL": self.url, "BINDERY_DATABASE_URL": self.database_url}
         self._reconcile = Every(RECONCILE_SECONDS, self.app.reconcile)
 
     def _serve(self) -> BaseWSGIServer:

@@ -57,7 +57,7 @@ class EmulatorStack:
         self._reconcile = Every(RECONCILE_SECONDS, self._call_reconcile)
         self.environment = {
             "BINDERY_URL": self.url,
-            "DATABASE_URL": self.database_url,
+            "BINDERY_DATABASE_URL": self.database_url,
             "GOOGLE_CLOUD_PROJECT": PROJECT,
             **self._emulators,
         }

@@ -16,6 +16,7 @@ from shared.http.dead_letters import add_dead_letters
 from shared.http.errors import add_error_handlers
 from shared.http.headers import secured
 from shared.http.hosts import refuse_other_hosts
+from shared.http.identifiers import add_identifiers
 from shared.http.imports import add_imports
 from shared.http.jobs import add_jobs
 from shared.http.problems import invalid, problem
@@ -23,7 +24,7 @@ from shared.http.projections import add_projections
 from shared.http.replays import add_replays
 from shared.http.search import add_search
 from shared.http.snapshots import add_snapshots
-from shared.ports import Authenticator, Catalogue
+from shared.ports import Authenticator, Catalogue, Identifiers
 from shared.use_cases.control_book import ControlBook
 from shared.use_cases.import_book import ImportBook
 from shared.use_cases.project_again import ProjectAgain
@@ -54,6 +55,7 @@ class ApiParts:
     replay: Replay
     snapshots: Snapshots
     project_again: ProjectAgain
+    identifiers: Identifiers
     max_body_bytes: int
     local_only: bool
 
@@ -78,6 +80,7 @@ def create_api(parts: ApiParts) -> OpenAPI:
     add_replays(app, parts.catalogue, parts.replay)
     add_snapshots(app, parts.snapshots)
     add_projections(app, parts.catalogue, parts.project_again)
+    add_identifiers(app, parts.identifiers)
     app.add_url_rule("/api/openapi.json", "openapi", lambda: jsonify(app.api_doc))
     return app
 

@@ -9,6 +9,8 @@ from typing import Any
 from flask import Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from shared.http.validation import explain
+
 _SHOWN = 20
 
 
@@ -32,7 +34,7 @@ def invalid(error: ValidationError) -> Response:
     """422 with each field that is wrong; what the field held is not repeated."""
     found = error.errors(include_url=False, include_input=False)
     errors = [
-        {"field": ".".join(str(p) for p in e["loc"]) or "body", "problem": e["msg"], **_offset(e)}
+        {"field": ".".join(str(p) for p in e["loc"]) or "body", "problem": explain(e), **_offset(e)}
         for e in found[:_SHOWN]
     ]
     detail = "; ".join(f"{e['field']}: {e['problem']}" for e in errors)

@@ -22,6 +22,7 @@ from shared.ports.books import (
 )
 from shared.ports.broker import BrokerSnapshot, Message, Publisher, SeekableBroker
 from shared.ports.callers import Authenticator, PushVerifier
+from shared.ports.identifiers import IdentifierKind, Identifiers
 from shared.ports.jobs import Claim, Claimed, ConcurrencyLimiter, JobStore, NotClaimed, Undelivered
 from shared.ports.live import Document, LiveDocuments, Projections, Tombstone
 from shared.ports.models import ContextExtractor, Embedder
@@ -45,6 +46,8 @@ __all__ = [
     "DeadLetters",
     "Document",
     "Embedder",
+    "IdentifierKind",
+    "Identifiers",
     "Imports",
     "JobStore",
     "Library",

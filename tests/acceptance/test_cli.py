@@ -18,6 +18,7 @@ import pytest
 
 from tests.support.world import manuscript
 
+ROOT = Path(__file__).resolve().parents[2]
 QUESTIONS = [
     ("who came out of hiding in a boat to save them from the fire?", {8, 9}),
     ("an old lighthouse keeper confesses that he was afraid", {3}),
@@ -95,7 +96,7 @@ first_seen: dict[str, list[tuple[Any, ...]]] = {}
 
 def test_every_backend_comes_to_the_same_rows_and_vectors(stack: Path, book: str) -> None:
     environment = json.loads((stack / "stack.json").read_text())["environment"]
-    with psycopg.connect(environment["DATABASE_URL"]) as connection:
+    with psycopg.connect(environment["BINDERY_DATABASE_URL"]) as connection:
         rows = connection.execute(ROWS, (book,)).fetchall()
     reference = first_seen.setdefault("rows", rows)
 
@@ -115,6 +116,23 @@ def test_watching_a_finished_book_says_so_at_once(stack: Path, book: str) -> Non
     done = bindery("watch", book, "--data-dir", str(stack))
     assert done.returncode == 0
     assert "completed" in done.stdout
+
+
+def test_the_exports_of_dev_are_all_that_a_client_in_another_folder_needs(
+    stack: Path, book: str, tmp_path: Path
+) -> None:
+    exports = json.loads((stack / "stack.json").read_text())["environment"]
+    for arguments, said in ((["watch", book[:8]], "completed"), (["migrate"], "up to date")):
+        command = [sys.executable, "-m", "infra.cli.main", *arguments]
+        env = os.environ | exports | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert said in done.stdout
+
+
+def test_ids_may_be_cut_short(stack: Path, book: str) -> None:
+    assert call(stack, "status", book[:8]) == call(stack, "status", f"{book[:8]}…") == call(stack, "status", book)
+    assert call(stack, "jobs", f"book-{book[:8]}...-v1")[0]["id"] == f"book-{book}-v1"
 
 
 def test_standard_input_can_be_imported(stack: Path) -> None:
@@ -184,7 +202,8 @@ def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.docx").write_bytes(b"PK\x03\x04\xff\xfe")
     done = bindery("import", str(tmp_path / "a.docx"))
     assert done.returncode == 2
-    assert "not UTF-8 text" in done.stderr
+    assert "zipped file" in done.stderr
+    assert "only text and Markdown can be imported" in done.stderr
 
 
 def test_asking_for_missing_emulators_says_what_to_install(tmp_path: Path) -> None:

@@ -191,7 +191,7 @@ def cold_starts() -> None:
         hello = Path(folder) / "hello.py"
         hello.write_text(HELLO)
         environment = {**os.environ, "BINDERY_PROJECT": "p", "BINDERY_AUTH": "local", "BINDERY_MODELS": "local"}
-        environment["BINDERY_DATABASE_URL"] = client.environment["DATABASE_URL"]
+        environment["BINDERY_DATABASE_URL"] = client.environment["BINDERY_DATABASE_URL"]
         environment["PUBSUB_EMULATOR_HOST"] = environment["FIRESTORE_EMULATOR_HOST"] = "127.0.0.1:1"
         reference = statistics.median(_cold(hello, environment)[0] for _ in range(3))
         rows.append(["hello world", reference, 1.0, _cold(hello, environment)[1]])

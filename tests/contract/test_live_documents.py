@@ -7,11 +7,13 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from infra.cli.listeners import Listener, ListenFailed
 from infra.local.emulators import Emulators, start_firestore
 from infra.local.processes import Supervisor
 from shared.adapters.memory.live_documents import MemoryLiveDocuments
@@ -133,8 +135,22 @@ def test_a_listener_hears_what_is_there_and_what_changes(store: Store) -> None:
 def _listen(store: LiveDocuments, hear: Callable[[Any], None]) -> Callable[[], None]:
     if isinstance(store, MemoryLiveDocuments):
         return store.listen("books/b1", lambda document: hear(document.fields))
-    from infra.cli.firestore_listener import listen
+    from infra.cli.firestore_listener import FirestoreListener
 
     names = {"FIRESTORE_EMULATOR_HOST": os.environ["FIRESTORE_EMULATOR_HOST"]}
     project = store._project  # type: ignore[attr-defined]
-    return listen(names | {"GOOGLE_CLOUD_PROJECT": project}, None, "b1", lambda path, fields: hear(fields))
+    listener = FirestoreListener(names | {"GOOGLE_CLOUD_PROJECT": project}, None, "b1")
+    reader = threading.Thread(target=_read, args=(listener, hear))
+    reader.start()
+
+    def stop() -> None:
+        listener.close()
+        reader.join()
+
+    return stop
+
+
+def _read(listener: Listener, hear: Callable[[Any], None]) -> None:
+    with suppress(ListenFailed):
+        for _, fields in listener.follow(60):
+            hear(fields)

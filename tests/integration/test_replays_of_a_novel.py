@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from infra.cli.client import Client, follow
+from infra.cli.client import Client
 from infra.cli.operations import awaited
 from infra.local.emulators import Emulators
 from infra.local.stack import run_stack
@@ -34,12 +34,12 @@ def novel(emulators: Emulators, tmp_path_factory: pytest.TempPathFactory) -> Ite
         client.post("/api/snapshots", {"name": "before"})
         body = {"title": "A Novel", "content": manuscript(CHAPTERS, WORDS)}
         book_id = client.post("/api/books/import", body)["book_id"]
-        with client.listen(book_id) as changes:
-            for path, fields in follow(changes, 120):
+        with client.listen(book_id) as listener:
+            for path, fields in listener.follow(120):
                 if path == f"books/{book_id}" and fields["status"] in ("completed", "failed"):
                     assert fields["status"] == "completed"
                     break
-        yield client, stack.environment["DATABASE_URL"], book_id
+        yield client, stack.environment["BINDERY_DATABASE_URL"], book_id
 
 
 def digests(dsn: str) -> dict[str, Any]:

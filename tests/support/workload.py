@@ -103,7 +103,7 @@ class Workload:
 
     def begin(self) -> None:
         """Starts importing. No vector is known from a run before, so that all the work is done."""
-        with psycopg.connect(self.environment["DATABASE_URL"]) as connection:
+        with psycopg.connect(self.environment["BINDERY_DATABASE_URL"]) as connection:
             connection.execute("DELETE FROM embedding_cache")
         self._imports = [self._pool.submit(self._import, *book) for book in BOOKS.items()]
 
@@ -126,7 +126,7 @@ class Workload:
 
     def query(self, statement: str, *values: Any) -> list[dict[str, Any]]:
         """Raises psycopg.OperationalError while the server is down."""
-        with psycopg.connect(self.environment["DATABASE_URL"], row_factory=dict_row) as connection:
+        with psycopg.connect(self.environment["BINDERY_DATABASE_URL"], row_factory=dict_row) as connection:
             return list(connection.execute(statement, values))
 
     def counts(self) -> Counter[tuple[str, str]]:
@@ -167,7 +167,7 @@ class Workload:
         """Every row is there once, no job is in limbo, none gave up."""
         books = list(self.books.values())
         assert len(set(books)) == len(BOOKS)
-        assert rows_of(self.environment["DATABASE_URL"], books) == expected
+        assert rows_of(self.environment["BINDERY_DATABASE_URL"], books) == expected
         assert self.query(UNFINISHED) == []
         assert self.query("SELECT * FROM dead_letters") == []
         worn = "SELECT job_id FROM jobs WHERE attempts > max_attempts OR abandoned >= %s"
@@ -185,7 +185,7 @@ class Workload:
 
     def projections(self) -> dict[str, Any]:
         """What they should be."""
-        database = Database(self.environment["DATABASE_URL"])
+        database = Database(self.environment["BINDERY_DATABASE_URL"])
         of_book = PostgresProjections(database, lambda: datetime.now(UTC)).of_book
         found = [d for book_id in self.books.values() for d in of_book(book_id, chapters=True)]
         database.close()

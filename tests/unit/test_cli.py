@@ -13,8 +13,8 @@ import pytest
 import typer
 
 from infra.cli.client import ApiError, Client
-from infra.cli.main import migrate
-from infra.cli.options import moment
+from infra.cli.moments import moment
+from infra.cli.stacks import migrate
 from infra.local.stack import running_stack
 
 Serve = Callable[[str, str], "Served"]
