@@ -33,7 +33,10 @@ def import_(
     context: Context,
     file: Annotated[str, typer.Argument(help="A text or Markdown file, or - for standard input.")],
     title: Annotated[
-        str | None, typer.Option(help="The book's title; else its first heading or the file's name.")
+        str | None,
+        typer.Option(
+            help="The title; without it a book keeps its own, and a new one takes its first heading or the file's name."
+        ),
     ] = None,
     google_doc_id: Annotated[
         str | None, typer.Option(help="The same id again imports a new version of that book.")
@@ -46,8 +49,11 @@ def import_(
 ) -> None:
     """Import a manuscript."""
     content = read_manuscript(file, encoding)
-    body: dict[str, Any] = {"title": title or title_of(file, content), "content": content, "force": force}
-    named = (("google_doc_id", google_doc_id), ("book_id", whole_id_or_none(context.client, "book", book_id)))
+    if title is None and book_id is None and google_doc_id is None:
+        title = title_of(file, content)  # else the book keeps the title that it has
+    body: dict[str, Any] = {"content": content, "force": force}
+    book = whole_id_or_none(context.client, "book", book_id)
+    named = (("title", title), ("google_doc_id", google_doc_id), ("book_id", book))
     body |= {name: value for name, value in named if value is not None}
     headers = {"Idempotency-Key": idempotency_key} if idempotency_key is not None else None
     reply = context.client.post("/api/books/import", body, headers)

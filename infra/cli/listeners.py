@@ -52,6 +52,7 @@ class Listener(ABC):
         self._where = where
         self._changes: Queue[Change] = Queue()
         self._answered = threading.Event()
+        self._began = time.monotonic()
 
     def answered(self) -> None:
         """Notes that the other side answers, even if it has no document yet."""
@@ -71,7 +72,7 @@ class Listener(ABC):
 
     def follow(self, seconds: float) -> Iterator[Change]:
         """Changes until there was none for so long. Raises ListenFailed if the listener ends, or is never answered."""
-        first = heard = time.monotonic()
+        heard = time.monotonic()
         while time.monotonic() - heard < seconds:
             # Asked before the queue: what came before the end is still handed on.
             is_active = self.is_active()
@@ -80,7 +81,7 @@ class Listener(ABC):
             except Empty:
                 if not is_active:
                     raise ListenFailed(f"the connection to {self._where} was lost") from None
-                if not self._answered.is_set() and time.monotonic() - first > _FIRST_ANSWER_SECONDS:
+                if not self._answered.is_set() and time.monotonic() - self._began > _FIRST_ANSWER_SECONDS:
                     raise ListenFailed(f"{self._where} did not answer for {_FIRST_ANSWER_SECONDS:.0f} s") from None
                 continue
             heard = time.monotonic()

@@ -69,16 +69,16 @@ def test_no_more_than_a_few_candidates_are_told(world: World) -> None:
     assert (len(jobs["matches"]), jobs["more"]) == (5, True)
 
 
-def test_every_digit_counts_in_the_range_of_a_prefix(world: World) -> None:
+def test_every_digit_counts_in_the_range_of_a_prefix(dsn: str) -> None:
     ids = [UUID(int=n << 124 | 0xABC << 112 | n) for n in (0, 7, 15)]
-    for n, book_id in enumerate(ids):
-        world.app.__dict__["new_id"] = lambda book_id=book_id: book_id
-        del world.app.__dict__["api"]
-        world.http = world.app.api.test_client()
+    upcoming = iter(ids)
+    world = World(dsn, overrides={"new_id": lambda: next(upcoming)})
+    for n in range(len(ids)):
         world.import_book(manuscript(1, name=str(n)))
     for book_id in ids:
         for length in range(1, 37):
             assert find(world, "book", str(book_id)[:length]) == [str(book_id)]
+    world.close()
 
 
 @pytest.mark.parametrize("kind", ["book", "job", "redrive", "fingerprint"])

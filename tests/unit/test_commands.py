@@ -283,8 +283,15 @@ def test_without_a_project_watching_says_what_to_name(run: Run, watched: FakeApi
 
 @pytest.mark.parametrize("line", ["", "no JSON\n", "{}\n", "[]\n"])
 def test_a_stream_that_breaks_off_ends_the_watch(run: Run, watched: FakeApi, line: str) -> None:
+    watched.answer(f"GET /api/books/{BOOK}/status", {"status": "processing"})
     watched.answer("GET /_local/documents", line, kind=NDJSON)
     assert run("watch", BOOK) == (1, "", "bindery: the connection to the local stack was lost\n")
+
+
+def test_a_stream_that_breaks_off_before_the_end_misses_no_end(run: Run, watched: FakeApi) -> None:
+    watched.answer(f"GET /api/books/{BOOK}/status", FINISHED)
+    watched.answer("GET /_local/documents", "", kind=NDJSON)
+    assert run("watch", BOOK) == (0, "100 %  completed\n", "")
 
 
 class Silent(Listener):

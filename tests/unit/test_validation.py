@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from shared.http import identifiers, operation_schemas, schemas
+from shared import http
+from shared.http.dead_letters import DiscardBody
 from shared.http.validation import explain
 
+MODULES = [import_module(f"{http.__name__}.{found.name}") for found in iter_modules(http.__path__)]
 REQUESTS = [
     found
-    for module in (schemas, operation_schemas, identifiers)
+    for module in MODULES
     for name, found in vars(module).items()
     if re.search("(Body|Query|Path|Headers)$", name) and found.__module__ == module.__name__
 ]
@@ -67,7 +71,7 @@ def test_an_error_without_a_sentence_is_said_in_pydantics_words() -> None:
 
 def test_a_text_has_characters_and_a_list_entries() -> None:
     with pytest.raises(ValidationError) as caught:
-        operation_schemas.DiscardBody(ids=[], reason="x" * 501, fingerprint="x" * 65)
+        DiscardBody(ids=[], reason="x" * 501, fingerprint="x" * 65)
     said = {str(e["loc"][0]): explain(e) for e in caught.value.errors()}
     assert said == {
         "ids": "has too few entries; send 1 or more",
