@@ -10,11 +10,11 @@ import pytest
 from flask import Request
 from werkzeug.test import EnvironBuilder
 
-from shared import bootstrap, serving
+from shared import serving
 from shared.adapters.memory.broker import MemoryBroker
 from shared.adapters.memory.live_documents import MemoryLiveDocuments
 from shared.adapters.postgres.database import Database
-from shared.bootstrap import App, Overrides
+from shared.bootstrap import App, Overrides, adapters
 from shared.config import Config, read_config
 
 THREADS = 20
@@ -35,7 +35,7 @@ def databases(monkeypatch: pytest.MonkeyPatch) -> list[Database]:
                 go_on.reset()
             super().__init__(*about)
 
-    monkeypatch.setattr(bootstrap, "Database", Counted)
+    monkeypatch.setattr(adapters, "Database", Counted)
     return made
 
 

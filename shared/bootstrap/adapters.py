@@ -1,0 +1,226 @@
+"""The ports, each with the adapter that the configuration asks for."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypedDict
+from uuid import UUID, uuid4
+
+from shared.adapters.postgres.database import Database
+from shared.bootstrap.parts import part
+from shared.config import Config
+from shared.pipeline.projector import Defer, defer_on_timer
+from shared.ports import (
+    Authenticator,
+    Catalogue,
+    Clock,
+    ConcurrencyLimiter,
+    ContextExtractor,
+    DeadLetters,
+    Embedder,
+    Identifiers,
+    JobStore,
+    LiveDocuments,
+    Projections,
+    Publisher,
+    PushVerifier,
+    Redrives,
+    Retention,
+    SearchIndex,
+    SeekableBroker,
+)
+
+if TYPE_CHECKING:
+    from shared.pipeline.heartbeat import Heartbeat
+
+
+class Overrides(TypedDict, total=False):
+    """What stands in for a part of that name: for the local stack and tests."""
+
+    authenticator: Authenticator
+    clock: Clock
+    database: Database
+    defer: Defer
+    embedder: Embedder
+    extractor: ContextExtractor
+    heartbeat: Heartbeat
+    limiter: ConcurrencyLimiter
+    live_documents: LiveDocuments
+    new_id: Callable[[], UUID]
+    publisher: Publisher
+    push_verifier: PushVerifier
+    random: Callable[[], float]
+    seekable_broker: SeekableBroker
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass
+class Adapters:
+    """The ports of one process. `lock` is held while a part is made."""
+
+    config: Config
+    overrides: Overrides = field(default_factory=Overrides)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @part
+    def clock(self) -> Clock:
+        return _now
+
+    @part
+    def new_id(self) -> Callable[[], UUID]:
+        return uuid4
+
+    @part
+    def random(self) -> Callable[[], float]:
+        return random.random
+
+    @part
+    def defer(self) -> Defer:
+        return defer_on_timer
+
+    @part
+    def database(self) -> Database:
+        c = self.config
+        if not c.cloud_sql_instance:
+            return Database(c.database_url, c.pool_size)
+        from shared.adapters.postgres.cloud_sql import cloud_sql_connection
+
+        return Database(
+            "", c.pool_size, lambda: cloud_sql_connection(c.cloud_sql_instance, c.database_user, c.database_name)
+        )
+
+    @part
+    def publisher(self) -> Publisher:
+        from shared.adapters.google.pubsub_publisher import PubSubPublisher
+
+        return PubSubPublisher(self.config.project)
+
+    @part
+    def seekable_broker(self) -> SeekableBroker:
+        from shared.adapters.google.pubsub_seek import PubSubSeekableBroker
+
+        return PubSubSeekableBroker(self.config.project)
+
+    @part
+    def live_documents(self) -> LiveDocuments:
+        from shared.adapters.google.firestore import FirestoreLiveDocuments
+
+        return FirestoreLiveDocuments(self.config.project, self.config.firestore_database)
+
+    @part
+    def embedder(self) -> Embedder:
+        c = self.config
+        if c.models == "vertex":
+            from shared.adapters.google.vertex_embedder import VertexEmbedder
+
+            return VertexEmbedder(c.project, c.location, c.embedding_model)
+        if c.models == "fake":
+            from shared.adapters.fake_models import FakeEmbedder
+
+            return FakeEmbedder()
+        from shared.adapters.local_models.embedder import LocalEmbedder
+
+        return LocalEmbedder()
+
+    @part
+    def extractor(self) -> ContextExtractor:
+        c = self.config
+        if c.models == "vertex":
+            from shared.adapters.google.vertex_context import VertexContextExtractor
+
+            return VertexContextExtractor(c.project, c.location, c.context_model)
+        if c.models == "fake":
+            from shared.adapters.fake_models import FakeContextExtractor
+
+            return FakeContextExtractor()
+        from shared.adapters.local_models.context import LocalContextExtractor
+
+        return LocalContextExtractor()
+
+    @part
+    def authenticator(self) -> Authenticator:
+        if self.config.auth == "local":
+            from shared.adapters.local_auth import LocalAuthenticator
+
+            return LocalAuthenticator(self.config.local_user)
+        from shared.adapters.google.firebase_auth import FirebaseAuthenticator
+
+        return FirebaseAuthenticator(self.config.project)
+
+    @part
+    def push_verifier(self) -> PushVerifier:
+        if self.config.auth == "local":
+            from shared.adapters.local_auth import LocalPushVerifier
+
+            return LocalPushVerifier()
+        from shared.adapters.google.push_auth import OidcPushVerifier
+
+        return OidcPushVerifier(self.config.push_audience, self.config.push_service_account)
+
+    @part
+    def store(self) -> JobStore:
+        from shared.adapters.postgres.job_store import PostgresJobStore
+
+        return PostgresJobStore(self.database, self.config.failed_chapters_tolerated)
+
+    @part
+    def limiter(self) -> ConcurrencyLimiter:
+        from shared.adapters.postgres.concurrency_limiter import PostgresConcurrencyLimiter
+
+        return PostgresConcurrencyLimiter(self.database)
+
+    @part
+    def projections(self) -> Projections:
+        from shared.adapters.postgres.projections import PostgresProjections
+
+        return PostgresProjections(self.database, self.clock)
+
+    @part
+    def dead_letters(self) -> DeadLetters:
+        from shared.adapters.postgres.dead_letter_list import PostgresDeadLetters
+
+        return PostgresDeadLetters(self.database)
+
+    @part
+    def redrives(self) -> Redrives:
+        from shared.adapters.postgres.redrive_queue import PostgresRedrives
+
+        c = self.config
+        return PostgresRedrives(self.database, c.failed_chapters_tolerated, c.max_books_under_way)
+
+    @part
+    def retention(self) -> Retention:
+        from shared.adapters.postgres.retention import PostgresRetention
+
+        return PostgresRetention(self.database)
+
+    @part
+    def catalogue(self) -> Catalogue:
+        from shared.adapters.postgres.catalogue import PostgresCatalogue
+
+        return PostgresCatalogue(self.database)
+
+    @part
+    def identifiers(self) -> Identifiers:
+        from shared.adapters.postgres.identifiers import PostgresIdentifiers
+
+        return PostgresIdentifiers(self.database)
+
+    @part
+    def search_index(self) -> SearchIndex:
+        from shared.adapters.postgres.search_index import PostgresSearchIndex
+
+        return PostgresSearchIndex(self.database)
+
+    def close(self) -> None:
+        """Close what was opened. Safe to repeat."""
+        for name in ("limiter", "database"):
+            if name in self.__dict__:
+                self.__dict__[name].close()

@@ -1,0 +1,90 @@
+"""What the functions of one process serve their requests with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shared.bootstrap.parts import part
+from shared.bootstrap.use_cases import UseCases
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from shared.http.push import PushEndpoints
+    from shared.http.reconcile import ReconcileEndpoint
+
+
+class App(UseCases):
+    """All parts of one process, by name."""
+
+    @part
+    def push(self) -> PushEndpoints:
+        from shared.adapters.postgres.caches import PostgresAnswerCache, PostgresVectorCache
+        from shared.adapters.postgres.library import PostgresLibrary
+        from shared.http.push import PushEndpoints
+        from shared.pipeline.record_dead_letter import RecordDeadLetter
+        from shared.pipeline.runner import Runner
+        from shared.pipeline.stages import stage_functions
+
+        stages = stage_functions(
+            library=PostgresLibrary(self.database),
+            vectors=PostgresVectorCache(self.database),
+            answers=PostgresAnswerCache(self.database),
+            embedder=self.embedder,
+            extractor=self.extractor,
+            clock=self.clock,
+        )
+        runner = Runner(
+            store=self.store,
+            outbox=self.outbox,
+            projector=self.projector,
+            limiter=self.limiter,
+            heartbeat=self.heartbeat,
+            stages=stages,
+            clock=self.clock,
+            random=self.random,
+        )
+        return PushEndpoints(
+            verifier=self.push_verifier,
+            runner=runner,
+            dead_letters=RecordDeadLetter(
+                store=self.store, outbox=self.outbox, projector=self.projector, clock=self.clock
+            ),
+            store=self.store,
+            clock=self.clock,
+            local_only=self.config.auth == "local",
+        )
+
+    @part
+    def reconcile_endpoint(self) -> ReconcileEndpoint:
+        from shared.http.reconcile import ReconcileEndpoint
+
+        return ReconcileEndpoint(
+            verifier=self.push_verifier, reconcile=self.reconcile, local_only=self.config.auth == "local"
+        )
+
+    @part
+    def api(self) -> Flask:
+        from shared.http.api import ApiParts, create_api
+        from shared.use_cases.project_again import ProjectAgain
+        from shared.use_cases.search import Search
+        from shared.use_cases.snapshots import Snapshots
+
+        return create_api(
+            ApiParts(
+                authenticator=self.authenticator,
+                catalogue=self.catalogue,
+                import_book=self.import_book,
+                search=Search(
+                    index=self.search_index, embedder=self.embedder, text_weight=self.config.search_text_weight
+                ),
+                control=self.control,
+                redrive=self.redrive,
+                replay=self.replay,
+                snapshots=Snapshots(broker=self.seekable_broker),
+                identifiers=self.identifiers,
+                project_again=ProjectAgain(projections=self.projections, projector=self.projector, clock=self.clock),
+                max_body_bytes=self.config.max_body_bytes,
+                local_only=self.config.auth == "local",
+            )
+        )

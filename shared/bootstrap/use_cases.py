@@ -1,0 +1,107 @@
+"""The mechanisms of the pipeline, and what users and operators ask for, over the ports."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shared.bootstrap.adapters import Adapters
+from shared.bootstrap.parts import part
+
+if TYPE_CHECKING:
+    from shared.pipeline.heartbeat import Heartbeat
+    from shared.pipeline.outbox import Outbox
+    from shared.pipeline.projector import Projector
+    from shared.use_cases.control_book import ControlBook
+    from shared.use_cases.import_book import ImportBook
+    from shared.use_cases.reconcile import Reconcile
+    from shared.use_cases.redrive import RedriveDeadLetters
+    from shared.use_cases.replay import Replay
+
+
+class UseCases(Adapters):
+    """Each is imported where it is first used: a function loads no more than it needs."""
+
+    @part
+    def outbox(self) -> Outbox:
+        from shared.pipeline.outbox import Outbox
+
+        return Outbox(store=self.store, publisher=self.publisher, clock=self.clock)
+
+    @part
+    def projector(self) -> Projector:
+        from shared.pipeline.projector import Projector
+
+        return Projector(
+            projections=self.projections, live_documents=self.live_documents, clock=self.clock, defer=self.defer
+        )
+
+    @part
+    def heartbeat(self) -> Heartbeat:
+        from shared.pipeline.heartbeat import Heartbeat
+
+        return Heartbeat(store=self.store, clock=self.clock)
+
+    @part
+    def import_book(self) -> ImportBook:
+        from shared.adapters.postgres.imports import PostgresImports
+        from shared.use_cases.import_book import ImportBook
+
+        return ImportBook(
+            imports=PostgresImports(self.database, self.config.max_books_under_way),
+            outbox=self.outbox,
+            projector=self.projector,
+            clock=self.clock,
+            new_id=self.new_id,
+        )
+
+    @part
+    def control(self) -> ControlBook:
+        from shared.adapters.postgres.control import PostgresControl
+        from shared.use_cases.control_book import ControlBook
+
+        c = self.config
+        return ControlBook(
+            control=PostgresControl(self.database, c.failed_chapters_tolerated, c.max_books_under_way),
+            outbox=self.outbox,
+            projector=self.projector,
+            clock=self.clock,
+        )
+
+    @part
+    def redrive(self) -> RedriveDeadLetters:
+        from shared.use_cases.redrive import RedriveDeadLetters
+
+        return RedriveDeadLetters(
+            dead_letters=self.dead_letters,
+            redrives=self.redrives,
+            outbox=self.outbox,
+            projector=self.projector,
+            clock=self.clock,
+            new_id=self.new_id,
+        )
+
+    @part
+    def replay(self) -> Replay:
+        from shared.adapters.postgres.replays import PostgresReplays
+        from shared.use_cases.replay import Replay
+
+        return Replay(
+            replays=PostgresReplays(self.database),
+            broker=self.seekable_broker,
+            outbox=self.outbox,
+            clock=self.clock,
+            new_id=self.new_id,
+        )
+
+    @part
+    def reconcile(self) -> Reconcile:
+        from shared.use_cases.reconcile import Reconcile
+
+        return Reconcile(
+            store=self.store,
+            outbox=self.outbox,
+            projector=self.projector,
+            redrive=self.redrive,
+            retention=self.retention,
+            clock=self.clock,
+        )
