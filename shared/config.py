@@ -155,5 +155,10 @@ def read_config(**settings: Any) -> Config:
     try:
         return Config(**settings)
     except ValidationError as error:
-        problems = [f"{'_'.join(map(str, e['loc'])).upper()} {e['msg']}".strip() for e in error.errors()]
+        problems = [_named(e["loc"]) + str(e.get("ctx", {}).get("error", e["msg"])) for e in error.errors()]
         raise ConfigError("; ".join(problems)) from None
+
+
+def _named(place: tuple[int | str, ...]) -> str:
+    """The variable that is wrong; nothing for what several come to together."""
+    return f"BINDERY_{'_'.join(map(str, place)).upper()}: " if place else ""

@@ -194,15 +194,15 @@ def manuscript(chapters: int = 5, words: int = 450, changed: Sequence[int] = (),
 
     Books of different names have no chapter in common.
     """
-    overrides = []
+    parts = []
     for n in range(1, chapters + 1):
         seed = f"{name}{n}-again" if n in changed else f"{name}{n}"
         source = random.Random(seed)
         sentences = [
             " ".join(source.choice(_WORDS) for _ in range(9)).capitalize() + "." for _ in range(max(1, words // 9))
         ]
-        overrides.append(f"CHAPTER {n}\n\n" + " ".join(sentences))
-    return "\n\n".join(overrides) + "\n"
+        parts.append(f"CHAPTER {n}\n\n" + " ".join(sentences))
+    return "\n\n".join(parts) + "\n"
 
 
 _WORDS = [

@@ -141,3 +141,14 @@ def test_emulators_and_fakes_are_well_on_one_machine(local: pytest.MonkeyPatch) 
     local.setenv("BINDERY_MODELS", "fake")
 
     assert read_config().models == "fake"
+
+
+def test_a_wrong_value_is_said_with_its_variable(local: pytest.MonkeyPatch) -> None:
+    local.setenv("BINDERY_POOL_SIZE", "0")
+    local.setenv("BINDERY_MODELS", "gpt")
+
+    with pytest.raises(ConfigError) as wrong:
+        read_config()
+    assert "BINDERY_POOL_SIZE: Input should be greater than or equal to 1" in str(wrong.value)
+    assert "BINDERY_MODELS: Input should be 'vertex', 'local' or 'fake'" in str(wrong.value)
+    assert "Value error" not in str(wrong.value)
