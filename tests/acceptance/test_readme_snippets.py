@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +22,9 @@ import pytest
 import requests
 
 from infra.local.emulators import Missing, find_emulators
-from shared.adapters.fake_models import FakeContextExtractor
+from shared.adapters.fake_models import FakeContextExtractor, FakeEmbedder
 from shared.bootstrap import Overrides
+from shared.domain.errors import Rejected
 from tests.support.firestore_stack import run_embedded_stack
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,18 +91,23 @@ def surroundings() -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Held:
-    """Holds the model up at a text of this kind, so that its book stays under way."""
+class Models:
+    """What models do with two texts: one keeps its book under way, the other fails it for good."""
 
-    text: str = "Chapter 1\n\nThe tide waits for nobody.\n"
+    slow: str = "Chapter 1\n\nThe tide waits for nobody.\n"
+    unreadable: str = "Chapter 1\n\nThe ink has run.\n"
     end: threading.Event = field(default_factory=threading.Event)
 
-    def __call__(self, text: str) -> None:
-        if "The tide waits" in text:
+    def extract(self, text: str) -> None:
+        if text.strip() in self.slow:
             self.end.wait(DEADLINE)
 
+    def embed(self, texts: Sequence[str]) -> None:
+        if any(text.strip() in self.unreadable for text in texts):
+            raise Rejected("the model can't read this")
 
-HELD = Held()
+
+MODELS = Models()
 
 
 @pytest.fixture(scope="module")
@@ -116,11 +122,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     shutil.copy(SAMPLE, folder / "my-novel.txt")
     found = find_emulators()
     emulators = None if isinstance(found, Missing) else found
-    overrides: Overrides = {"extractor": FakeContextExtractor(HELD)}
+    overrides: Overrides = {
+        "extractor": FakeContextExtractor(MODELS.extract),
+        "embedder": FakeEmbedder(MODELS.embed),
+    }
     (folder / ".bindery").mkdir()
     with run_embedded_stack(folder / ".bindery", emulators, overrides) as running:
         yield Stack(folder=folder, environment=running.environment)
-        HELD.end.set()
+        MODELS.end.set()
 
 
 @contextmanager
@@ -187,12 +196,12 @@ def finished_book(stack: Stack) -> dict[str, str]:
 
 
 def book_under_way(stack: Stack) -> dict[str, str]:
-    return {"BOOK": stack.import_book("Held", HELD.text)}
+    return {"BOOK": stack.import_book("Slow", MODELS.slow)}
 
 
 def failed_book(stack: Stack) -> dict[str, str]:
-    """One without words is rejected at once."""
-    book_id = stack.import_book("Empty", " \n")
+    """One whose vectors are rejected."""
+    book_id = stack.import_book("Unreadable", MODELS.unreadable)
     (letter,) = wait_for(lambda: stack.get(f"/api/dead-letters?book_id={book_id}")["dead_letters"])
     return {"BOOK": book_id, "NUMBER": str(letter["dead_letter_id"]), "FINGERPRINT": letter["fingerprint"]}
 
@@ -239,7 +248,7 @@ def test_every_shell_command_runs_in_the_order_of_the_page(stack: Stack) -> None
     assert "completed" in outputs["status BOOK"]
     assert "cancelled" in outputs["cancel BOOK"]
     assert "cancelled" not in outputs["resume BOOK"]
-    assert "the manuscript holds no words" in outputs["dead-letters show"]
+    assert "the model can't read this" in outputs["dead-letters show"]
     assert "accepted: 1" in outputs["dead-letters redrive"]
     assert "accepted: 1" in outputs["retry BOOK"]
 
