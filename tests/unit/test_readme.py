@@ -8,10 +8,13 @@ from shared.domain.stages import STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
+OPERATIONS = (ROOT / "infra" / "README.md").read_text("utf-8")
+ARCHITECTURE = (ROOT / "shared" / "README.md").read_text("utf-8")
+MAX_LINES = 150
 
 
 def test_the_table_of_settings_is_the_codes() -> None:
-    assert settings_table() in README
+    assert settings_table() in OPERATIONS
 
 
 def test_the_first_code_block_has_the_two_commands_and_ci_runs_the_second() -> None:
@@ -25,7 +28,11 @@ def test_the_first_code_block_has_the_two_commands_and_ci_runs_the_second() -> N
 def test_the_table_of_stages_is_the_codes() -> None:
     for stage in STAGES.values():
         row = f"| `{stage.type}` | `{stage.function}` | {stage.attempts} | {stage.first_backoff_seconds} s | {stage.concurrency} |"
-        assert row in README
+        assert row in ARCHITECTURE
+
+
+def test_the_front_page_is_read_in_five_minutes() -> None:
+    assert len(README.splitlines()) <= MAX_LINES
 
 
 def test_the_top_level_is_as_fixed() -> None:
