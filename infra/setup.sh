@@ -1,5 +1,6 @@
 # Sourced by infra/bindery and infra/dev: makes .venv beside the source, once for each state of the lock file.
-# Needs Python 3.11 to 3.13 with pip, and nothing else; BINDERY_VENV moves the environment.
+# Needs Python 3.11 to 3.13 with pip, and nothing else; BINDERY_VENV moves the environment, BINDERY_PYTHON names the
+# interpreter that makes it.
 set -eu
 root=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)
 venv=${BINDERY_VENV:-$root/.venv}
@@ -8,7 +9,7 @@ owner="$venv/.source"
 wanted="$root $(cat "$root/infra/requirements.lock" "$root/pyproject.toml" | cksum)"
 
 find_python() {
-    for name in python3 python3.13 python3.12 python3.11 python; do
+    for name in ${BINDERY_PYTHON:-} python3 python3.13 python3.12 python3.11 python; do
         if command -v "$name" >/dev/null 2>&1 &&
             "$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null; then
             echo "$name"
