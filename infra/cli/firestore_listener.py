@@ -32,7 +32,7 @@ class FirestoreListener(Listener):
         self.answered()
         for change in changes:
             document = change.document
-            self.put("/".join(document.reference._path), document.to_dict())
+            self.put(document.reference.path, document.to_dict())
 
     def is_active(self) -> bool:
         # Firestore ends a listener that it refuses without a word.

@@ -68,7 +68,7 @@ class EmbeddedStack:
 
     def _serve(self) -> BaseWSGIServer:
         api = functions_framework.create_app("api", str(FUNCTIONS / "api.py"))  # type: ignore[no-untyped-call]
-        both = DispatcherMiddleware(api, {"/_local/documents": _stream(self.live_documents)})
+        both = DispatcherMiddleware(api, {"/_local/documents": document_stream(self.live_documents)})
         server = make_server("127.0.0.1", 0, both, threaded=True, request_handler=_Quiet)
         threading.Thread(target=server.serve_forever, name="api", daemon=True).start()
         return server
@@ -115,7 +115,7 @@ def _endpoint(stage: Stage) -> Any:
     return deliver
 
 
-def _stream(live_documents: MemoryLiveDocuments) -> Any:
+def document_stream(live_documents: MemoryLiveDocuments) -> Any:
     """`?prefix=books/ID`: the documents and their changes, a line of JSON each; empty lines keep it open."""
 
     @PlainRequest.application

@@ -25,12 +25,25 @@ _NOT_FOR_CHILDREN = ("GOOGLE_APPLICATION_CREDENTIALS",)
 
 
 class EmulatorStack:
-    """Runs from when it is made until `close`. What dies is started again."""
+    """Runs from when it is made until `close`. What dies is started again.
+
+    `publishes_again`: whether messages that a dead emulator lost are published at once. In the cloud nobody does
+    that but `reconcile`, each minute.
+    """
 
     backend = "emulators"
     because = "gcloud's emulators and Java are here"
 
-    def __init__(self, data: Path, settings: Mapping[str, Any], on_line: OnLine, emulators: Emulators) -> None:
+    def __init__(
+        self,
+        data: Path,
+        settings: Mapping[str, Any],
+        on_line: OnLine,
+        emulators: Emulators,
+        *,
+        publishes_again: bool = True,
+    ) -> None:
+        self._publishes_again = publishes_again
         self._postgres = start_database(data / "postgres", on_line)
         self.database_url = self._postgres.dsn
         self._supervisor = Supervisor(on_line)
@@ -88,11 +101,9 @@ class EmulatorStack:
             create_topics(PROJECT)
             self._relay.connect()
             self._topics_of = pid
-        self._publish_again()
-
-    def _publish_again(self) -> None:
-        publish_again(self.database_url)
-        self._call_reconcile()
+        if self._publishes_again:
+            publish_again(self.database_url)
+            self._call_reconcile()
 
     def _project_all(self) -> None:
         """The Firestore emulator forgot everything: what it should show stands in PostgreSQL."""

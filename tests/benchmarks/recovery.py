@@ -10,17 +10,16 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import Any
-from unittest.mock import patch
 
 import psycopg
 
 from infra.local.database import MIGRATIONS
 from infra.local.emulator_stack import EmulatorStack
+from infra.local.emulators import Missing, find_emulators
 from infra.local.postgres import Postgres
-from infra.local.stack import run_stack
 from shared.adapters.postgres.migrations import migrate
 from tests.support.chaos import (
     FUNCTIONS,
@@ -63,7 +62,7 @@ def recovery(seed: int) -> list[Row]:
         rows += _broker(stack, expected, chance, "Pub/Sub, all messages gone")
         rows.append(_documents(stack, expected))
         rows.append(_postgresql(stack, expected, chance))
-    with patch.object(EmulatorStack, "_publish_again", lambda self: None), _stack() as stack:
+    with _stack(publishes_again=False) as stack:
         rows += _broker(stack, expected, chance, "the same, found by `reconcile` alone, each minute as in the cloud")
         rows += _broker(stack, expected, chance, "the same, while a new book comes every four seconds", OneMore)
     return rows + _machine(expected, chance)
@@ -80,10 +79,16 @@ def _without_faults() -> Rows:
 
 
 @contextmanager
-def _stack() -> Iterator[EmulatorStack]:
-    with environment(SLOW), folder() as data, run_stack(data, "emulators", lambda name, line: None) as made:
-        assert isinstance(made, EmulatorStack)
-        yield made
+def _stack(*, publishes_again: bool = True) -> Iterator[EmulatorStack]:
+    found = find_emulators()
+    if isinstance(found, Missing):
+        raise SystemExit(found.reason)
+    with environment(SLOW), folder() as data:
+        settings = {"models": SLOW["BINDERY_MODELS"]}
+        with closing(
+            EmulatorStack(data, settings, lambda name, line: None, found, publishes_again=publishes_again)
+        ) as made:
+            yield made
 
 
 def _begin(stack: EmulatorStack, key: str) -> Workload:

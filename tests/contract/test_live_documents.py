@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,8 +20,16 @@ from infra.local.processes import Supervisor
 from shared.adapters.memory.live_documents import MemoryLiveDocuments
 from shared.ports import Document, LiveDocuments, Tombstone
 
-Read = Callable[[str], dict[str, Any] | None]
-Store = tuple[LiveDocuments, Read]
+Fields = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Store:
+    """A store, and how its readers see it: `read` one document, or `listen` to the fields of books/b1."""
+
+    documents: LiveDocuments
+    read: Callable[[str], Fields | None]
+    listen: Callable[[Callable[[Fields], None]], Callable[[], None]]
 
 
 @pytest.fixture(scope="module")
@@ -36,23 +45,54 @@ def firestore_host(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture(params=["memory", "firestore"])
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     if request.param == "memory":
-        memory = MemoryLiveDocuments()
-        yield memory, lambda path: (found := memory.get(path)) and dict(found.fields)
+        yield in_memory()
         return
-    request.getfixturevalue("firestore_host")
+    host = request.getfixturevalue("firestore_host")
     from google.cloud import firestore
 
+    from infra.cli.firestore_listener import FirestoreListener
     from shared.adapters.google.firestore import FirestoreLiveDocuments
 
     project = f"test-{uuid.uuid4().hex[:8]}"
     client = firestore.Client(project=project)
 
-    def read(path: str) -> dict[str, Any] | None:
+    def read(path: str) -> Fields | None:
         fields = client.document(path).get().to_dict()
         return fields and {k: v for k, v in fields.items() if k != "revision"}
 
-    yield FirestoreLiveDocuments(project), read
+    def listen_to_book(hear: Callable[[Fields], None]) -> Callable[[], None]:
+        names = {"FIRESTORE_EMULATOR_HOST": host, "GOOGLE_CLOUD_PROJECT": project}
+        listener = FirestoreListener(names, None, "b1")
+        reader = threading.Thread(target=read_all, args=(listener, hear))
+        reader.start()
+
+        def stop() -> None:
+            listener.close()
+            reader.join()
+
+        return stop
+
+    yield Store(FirestoreLiveDocuments(project), read, listen_to_book)
     client.close()
+
+
+def read_all(listener: Listener, hear: Callable[[Fields], None]) -> None:
+    with suppress(ListenFailed):
+        for _, fields in listener.follow(60):
+            hear(fields)
+
+
+def in_memory() -> Store:
+    documents = MemoryLiveDocuments()
+
+    def read(path: str) -> Fields | None:
+        found = documents.get(path)
+        return None if found is None else dict(found.fields)
+
+    def listen(hear: Callable[[Fields], None]) -> Callable[[], None]:
+        return documents.listen("books/b1", lambda document: hear(dict(document.fields)))
+
+    return Store(documents, read, listen)
 
 
 def book(revision: int, **fields: Any) -> Document:
@@ -60,7 +100,7 @@ def book(revision: int, **fields: Any) -> Document:
 
 
 def test_a_document_is_kept_as_it_was_put(store: Store) -> None:
-    put, read = store[0].put, store[1]
+    put, read = store.documents.put, store.read
     fields = {"title": "T", "n": 3, "nested": {"total": 2}, "none": None, "at": datetime(2026, 1, 1, tzinfo=UTC)}
     put([book(1, **fields)])
 
@@ -69,7 +109,7 @@ def test_a_document_is_kept_as_it_was_put(store: Store) -> None:
 
 
 def test_an_older_revision_never_replaces_a_newer_one(store: Store) -> None:
-    put, read = store[0].put, store[1]
+    put, read = store.documents.put, store.read
     for revision, progress in ((5, 50), (4, 40), (5, 99)):
         put([book(revision, progress=progress)])
     assert read("books/b1") == {"progress": 50}
@@ -79,38 +119,38 @@ def test_an_older_revision_never_replaces_a_newer_one(store: Store) -> None:
 
 
 def test_of_two_in_one_call_the_newer_stays(store: Store) -> None:
-    store[0].put([book(2, progress=20), book(1, progress=10)])
-    assert store[1]("books/b1") == {"progress": 20}
+    store.documents.put([book(2, progress=20), book(1, progress=10)])
+    assert store.read("books/b1") == {"progress": 20}
 
 
 def test_a_nested_field_is_replaced_not_merged(store: Store) -> None:
-    store[0].put([book(1, chapters={"total": 2, "failed": 1})])
-    store[0].put([book(2, chapters={"total": 2})])
-    assert store[1]("books/b1") == {"chapters": {"total": 2}}
+    store.documents.put([book(1, chapters={"total": 2, "failed": 1})])
+    store.documents.put([book(2, chapters={"total": 2})])
+    assert store.read("books/b1") == {"chapters": {"total": 2}}
 
 
 def test_twelve_writers_of_a_hot_document_end_with_the_newest(store: Store) -> None:
     with ThreadPoolExecutor(12) as pool:
-        list(pool.map(lambda n: store[0].put([book(n, progress=n)]), range(1, 41)))
-    assert store[1]("books/b1") == {"progress": 40}
+        list(pool.map(lambda n: store.documents.put([book(n, progress=n)]), range(1, 41)))
+    assert store.read("books/b1") == {"progress": 40}
 
 
 def test_many_documents_go_in_one_call_and_can_be_deleted(store: Store) -> None:
-    both, read = store
+    documents, read = store.documents, store.read
     paths = [f"books/b1/chapters/{n:04d}" for n in range(1, 901)]
-    both.put([Document(path=p, revision=1, fields={"n": i}) for i, p in enumerate(paths)])
-    both.delete([Tombstone(path=p, revision=2) for p in paths[:450]])
+    documents.put([Document(path=p, revision=1, fields={"n": i}) for i, p in enumerate(paths)])
+    documents.delete([Tombstone(path=p, revision=2) for p in paths[:450]])
 
     assert read(paths[0]) is None
     assert read(paths[899]) == {"n": 899}
 
 
 def test_a_tombstone_leaves_a_document_that_is_newer_and_one_that_is_not_there(store: Store) -> None:
-    store[0].put([book(5, progress=50)])
-    store[0].delete([Tombstone(path="books/b1", revision=4), Tombstone(path="books/none", revision=4)])
-    assert store[1]("books/b1") == {"progress": 50}
-    store[0].delete([Tombstone(path="books/b1", revision=6)])
-    assert store[1]("books/b1") is None
+    store.documents.put([book(5, progress=50)])
+    store.documents.delete([Tombstone(path="books/b1", revision=4), Tombstone(path="books/none", revision=4)])
+    assert store.read("books/b1") == {"progress": 50}
+    store.documents.delete([Tombstone(path="books/b1", revision=6)])
+    assert store.read("books/b1") is None
 
 
 def test_a_listener_hears_what_is_there_and_what_changes(store: Store) -> None:
@@ -122,35 +162,11 @@ def test_a_listener_hears_what_is_there_and_what_changes(store: Store) -> None:
         if fields["progress"] == 100:
             done.set()
 
-    store[0].put([book(1, progress=10)])
-    stop = _listen(store[0], hear)
-    store[0].put([book(2, progress=50)])
-    store[0].put([book(3, progress=100)])
+    store.documents.put([book(1, progress=10)])
+    stop = store.listen(hear)
+    store.documents.put([book(2, progress=50)])
+    store.documents.put([book(3, progress=100)])
 
     assert done.wait(30)
     stop()
     assert heard == sorted(heard)
-
-
-def _listen(store: LiveDocuments, hear: Callable[[Any], None]) -> Callable[[], None]:
-    if isinstance(store, MemoryLiveDocuments):
-        return store.listen("books/b1", lambda document: hear(document.fields))
-    from infra.cli.firestore_listener import FirestoreListener
-
-    names = {"FIRESTORE_EMULATOR_HOST": os.environ["FIRESTORE_EMULATOR_HOST"]}
-    project = store._project  # type: ignore[attr-defined]
-    listener = FirestoreListener(names | {"GOOGLE_CLOUD_PROJECT": project}, None, "b1")
-    reader = threading.Thread(target=_read, args=(listener, hear))
-    reader.start()
-
-    def stop() -> None:
-        listener.close()
-        reader.join()
-
-    return stop
-
-
-def _read(listener: Listener, hear: Callable[[Any], None]) -> None:
-    with suppress(ListenFailed):
-        for _, fields in listener.follow(60):
-            hear(fields)

@@ -10,7 +10,6 @@ import pytest
 
 from infra.local.emulators import Emulators
 from infra.local.processes import free_port
-from shared.adapters.google import pubsub_seek
 from shared.adapters.google.pubsub_seek import PubSubSeekableBroker
 from shared.adapters.memory import queue
 from shared.adapters.memory.broker import MemoryBroker, Subscription
@@ -197,8 +196,7 @@ def test_a_topic_that_is_not_there_is_rejected(broker: Broker) -> None:
 
 def test_a_broker_that_is_down_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{free_port()}")
-    monkeypatch.setattr(pubsub_seek, "_SECONDS", 0.3)
-    seekable_broker = PubSubSeekableBroker("test")
+    seekable_broker = PubSubSeekableBroker("test", timeout_seconds=0.3)
 
     for use in (seekable_broker.create_snapshot, seekable_broker.seek_to_snapshot, seekable_broker.delete_snapshot):
         with pytest.raises(Unavailable):

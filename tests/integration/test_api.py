@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from shared.adapters.postgres.database import Database
 from tests.support.world import World, manuscript
 
 PROBLEM = "application/problem+json"
@@ -162,16 +163,10 @@ def test_a_wrong_method_is_a_problem_too(world: World) -> None:
 
 
 def test_a_database_that_is_down_is_a_503_with_retry_after() -> None:
-    lost = World("postgresql://nobody@127.0.0.1:1/none?connect_timeout=1")
-    lost.app.database._size = 1
-    import shared.adapters.postgres.database as database
-
-    seconds, database._CONNECT_SECONDS = database._CONNECT_SECONDS, 1
-    try:
-        reply = lost.get("/api/books")
-    finally:
-        database._CONNECT_SECONDS = seconds
-        lost.close()
+    nowhere = "postgresql://nobody@127.0.0.1:1/none"
+    lost = World(nowhere, overrides={"database": Database(nowhere, size=1, connect_seconds=1)})
+    reply = lost.get("/api/books")
+    lost.close()
 
     assert is_problem(reply, 503)
     assert reply.headers["Retry-After"]

@@ -18,6 +18,7 @@ import requests
 from google.api_core.exceptions import PermissionDenied
 from google.auth.credentials import AnonymousCredentials
 from google.cloud.firestore import Client, CollectionReference
+from google.cloud.firestore_bundle import FirestoreBundle
 from google.cloud.firestore_v1.services.firestore import FirestoreClient
 from google.cloud.firestore_v1.services.firestore.transports import FirestoreGrpcTransport
 from google.cloud.firestore_v1.types import ListenRequest, StructuredQuery, Target, TargetChange
@@ -297,16 +298,22 @@ def test_a_document_that_is_not_there_looks_like_one_of_someone_else(firestore: 
 
 
 @pytest.mark.parametrize("user", ["owner", "admin"])
-def test_the_command_line_listens_to_chapters_as_the_rules_ask(firestore: Firestore, user: str) -> None:
+def test_the_command_line_listens_to_chapters_as_the_rules_ask(
+    firestore: Firestore, user: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", firestore.place)
     with closing(Client(project="test", credentials=AnonymousCredentials())) as client:  # type: ignore[no-untyped-call]
         query = chapters_of(client.document("books/emma"), token(USERS[user] or {}))
-    asked = Target.QueryTarget(parent=f"{DATABASE}/documents/books/emma", structured_query=structured(query))
+        asked = Target.QueryTarget(parent=f"{DATABASE}/documents/books/emma", structured_query=structured(query))
 
     assert firestore.listen(user, Target(query=asked, target_id=1)) == ALLOWED
 
 
 def structured(query: Any) -> Any:
-    return (query._query() if isinstance(query, CollectionReference) else query)._to_protobuf()
+    """What the client sends for a query. A bundle is the public way to it, and of queries alone: a limit makes one."""
+    limited = query.limit(100) if isinstance(query, CollectionReference) else query
+    bundle = FirestoreBundle("asked").add_named_query("chapters", limited)
+    return bundle.named_queries["chapters"].bundled_query.structured_query
 
 
 def test_every_condition_of_the_rules_was_seen_true_and_false(

@@ -190,13 +190,12 @@ def test_a_message_of_a_job_that_nobody_knows_is_acknowledged(
     assert len(recorded(world)) <= 1
 
 
-@pytest.fixture
-def press(lasting_world: World) -> World:
+@pytest.fixture(scope="module")
+def press(lasting_world: World) -> Iterator[World]:
     """Reads chapters with the local rules, not with the fake."""
-    lasting_world.app.overrides["extractor"] = LocalContextExtractor()  # type: ignore[index]
-    lasting_world.app.__dict__.pop("extractor", None)
-    lasting_world.app.__dict__.pop("push", None)
-    return lasting_world
+    made = World(lasting_world.dsn, overrides={"extractor": LocalContextExtractor()}, max_books_under_way=100_000)
+    yield made
+    made.close()
 
 
 def outcome(world: World, content: str) -> str:

@@ -8,7 +8,7 @@ import uuid
 import pytest
 from werkzeug.test import Client
 
-from infra.local.embedded_stack import _stream
+from infra.local.embedded_stack import document_stream
 from shared.adapters.memory.live_documents import MemoryLiveDocuments
 from shared.http.api import MAX_OPERATION_BYTES
 from tests.support.world import World
@@ -65,6 +65,6 @@ def test_a_local_stack_answers_this_machine_by_any_of_its_names(world: World, ho
 
 
 def test_live_documents_of_the_embedded_stack_are_shown_to_no_other_site() -> None:
-    documents = Client(_stream(MemoryLiveDocuments()))
+    documents = Client(document_stream(MemoryLiveDocuments()))
     assert documents.get("/", headers={"Host": "evil.example"}).status_code == 403
     assert documents.get("/", headers={"Origin": "http://evil.example"}).status_code == 403

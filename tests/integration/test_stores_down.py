@@ -21,10 +21,9 @@ from infra.local.postgres import Postgres
 from infra.local.processes import Supervisor
 from infra.local.topics import create_topics
 from shared.adapters.fake_models import FakeEmbedder
-from shared.adapters.google import firestore, pubsub_publisher
 from shared.adapters.google.firestore import FirestoreLiveDocuments
 from shared.adapters.google.pubsub_publisher import PubSubPublisher
-from shared.adapters.postgres import database
+from shared.adapters.postgres.database import Database
 from shared.adapters.postgres.migrations import migrate
 from shared.domain.errors import Unavailable
 from shared.domain.stages import LEASE_SECONDS, JobType
@@ -47,8 +46,7 @@ class Guarded:
 
 
 @pytest.fixture
-def guarded(dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Guarded]:
-    monkeypatch.setattr(database, "_CONNECT_SECONDS", 1)
+def guarded(dsn: str) -> Iterator[Guarded]:
     known = conninfo_to_dict(dsn)
     door = TcpGate(int(str(known["port"])))
     hooks: list[Callable[[], object]] = []
@@ -57,7 +55,8 @@ def guarded(dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Guarded]:
         while hooks:
             hooks.pop()()
 
-    world = World(make_conninfo("", **{**known, "port": door.port}), FakeEmbedder(before))
+    gated_dsn = make_conninfo("", **{**known, "port": door.port})
+    world = World(gated_dsn, FakeEmbedder(before), {"database": Database(gated_dsn, connect_seconds=1)})
     yield Guarded(world, door, hooks)
     door.shut()
     world.close()
@@ -139,7 +138,6 @@ def firestore_port(emulators: Emulators, supervisor: Supervisor) -> int:
 def pubsub_door(pubsub_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[TcpGate]:
     door = TcpGate(pubsub_port)
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", door.place)
-    monkeypatch.setattr(pubsub_publisher, "_PUBLISH_SECONDS", 1.0)
     create_topics(PROJECT)
     yield door
     door.shut()
@@ -149,13 +147,12 @@ def pubsub_door(pubsub_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[T
 def firestore_door(firestore_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[TcpGate]:
     door = TcpGate(firestore_port)
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", door.place)
-    monkeypatch.setattr(firestore, "_RETRY_SECONDS", 0.2)
     yield door
     door.shut()
 
 
 def test_what_pubsub_refuses_is_published_by_reconcile(dsn: str, pubsub_door: TcpGate) -> None:
-    world = World(dsn, overrides={"publisher": PubSubPublisher(PROJECT)})
+    world = World(dsn, overrides={"publisher": PubSubPublisher(PROJECT, timeout_seconds=1.0)})
     pubsub_door.shut()
     reply = world.post(BOOK)
     with pytest.raises(Unavailable):
@@ -170,7 +167,7 @@ def test_what_pubsub_refuses_is_published_by_reconcile(dsn: str, pubsub_door: Tc
 
 def test_a_stage_that_pubsub_refuses_is_delivered_again_and_does_not_work_again(dsn: str, pubsub_door: TcpGate) -> None:
     world = World(dsn)
-    publisher = PubSubPublisher(PROJECT)
+    publisher = PubSubPublisher(PROJECT, timeout_seconds=1.0)
     world.import_book(BOOK["content"])
     message = world.take(JobType.BOOK_PROCESSING)
     held = world.broker.publish
@@ -210,7 +207,7 @@ def await_reconcile(world: World) -> None:
 
 
 def test_while_firestore_refuses_the_books_go_on_and_are_shown_afterwards(dsn: str, firestore_door: TcpGate) -> None:
-    world = World(dsn, overrides={"live_documents": FirestoreLiveDocuments(PROJECT)})
+    world = World(dsn, overrides={"live_documents": FirestoreLiveDocuments(PROJECT, retry_seconds=0.2)})
     firestore_door.shut()
     book_id = world.import_book(manuscript(chapters=1))
     completes(world, book_id)
@@ -284,12 +281,11 @@ def test_a_full_disk_is_answered_with_503_and_the_work_goes_on_when_there_is_roo
             server.execute("DROP TABLESPACE small")
 
 
-def test_postgresql_that_a_full_disk_ended_is_back_when_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "_CONNECT_SECONDS", 1)
+def test_postgresql_that_a_full_disk_ended_is_back_when_there_is_room() -> None:
     settings = {"min_wal_size": "32MB", "max_wal_size": "32MB", "shared_buffers": "16MB"}
     with small_disk(120) as disk, Postgres(disk / "data", settings=settings) as server:
         migrate(server.dsn, MIGRATIONS)
-        world = World(server.dsn)
+        world = World(server.dsn, overrides={"database": Database(server.dsn, connect_seconds=1)})
         ballast = fill(disk)
         for _ in poll(DEADLINE, "the end of the disk"):
             # Its log finds no room for another segment, which ends the server.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +25,8 @@ VERSION = """
 
 Rows = dict[str, list[dict[str, Any]]]
 
+BuildWorld = Callable[[SimulatedDatabase, str, tuple[str, ...]], World]
+
 _known: dict[tuple[str, Sequence[str]], Rows] = {}
 
 
@@ -35,19 +36,17 @@ def rows_of(database: SimulatedDatabase, book_id: UUID, version: int) -> Rows:
     return {name: database.rows(query, book_id, version) for name, query in queries.items()}
 
 
-def fault_free(database: SimulatedDatabase, text: str, refused: tuple[str, ...]) -> Rows:
+def fault_free(database: SimulatedDatabase, text: str, refused: tuple[str, ...], build_world: BuildWorld) -> Rows:
     """Clears the database to compute what is not known yet."""
     key = (text, refused)
     if key not in _known:
         clear(database)
-        _known[key] = _compute(database, text, refused)
+        _known[key] = _run(database, text, build_world(database, "baseline", refused))
     return _known[key]
 
 
-def _compute(database: SimulatedDatabase, text: str, refused: tuple[str, ...]) -> Rows:
-    world = World(database, "baseline")
-    world.profile = replace(world.profile, rejecting=bool(refused))
-    world.refused, world.boundary.faulty = refused, False
+def _run(database: SimulatedDatabase, text: str, world: World) -> Rows:
+    world.boundary.faulty = False
     reply = world.api.app.api.test_client().post(
         "/api/books/import",
         json={"title": "Without faults", "content": text},

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import random
-import sys
 from collections import Counter
 from collections.abc import Callable
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 import psycopg
@@ -149,6 +149,13 @@ class Proxy:
         return call
 
 
+def _caller_of(frame: FrameType | None) -> str:
+    """`Class.method`, as `names` has it."""
+    assert frame is not None
+    assert frame.f_back is not None
+    return frame.f_back.f_code.co_qualname
+
+
 class SimulatedDatabase:
     """In place of the pool: one connection, since only one task runs at a time and none pauses in a transaction.
 
@@ -165,7 +172,7 @@ class SimulatedDatabase:
         self.boundary: Boundary | None = None
 
     def transaction(self) -> _Transaction:
-        return _Transaction(self.connection, self.boundary, sys._getframe(1).f_code.co_qualname)
+        return _Transaction(self.connection, self.boundary, _caller_of(inspect.currentframe()))
 
     def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
         """For checks: no boundary."""

@@ -54,17 +54,19 @@ class Sent:
 
 
 class SimulatedBroker:
-    """`all` is every message that was ever sent, with its fate."""
+    """`all` is every message that was ever sent, with its fate. `partial` is the chance that a publish is cut short."""
 
-    def __init__(self, rng: random.Random, boundary: Boundary, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, rng: random.Random, boundary: Boundary, clock: Callable[[], datetime], *, partial: float
+    ) -> None:
         self._rng, self._boundary, self._clock = rng, boundary, clock
         self.all: list[Sent] = []
         self.waiting: list[Sent] = []
-        self.partial = 0.0
+        self._partial = partial
 
     def publish(self, messages: Sequence[Message]) -> None:
         for message in messages:
-            if self._boundary.faulty and self._rng.random() < self.partial:
+            if self._boundary.faulty and self._rng.random() < self._partial:
                 self._boundary.count("broker took only some")
                 self._boundary.note("FAULT broker took only some")
                 raise Unavailable("simulated: the broker took only some of it")

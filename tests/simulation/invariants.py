@@ -14,7 +14,7 @@ from shared.domain.stages import JobType
 from shared.ports import Document, Tombstone
 from shared.use_cases.reconcile import Reconcile
 from tests.simulation import names
-from tests.simulation.baseline import Rows, fault_free, rows_of
+from tests.simulation.baseline import Rows, rows_of
 from tests.simulation.broker import Fate
 from tests.simulation.tasks import Crash, Task
 
@@ -280,7 +280,7 @@ def books_are_what_a_run_without_faults_makes_of_them(sim: Simulation) -> None:
     }
     found = [(b, rows_of(database, b["book_id"], b["version"])) for b in books if b["book_id"] not in damaged]
     for book, rows in found:
-        wanted = fault_free(database, book["content"], sim.world.refused)
+        wanted = sim.without_faults(book["content"])
         _compare(f"{book['book_id']} v{book['version']}", rows, wanted, bool(sim.world.refused))
 
 

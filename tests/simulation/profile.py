@@ -108,3 +108,8 @@ def draw_texts(rng: random.Random) -> list[str]:
             changed = rng.choice(CHANGES)
         texts.append(manuscript(chapters, words, changed))
     return texts
+
+
+def draw_refused(rng: random.Random) -> tuple[str, ...]:
+    """Which chapter the models will never take: one of them, for its vectors or for its metadata."""
+    return (f"{rng.choice(['embed', 'read'])} CHAPTER {rng.randrange(1, 5)}",)

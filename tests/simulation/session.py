@@ -13,10 +13,11 @@ from typing import Any
 import structlog
 from flask_openapi3 import openapi, utils
 
+from tests.simulation.assembly import assemble
 from tests.simulation.boundary import SimulatedDatabase
 from tests.simulation.broker import Fate
 from tests.simulation.invariants import Broken
-from tests.simulation.simulation import Report, Simulation
+from tests.simulation.simulation import Report
 from tests.simulation.world import TABLES, clear
 
 
@@ -98,7 +99,7 @@ class Totals:
 def simulate(database: SimulatedDatabase, seed: int, mutant: AbstractContextManager[None] | None = None) -> Report:
     """Runs one seed; what it is compared with is computed without the mutant."""
     clear(database)
-    sim = Simulation(database, seed)
+    sim = assemble(database, seed)
     broken = None
     try:
         with mutant or nullcontext():

@@ -11,9 +11,10 @@ from typing import Any
 
 from shared.domain.stages import LEASE_SECONDS
 from tests.simulation import actions, invariants, owners
-from tests.simulation.boundary import Boundary, SimulatedDatabase
+from tests.simulation.baseline import Rows
+from tests.simulation.boundary import Boundary
 from tests.simulation.broker import Sent, SimulatedBroker
-from tests.simulation.clients import Client, draw_clients
+from tests.simulation.clients import Client
 from tests.simulation.history import History
 from tests.simulation.invariants import Broken
 from tests.simulation.ledger import Ledger
@@ -54,36 +55,34 @@ class Report:
 
 
 class Simulation:
-    """The world, those who use it, and what happens next."""
+    """Those who use a world, and what happens next in it. `assembly.assemble` makes one.
 
-    def __init__(self, database: SimulatedDatabase, seed: int) -> None:
+    `without_faults` tells what a run without faults makes of a text.
+    """
+
+    def __init__(
+        self, seed: int, world: World, clients: list[Client], *, without_faults: Callable[[str], Rows]
+    ) -> None:
         self.seed = seed
-        self.world: World = World(database, seed)
-        self.rng: Random = self.world.rng
-        self.scheduler: Scheduler = self.world.scheduler
-        self.broker: SimulatedBroker = self.world.broker
-        self.boundary: Boundary = self.world.boundary
-        self.clock: SimulatedClock = self.world.clock
-        self.ledger: Ledger = self.world.ledger
+        self.world: World = world
+        self.clients: list[Client] = clients
+        self.without_faults = without_faults
+        self.rng: Random = world.rng
+        self.scheduler: Scheduler = world.scheduler
+        self.broker: SimulatedBroker = world.broker
+        self.boundary: Boundary = world.boundary
+        self.clock: SimulatedClock = world.clock
+        self.ledger: Ledger = world.ledger
+        self.history = History(self)
         self.events: list[tuple[datetime, str, str]] = []
         self.steps: int = 0
         self.started = 0
         self.delivered = 0
         self.paid_twice = self.healed_after = self.healing_began = 0
         self.ended_as: list[str] = []
-        self.history = History(self)
         self.requests: list[Request] = []
         self.unexpected: list[str] = []
         self.batches: list[str] = []
-        self.clients: list[Client] = draw_clients(self.rng)
-        self._wire()
-
-    def _wire(self) -> None:
-        self.boundary.note = self.note
-        self.boundary.crash, self.boundary.slow = self._crash, self._slow
-        self.boundary.on_commit, self.boundary.on_fault = self.history.committed, self.ledger.fault
-        self.scheduler.on_end = self._ended
-        self.clock.moved = self._moved
 
     def note(self, what: str) -> None:
         running = self.scheduler.current
@@ -146,7 +145,8 @@ class Simulation:
             self.events.append((self.clock(), task.name, "FAULT its acknowledgement is lost"))
         self.broker.refuse(sent)
 
-    def _ended(self, task: Task) -> None:
+    def ended(self, task: Task) -> None:
+        """Note it, and check what must hold after each task. Raises Broken."""
         result = type(task.error).__name__ if task.error else getattr(task.outcome, "status_code", task.outcome)
         self.events.append((self.clock(), task.name, f"ends: {result}"))
         self.ledger.ended(task)
@@ -157,9 +157,10 @@ class Simulation:
             self.history.changed = False
             invariants.readers_see_only_complete_versions(self)
 
-    def _crash(self, task: Task) -> None:
+    def crash(self, task: Task) -> None:
         """The process dies: all the tasks in it, its timers, and what it remembered."""
-        task.process.crash()
+        task.process.restart()
+        self.world.deferred[:] = [d for d in self.world.deferred if d[1] is not task.process]
         for other in self.scheduler.tasks:
             if other.process is task.process:
                 other.killed = True
@@ -167,14 +168,16 @@ class Simulation:
                 if other is not task:
                     self.count("crash of a neighbour")
 
-    def _slow(self, task: Task) -> None:
+    def outlive_lease(self, task: Task) -> None:
+        """Let so much time pass that the task's lease is over, and leave the task alone for a while."""
         self.clock.advance(LEASE_SECONDS + self.rng.randrange(1, 30))
         if "sent" in task.notes and self.rng.random() < 0.7:
             # A broker doesn't wait for ever either.
             self.broker.send(task.notes["sent"].message)
         task.wakes = self.scheduler.steps + self.rng.choice([0, 40, 120])
 
-    def _moved(self) -> None:
+    def clock_moved(self) -> None:
+        """Let each attempt know the latest time that it has seen."""
         for task in self.scheduler.tasks:
             if task.highest is not None:
                 task.highest = max(task.highest, self.clock())

@@ -1,4 +1,4 @@
-"""The parts of a simulated world, put together by the real composition root."""
+"""The parts of a simulated world. `assembly.py` puts them together."""
 
 from __future__ import annotations
 
@@ -6,36 +6,28 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
 from uuid import UUID
 
 from flask import Request
 from werkzeug.test import EnvironBuilder
 
-from shared.adapters.fake_models import FakeContextExtractor, FakeEmbedder
-from shared.adapters.memory.broker import MemoryBroker
+from shared.adapters.fake_models import FakeEmbedder
 from shared.adapters.memory.live_documents import MemoryLiveDocuments
-from shared.adapters.postgres.database import Database
 from shared.bootstrap import App
-from shared.config import Config
 from shared.domain.embeddings import EmbeddingModel
-from shared.domain.errors import Rejected
 from shared.domain.stages import JobType, Stage
 from shared.pipeline.heartbeat import Heartbeat
-from shared.ports import ContextExtractor, Document, Embedder, LiveDocuments, Publisher, Tombstone
-from tests.simulation.boundary import Boundary, Proxy, SimulatedDatabase
+from shared.ports import Document, Tombstone
+from tests.simulation.boundary import Boundary, SimulatedDatabase
 from tests.simulation.broker import Sent, SimulatedBroker
 from tests.simulation.ledger import Ledger, PaidEmbedder, PaidExtractor
-from tests.simulation.profile import Profile, draw_profile
+from tests.simulation.profile import Profile
 from tests.simulation.tasks import Scheduler
-from tests.support.world import FakeAuthenticator
 
 TABLES = """books, book_versions, idempotency_keys, recent_chapters, chapter_chunks, embedding_cache, book_contexts,
     jobs, processing_status, dead_letters, dead_letter_actions, answers, obsolete_documents, deliveries, replays"""
-# Half of the chapters may be rejected, so that partial success is seen too.
-TOLERATED = 0.5
 
 
 class SmallEmbedder(FakeEmbedder):
@@ -108,37 +100,10 @@ class FakeLimiter:
 class Process:
     """One instance of the functions: what it holds in memory dies with it."""
 
-    def __init__(self, name: str, world: World) -> None:
+    def __init__(self, name: str, start_app: Callable[[Process], App]) -> None:
         self.name = name
-        self._world = world
-        self.app = self._start()
-
-    def _start(self) -> App:
-        """The real composition root, with what is simulated in place of the world."""
-        world = self._world
-        app = App(
-            world.config,
-            {
-                "authenticator": FakeAuthenticator(),
-                "clock": world.clock,
-                "database": cast(Database, world.database),
-                "defer": self._defer,
-                "embedder": cast(Embedder, Proxy(world.embedder, Embedder, world.boundary)),
-                "extractor": cast(ContextExtractor, Proxy(world.extractor, ContextExtractor, world.boundary)),
-                "limiter": world.limiter,
-                "live_documents": cast(LiveDocuments, Proxy(world.live_documents, LiveDocuments, world.boundary)),
-                "new_id": world.new_id,
-                "publisher": cast(Publisher, Proxy(world.broker, Publisher, world.boundary)),
-                "random": world.rng.random,
-                "seekable_broker": MemoryBroker(),
-            },
-        )
-        app.overrides["heartbeat"] = NoHeartbeat(store=app.store, clock=world.clock)
-        return app
-
-    def _defer(self, seconds: float, callback: Callable[[], None]) -> None:
-        due = self._world.clock() + timedelta(seconds=seconds)
-        self._world.deferred.append((due, self, callback))
+        self._start_app = start_app
+        self.app = start_app(self)
 
     def deliver(self, sent: Sent) -> int:
         request = Request(EnvironBuilder(method="POST", json=sent.envelope()).get_environ())
@@ -147,60 +112,34 @@ class Process:
             return self.app.push.dead_letter(request).status_code
         return self.app.push.stage(request, topic).status_code
 
-    def crash(self) -> None:
-        """Another one starts in its place."""
-        self._world.deferred[:] = [d for d in self._world.deferred if d[1] is not self]
-        self.app = self._start()
+    def restart(self) -> None:
+        """After a crash: another one starts in its place."""
+        self.app = self._start_app(self)
 
 
+@dataclass(eq=False, kw_only=True)
 class World:
-    """Everything that a seed decides about, in one place."""
+    """The parts of a simulated world, by name; `assembly.build_world` puts them together.
 
-    def __init__(self, database: SimulatedDatabase, seed: int | str, profile: Profile | None = None) -> None:
-        self.rng = random.Random(seed)
-        self.profile = profile or draw_profile(self.rng)
-        self.database = database
-        self.config = Config(
-            project="test",
-            database_url="host=127.0.0.1",
-            auth="local",
-            models="fake",
-            failed_chapters_tolerated=TOLERATED,
-        )
-        self.clock, self.live_documents, self.ledger = SimulatedClock(), RecordingLiveDocuments(), Ledger()
-        self.scheduler = Scheduler(self.rng)
-        self.limiter = FakeLimiter(self.profile.permits)
-        self.boundary = Boundary(self.rng, self.scheduler, self.profile)
-        self.broker = SimulatedBroker(self.rng, self.boundary, self.clock)
-        self.broker.partial = self.profile.broker / 4
-        self.refused: tuple[str, ...] = draw_refused(self.rng) if self.profile.rejecting else ()
-        self.embedder = PaidEmbedder(SmallEmbedder(self._refuse_texts), self.ledger, self._task)
-        self.extractor = PaidExtractor(FakeContextExtractor(self._refuse_chapter), self.ledger, self._task)
-        self.deferred: list[tuple[datetime, Process, Callable[[], None]]] = []
-        self.processes = [Process(f"p{n}", self) for n in range(3)]
-        self.api = Process("api", self)
-        database.boundary = self.boundary
+    `refused` are the chapters that a model rejects. `deferred` are the timers of processes: when, whose, and what.
+    """
 
-    def new_id(self) -> UUID:
-        return UUID(int=self.rng.getrandbits(128), version=4)
-
-    def _task(self) -> Any:
-        return self.scheduler.current
-
-    def _refuse_texts(self, texts: Sequence[str]) -> None:
-        if any(f"embed {t.split(chr(10))[0]}" in self.refused for t in texts):
-            self.boundary.count("model rejects")
-            raise Rejected("simulated: the model refuses this text")
-
-    def _refuse_chapter(self, text: str) -> None:
-        if f"read {text.split(chr(10))[0]}" in self.refused:
-            self.boundary.count("model rejects")
-            raise Rejected("simulated: the model refuses this chapter")
-
-
-def draw_refused(rng: random.Random) -> tuple[str, ...]:
-    """Which chapter the models will never take: one of them, for its vectors or for its metadata."""
-    return (f"{rng.choice(['embed', 'read'])} CHAPTER {rng.randrange(1, 5)}",)
+    rng: random.Random
+    profile: Profile
+    refused: tuple[str, ...]
+    database: SimulatedDatabase
+    clock: SimulatedClock
+    scheduler: Scheduler
+    boundary: Boundary
+    broker: SimulatedBroker
+    live_documents: RecordingLiveDocuments
+    ledger: Ledger
+    embedder: PaidEmbedder
+    extractor: PaidExtractor
+    limiter: FakeLimiter
+    deferred: list[tuple[datetime, Process, Callable[[], None]]] = field(default_factory=list)
+    processes: list[Process] = field(default_factory=list)
+    api: Process = field(init=False)
 
 
 def clear(database: SimulatedDatabase) -> None:

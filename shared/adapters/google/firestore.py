@@ -21,17 +21,18 @@ if TYPE_CHECKING:
 _TRIES = 10
 _BATCH = 400  # Firestore takes 500 writes a batch
 _SECONDS = 10.0  # for one request
-_RETRY_SECONDS = 2.0  # the pipeline waits meanwhile, and what is not written now is written by `reconcile`
+RETRY_SECONDS = 2.0  # the pipeline waits meanwhile, and what is not written now is written by `reconcile`
 
 Change = Document | Tombstone
 
 
 class FirestoreLiveDocuments:
-    """The client is made at first use: the server forks after import."""
+    """The client is made at first use: the server forks after import. A request is repeated for `retry_seconds`."""
 
-    def __init__(self, project: str, database: str = "(default)") -> None:
+    def __init__(self, project: str, database: str = "(default)", retry_seconds: float = RETRY_SECONDS) -> None:
         self._project = project
         self._database = database
+        self._retry_seconds = retry_seconds
         self._lock = threading.Lock()
         self._client: firestore.Client | None = None
 
@@ -67,8 +68,9 @@ class FirestoreLiveDocuments:
         by_path = {c.path: c for c in changes}
         references = [client.document(path) for path in by_path]
         batch = client.batch()
-        for known in client.get_all(references, field_paths=["revision"], retry=_retry(), timeout=_SECONDS):
-            change = by_path["/".join(known.reference._path)]
+        patiently: dict[str, Any] = {"retry": _retry(self._retry_seconds), "timeout": _SECONDS}
+        for known in client.get_all(references, field_paths=["revision"], **patiently):
+            change = by_path[known.reference.path]
             fields = {**change.fields, "revision": change.revision} if isinstance(change, Document) else None
             if not known.exists:
                 if fields:
@@ -80,7 +82,7 @@ class FirestoreLiveDocuments:
                 else:
                     batch.delete(known.reference, option=unchanged)
         if len(batch):
-            batch.commit(retry=_retry(), timeout=_SECONDS)
+            batch.commit(**patiently)
 
     def _firestore(self) -> firestore.Client:
         from google.cloud import firestore
@@ -91,12 +93,12 @@ class FirestoreLiveDocuments:
             return self._client
 
 
-def _retry() -> object:
+def _retry(seconds: float) -> object:
     """The client's own goes on for up to five minutes."""
     from google.api_core import exceptions, retry
 
     passing = (exceptions.ServiceUnavailable, exceptions.ResourceExhausted, exceptions.InternalServerError)
-    return retry.Retry(predicate=retry.if_exception_type(*passing), initial=0.1, maximum=1.0, timeout=_RETRY_SECONDS)
+    return retry.Retry(predicate=retry.if_exception_type(*passing), initial=0.1, maximum=1.0, timeout=seconds)
 
 
 def _batches(items: Sequence[Any]) -> list[list[Any]]:

@@ -14,14 +14,15 @@ if TYPE_CHECKING:
     from google.cloud import pubsub_v1
 
 # A caller of the API waits for this: better to say that the message waits, than to let them wait.
-_PUBLISH_SECONDS = 10.0
+PUBLISH_SECONDS = 10.0
 
 
 class PubSubPublisher:
-    """The client is made at first use: the server forks after import."""
+    """The client is made at first use: the server forks after import. A call takes `timeout_seconds` at most."""
 
-    def __init__(self, project: str) -> None:
+    def __init__(self, project: str, timeout_seconds: float = PUBLISH_SECONDS) -> None:
         self._project = project
+        self._timeout_seconds = timeout_seconds
         self._lock = threading.Lock()
         self._client: pubsub_v1.PublisherClient | None = None
 
@@ -31,7 +32,7 @@ class PubSubPublisher:
         try:
             futures = [self._send(m) for m in messages]
             for future in futures:
-                future.result(timeout=_PUBLISH_SECONDS)
+                future.result(timeout=self._timeout_seconds)
         except (GoogleAPICallError, RetryError, TimeoutError) as error:
             raise Unavailable(f"Pub/Sub: {type(error).__name__}: {error}") from error
 
@@ -41,8 +42,8 @@ class PubSubPublisher:
         return client.publish(
             topic,
             json.dumps(message.data).encode(),
-            timeout=_PUBLISH_SECONDS,
-            retry=_retry(),
+            timeout=self._timeout_seconds,
+            retry=_retry(self._timeout_seconds),
             **message.attributes,
         )
 
@@ -55,8 +56,8 @@ class PubSubPublisher:
             return self._client
 
 
-def _retry() -> object:
+def _retry(seconds: float) -> object:
     from google.api_core import exceptions, retry
 
     passing = retry.if_exception_type(exceptions.ServiceUnavailable, exceptions.Aborted)
-    return retry.Retry(predicate=passing, initial=0.1, maximum=2.0, timeout=_PUBLISH_SECONDS)
+    return retry.Retry(predicate=passing, initial=0.1, maximum=2.0, timeout=seconds)

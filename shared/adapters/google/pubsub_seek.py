@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shared.domain.errors import Rejected, SnapshotExists, Unavailable, UnknownSnapshot
 from shared.domain.snapshots import check_snapshot_name
@@ -19,27 +19,28 @@ from shared.ports import BrokerSnapshot
 if TYPE_CHECKING:
     from google.cloud import pubsub_v1
 
-_SECONDS = 10.0
+REQUEST_SECONDS = 10.0
 
 
 class PubSubSeekableBroker:
-    """The client is made at first use: the server forks after import."""
+    """The client is made at first use: the server forks after import. A request takes `timeout_seconds` at most."""
 
-    def __init__(self, project: str) -> None:
+    def __init__(self, project: str, timeout_seconds: float = REQUEST_SECONDS) -> None:
         self._project = project
+        self._timeout_seconds = timeout_seconds
         self._lock = threading.Lock()
         self._client: pubsub_v1.SubscriberClient | None = None
 
     def seek_to_time(self, topic: str, since: datetime) -> None:
         request = {"subscription": self._subscription(topic), "time": since}
         with _translated():
-            self._subscriber().seek(request=request, timeout=_SECONDS, retry=_retry())
+            self._subscriber().seek(request=request, **self._patiently())
 
     def seek_to_snapshot(self, topic: str, name: str) -> None:
         request = {"subscription": self._subscription(topic), "snapshot": self._snapshot(topic, name)}
         try:
             with _translated():
-                self._subscriber().seek(request=request, timeout=_SECONDS, retry=_retry())
+                self._subscriber().seek(request=request, **self._patiently())
         except _Missing:
             if any((s.topic, s.name) == (topic, name) for s in self.snapshots()):
                 raise  # it is the subscription that is missing
@@ -49,12 +50,12 @@ class PubSubSeekableBroker:
         request = {"subscription": self._subscription(topic), "name": self._snapshot(topic, name)}
         with _translated():
             # Not retried: if only the answer was lost, a second try would say that it exists.
-            self._subscriber().create_snapshot(request=request, timeout=_SECONDS, retry=None)
+            self._subscriber().create_snapshot(request=request, timeout=self._timeout_seconds, retry=None)
 
     def snapshots(self) -> list[BrokerSnapshot]:
         request = {"project": f"projects/{self._project}"}
         with _translated():
-            found = list(self._subscriber().list_snapshots(request=request, timeout=_SECONDS, retry=_retry()))
+            found = list(self._subscriber().list_snapshots(request=request, **self._patiently()))
         ours = []
         for snapshot in found:
             topic, ident = snapshot.topic.rpartition("/")[2], snapshot.name.rpartition("/")[2]
@@ -67,9 +68,12 @@ class PubSubSeekableBroker:
         request = {"snapshot": self._snapshot(topic, name)}
         try:
             with _translated():
-                self._subscriber().delete_snapshot(request=request, timeout=_SECONDS, retry=None)
+                self._subscriber().delete_snapshot(request=request, timeout=self._timeout_seconds, retry=None)
         except _Missing:
             raise UnknownSnapshot(f"{topic} has no snapshot {name}") from None
+
+    def _patiently(self) -> dict[str, Any]:
+        return {"timeout": self._timeout_seconds, "retry": _retry(self._timeout_seconds)}
 
     def _subscription(self, topic: str) -> str:
         return f"projects/{self._project}/subscriptions/{STAGES[_job_type(topic)].subscription}"
@@ -111,8 +115,8 @@ def _translated() -> Iterator[None]:
         raise Unavailable(f"Pub/Sub: {type(error).__name__}: {error}") from error
 
 
-def _retry() -> object:
+def _retry(seconds: float) -> object:
     from google.api_core import exceptions, retry
 
     passing = retry.if_exception_type(exceptions.ServiceUnavailable, exceptions.Aborted)
-    return retry.Retry(predicate=passing, initial=0.1, maximum=2.0, timeout=_SECONDS)
+    return retry.Retry(predicate=passing, initial=0.1, maximum=2.0, timeout=seconds)

@@ -19,16 +19,26 @@ from shared.domain.errors import Rejected, Unavailable
 Connection = psycopg.Connection[DictRow]
 
 COLUMN_DIMENSIONS = 768
-_CONNECT_SECONDS = 10
+CONNECT_SECONDS = 10
 
 
 class Database:
-    """A pool of at most `size` connections. `connection_class` is psycopg's own, or one that dials Cloud SQL."""
+    """A pool of at most `size` connections. `connection_class` is psycopg's own, or one that dials Cloud SQL.
 
-    def __init__(self, dsn: str, size: int = 4, connection_class: Callable[[], type[Connection]] | None = None) -> None:
+    A caller waits no longer than `connect_seconds` for a connection.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        size: int = 4,
+        connection_class: Callable[[], type[Connection]] | None = None,
+        connect_seconds: int = CONNECT_SECONDS,
+    ) -> None:
         self._dsn = dsn
         self._size = size
         self._connection_class = connection_class
+        self._connect_seconds = connect_seconds
         self._lock = threading.Lock()
         self._open: ConnectionPool[Connection] | None = None
 
@@ -51,7 +61,7 @@ class Database:
         """Open a connection outside the pool, where each statement is its own transaction. Raises Unavailable."""
         try:
             connection: Connection = self._class().connect(
-                self._dsn, autocommit=True, row_factory=dict_row, connect_timeout=_CONNECT_SECONDS
+                self._dsn, autocommit=True, row_factory=dict_row, connect_timeout=self._connect_seconds
             )
             return connection
         except psycopg.OperationalError as error:
@@ -72,13 +82,13 @@ class Database:
                 self._open = ConnectionPool(
                     self._dsn,
                     connection_class=self._class(),
-                    kwargs={"row_factory": dict_row, "connect_timeout": _CONNECT_SECONDS},
+                    kwargs={"row_factory": dict_row, "connect_timeout": self._connect_seconds},
                     min_size=0,
                     max_size=self._size,
                     max_idle=60,
-                    timeout=_CONNECT_SECONDS,
+                    timeout=self._connect_seconds,
                     # Else it waits twice as long after each failure, for up to five minutes, and all of us with it.
-                    reconnect_timeout=_CONNECT_SECONDS,
+                    reconnect_timeout=self._connect_seconds,
                     configure=_configure,
                     check=ConnectionPool.check_connection,
                     open=True,
