@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from shared.adapters.google.pubsub_retry import retry_for
 from shared.domain.errors import Unavailable
 from shared.ports import Message
 
@@ -43,7 +44,7 @@ class PubSubPublisher:
             topic,
             json.dumps(message.data).encode(),
             timeout=self._timeout_seconds,
-            retry=_retry(self._timeout_seconds),
+            retry=retry_for(self._timeout_seconds),
             **message.attributes,
         )
 
@@ -54,10 +55,3 @@ class PubSubPublisher:
             if self._client is None:
                 self._client = pubsub_v1.PublisherClient()
             return self._client
-
-
-def _retry(seconds: float) -> object:
-    from google.api_core import exceptions, retry
-
-    passing = retry.if_exception_type(exceptions.ServiceUnavailable, exceptions.Aborted)
-    return retry.Retry(predicate=passing, initial=0.1, maximum=2.0, timeout=seconds)

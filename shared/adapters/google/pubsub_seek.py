@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from shared.adapters.google.pubsub_retry import retry_for
 from shared.domain.errors import Rejected, SnapshotExists, Unavailable, UnknownSnapshot
 from shared.domain.snapshots import check_snapshot_name
 from shared.domain.stages import STAGES, JobType
@@ -73,7 +74,7 @@ class PubSubSeekableBroker:
             raise UnknownSnapshot(f"{topic} has no snapshot {name}") from None
 
     def _patiently(self) -> dict[str, Any]:
-        return {"timeout": self._timeout_seconds, "retry": _retry(self._timeout_seconds)}
+        return {"timeout": self._timeout_seconds, "retry": retry_for(self._timeout_seconds)}
 
     def _subscription(self, topic: str) -> str:
         return f"projects/{self._project}/subscriptions/{STAGES[_job_type(topic)].subscription}"
@@ -113,10 +114,3 @@ def _translated() -> Iterator[None]:
         raise _Missing(f"Pub/Sub: {error.message}") from error
     except (exceptions.GoogleAPICallError, exceptions.RetryError) as error:
         raise Unavailable(f"Pub/Sub: {type(error).__name__}: {error}") from error
-
-
-def _retry(seconds: float) -> object:
-    from google.api_core import exceptions, retry
-
-    passing = retry.if_exception_type(exceptions.ServiceUnavailable, exceptions.Aborted)
-    return retry.Retry(predicate=passing, initial=0.1, maximum=2.0, timeout=seconds)
