@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """The names of this machine in a URL."""
 
-# Where Google runs a container it sets one of these, and strangers can reach it.
+# Where Google runs a container it sets one of these, and it can be reached from outside.
 _SET_IN_THE_CLOUD = (
     "K_SERVICE",
     "K_REVISION",
@@ -45,7 +45,7 @@ class Config(BaseSettings):
     database_name: str = Field("bindery", description="Database of the Cloud SQL instance")
     pool_size: int = Field(4, ge=1, le=100, description="Connections to PostgreSQL for each function instance")
     auth: Literal["firebase", "local"] = Field(
-        "firebase", description="Who is asked who a caller is; `local` lets anyone in, and is refused in the cloud"
+        "firebase", description="How callers prove who they are; `local` accepts everyone, and is refused in the cloud"
     )
     local_user: str = Field("local", description="The user that everyone is with `auth=local`")
     push_audience: str = Field("", description="Audience of Pub/Sub's OIDC tokens; needed unless `auth=local`")
@@ -91,7 +91,7 @@ class Config(BaseSettings):
         return self
 
     def _reasons_against_local(self) -> list[str]:
-        """The open door is for one machine. Two independent signs, so that one that is missing does not open it."""
+        """Why `auth=local` is refused: it is for one machine. Two independent signs, so that one may be missing."""
         reasons = []
         if found := _sign_of_the_cloud():
             reasons.append(f"BINDERY_AUTH=local is refused in the cloud, and {found} is set")
@@ -101,7 +101,7 @@ class Config(BaseSettings):
         return reasons
 
     def _reasons_against_doubles(self, sign: str) -> list[str]:
-        """Books made of nothing, or sent to nobody, would look well until somebody read them."""
+        """The fakes and emulators that are set in the cloud: their results would look real."""
         reasons = [
             f"{name} is refused in the cloud, and {sign} is set" for name in _EMULATOR_HOSTS if name in os.environ
         ]
@@ -160,5 +160,5 @@ def read_config(**settings: Any) -> Config:
 
 
 def _named(place: tuple[int | str, ...]) -> str:
-    """The variable that is wrong; nothing for what several come to together."""
+    """The variable that is wrong, or an empty text if several are wrong together."""
     return f"BINDERY_{'_'.join(map(str, place)).upper()}: " if place else ""

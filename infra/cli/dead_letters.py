@@ -81,7 +81,7 @@ def _show_letters(reply: Any) -> None:
 def group_letters(context: Context, of: Filter) -> None:
     """Open dead letters by their cause, the most frequent first."""
     reply = context.client.get("/api/dead-letters/groups", **of.chosen(context.client))
-    line = "{letters:>5}  {stage:<24} {fingerprint}  {books:>3} books, last {last_seen}"
+    line = "{dead_letters:>5}  {stage:<24} {fingerprint}  {books:>3} books, last {last_seen}"
     context.show(reply, lambda found: _print_causes(found["groups"], line))
 
 

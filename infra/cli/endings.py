@@ -10,7 +10,7 @@ from infra.cli import view
 from infra.cli.command_name import BINDERY
 
 FAILED, USAGE, UNREACHABLE = 1, 2, 3
-"""Exit codes: what was asked for failed (1), was asked wrongly (2), or nobody answered (3)."""
+"""Exit codes: what was asked for failed (1), was wrong usage (2), or no answer (3)."""
 
 INTERRUPTED = 130
 

@@ -26,7 +26,7 @@ app = Commands(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     help="Turns a manuscript into a book that software can use.",
-    epilog="Exit codes: 0 done, 1 failed, 2 asked wrongly, 3 nobody answered.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no answer.",
 )
 for commands in (stacks.commands, books.commands, operations.commands):
     app.add_typer(commands)

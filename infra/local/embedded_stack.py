@@ -92,7 +92,7 @@ class _Quiet(WSGIRequestHandler):
 
 
 def _subscription(stage: Stage) -> Subscription:
-    buried = stage.type is JobType.DEAD_LETTER
+    is_dead_letter = stage.type is JobType.DEAD_LETTER
     return Subscription(
         name=stage.subscription,
         topic=stage.type,
@@ -100,7 +100,7 @@ def _subscription(stage: Stage) -> Subscription:
         concurrency=stage.concurrency,
         min_backoff=REDELIVERY_SECONDS,
         max_deliveries=MAX_DELIVERIES,
-        dead_letter_topic=None if buried else JobType.DEAD_LETTER,
+        dead_letter_topic=None if is_dead_letter else JobType.DEAD_LETTER,
     )
 
 

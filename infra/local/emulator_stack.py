@@ -95,7 +95,7 @@ class EmulatorStack:
         return f"http://127.0.0.1:{port}"
 
     def _make_topics(self) -> None:
-        """The Pub/Sub emulator forgot everything: what it should deliver stands in PostgreSQL."""
+        """Make topics again, and publish again, since the Pub/Sub emulator forgot everything."""
         if self._topics_of != (pid := self.pid("pubsub")):
             self._relay.disconnect()
             create_topics(PROJECT)
@@ -106,7 +106,7 @@ class EmulatorStack:
             self._call_reconcile()
 
     def _project_all(self) -> None:
-        """The Firestore emulator forgot everything: what it should show stands in PostgreSQL."""
+        """Write all documents again, from PostgreSQL, since the Firestore emulator forgot everything."""
         project_again(self.database_url)
         while self._call_reconcile()["projected"]:
             pass

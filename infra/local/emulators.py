@@ -77,10 +77,10 @@ def _sdk_root() -> Path | None:
     beside = Path(gcloud).resolve().parents[1]
     candidates = [beside, beside / "lib" / "google-cloud-sdk", beside / "share" / "google-cloud-sdk"]
     found = next((c for c in candidates if (c / "platform").is_dir()), None)
-    return found or _told_by(gcloud) or beside
+    return found or _sdk_root_by_gcloud_info(gcloud) or beside
 
 
-def _told_by(gcloud: str) -> Path | None:
+def _sdk_root_by_gcloud_info(gcloud: str) -> Path | None:
     """Asks a `gcloud` that is a wrapper (of snap, say). It takes a second or two, so only then."""
     said = _output([gcloud, "info", "--format=value(installation.sdk_root)"])
     return Path(said[0].strip()) if said and said[0].strip() else None

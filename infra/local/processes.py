@@ -41,7 +41,7 @@ class StartFailed(Exception):
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on, and that was not given to us before."""
+    """A port of the loopback interface that is free, and that was not given to us before."""
     # Not the seeded generator: two test runs with one seed would race for the same ports.
     chance = random.SystemRandom()
     with _ports_lock:
@@ -267,7 +267,7 @@ class Supervisor:
                 self._tell(command.name, on_restart)
 
     def _tell(self, name: str, on_restart: Callable[[], None]) -> None:
-        """Until it succeeds, or the process has ended again. The process itself is well: it is left alone."""
+        """Call `on_restart` until it succeeds, or the process ends. Its failure does not stop the process."""
         failures = 0
         with self._lock:
             process = self._processes[name]

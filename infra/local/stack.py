@@ -75,7 +75,7 @@ def running_stack(data: Path) -> Mapping[str, str] | None:
         with (data / _STATE).open() as file:
             about = os.fstat(file.fileno())
             if about.st_uid != os.geteuid() or about.st_mode & 0o077:
-                return None  # unpacked or planted by somebody else: it could lead anywhere
+                return None  # unpacked or planted by somebody else: its addresses can't be trusted
             state = json.load(file)
         pid, environment = int(state["pid"]), dict(state["environment"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class Overrides(TypedDict, total=False):
-    """What stands in for a part of that name: for the local stack and tests."""
+    """Replacements of parts, by name: for the local stack and tests."""
 
     authenticator: Authenticator
     clock: Clock

@@ -1,4 +1,4 @@
-"""Dead letters: jobs that failed for good, and messages that nobody could read; and redrives of them."""
+"""Dead letters: jobs that failed for good, and messages that could not be read; and redrives of them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Refusal:
 
 @dataclass(frozen=True, kw_only=True)
 class Redrive:
-    """`accepted` are sent now or later, in their turn."""
+    """`accepted` are sent now, or later at the batch's rate."""
 
     batch_id: UUID
     accepted: Sequence[int]
@@ -67,7 +67,7 @@ class Redrive:
 
 @dataclass(frozen=True, kw_only=True)
 class Discarded:
-    """How many dead letters were given up, and the jobs that they were of, as far as they named one."""
+    """How many dead letters were discarded, and the jobs that they name."""
 
     dead_letters: int
     jobs: Sequence[Job]

@@ -1,4 +1,4 @@
-"""Who is asking."""
+"""The caller of the API."""
 
 from __future__ import annotations
 

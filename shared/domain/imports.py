@@ -1,4 +1,4 @@
-"""A request to import a manuscript, and what it came to."""
+"""A request to import a manuscript, and its result."""
 
 from __future__ import annotations
 

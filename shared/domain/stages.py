@@ -47,18 +47,18 @@ class Stage:
 MAX_DELIVERIES = 100
 MAX_BACKOFF_SECONDS = 600.0
 
-# A service may ask for more. Long before the broker has had enough of refusals: MAX_DELIVERIES take about 15 hours.
+# A service may ask for more. Well below what MAX_DELIVERIES allows: about 15 hours.
 MAX_RETRY_AFTER_SECONDS = 6 * 3600.0
 
 # The least wait between two deliveries of one message. It bounds how soon a dead function's work goes on; how long
-# a failed attempt waits stands in its job's row.
+# a failed attempt waits is in its job's row.
 REDELIVERY_SECONDS = 1.0
 
 # A lease is renewed while its attempt goes on, so that it may be short: a dead process's work is free soon.
 LEASE_SECONDS = 5.0
 HEARTBEAT_SECONDS = 1.5
 
-# A job whose process died so often takes others down with it, and is given up.
+# A job whose process died so often may crash other jobs too, and fails.
 MAX_LEASE_EXPIRATIONS = 10
 
 

@@ -1,4 +1,4 @@
-"""The API for apps: routed and described by flask-openapi3. What it serves stands in a module each."""
+"""The API for apps: routed and described by flask-openapi3. One module for each resource."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from shared.use_cases.redrive import RedriveDeadLetters
 MAX_ID = 2**63 - 1
 MAX_GROUPS = 500
 
-# What an administrator did about a dead letter is told to its owner; who they are and what they wrote down is not.
+# What an administrator did about a dead letter is shown to its owner, without the administrator's name and reason.
 _WITHHELD = {"requested_by": "an administrator", "reason": None}
 
 
@@ -63,7 +63,7 @@ class GroupEntry(BaseModel):
     stage: str
     error_class: str
     message: str = Field(description="Of one of them")
-    letters: int
+    dead_letters: int
     books: int
     first_seen: datetime
     last_seen: datetime
@@ -149,11 +149,11 @@ class BatchReply(BaseModel):
     requested_at: datetime
     per_minute: int
     held: int = Field(0, description="Wait for the canary")
-    waiting: int = Field(0, description="Wait for their turn")
+    waiting: int = Field(0, description="Queued: sent at the batch's rate")
     sent: int = 0
     succeeded: int = 0
     failed: int = 0
-    dropped: int = Field(0, description="Not sent: stopped, settled meanwhile, or the canary came to nothing")
+    dropped: int = Field(0, description="Not sent: stopped, resolved meanwhile, or its canary failed or was dropped")
 
 
 class StopReply(BaseModel):
@@ -215,7 +215,7 @@ def _add_redrives(app: OpenAPI, redrive: RedriveDeadLetters) -> None:
             return problem(404, "there is no such redrive")
         return reply(BatchReply.model_validate(found))
 
-    @app.post("/api/dead-letters/redrives/<batch_id>/stop", summary="Send no more", **described(StopReply, 404))
+    @app.post("/api/dead-letters/redrives/<batch_id>/stop", summary="Stop a redrive", **described(StopReply, 404))
     def stop_batch(path: BatchPath) -> Response:
         if redrive.redrives.batch(scope(), path.batch_id) is None:
             return problem(404, "there is no such redrive")

@@ -1,4 +1,4 @@
-"""The headers of every answer: nothing here is a page, so a browser shall do nothing with it."""
+"""Security headers of every answer: browsers must neither render nor sniff it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeps other web sites out where anyone on this machine may call: a browser would let them in by its user's door."""
+"""Keeps other web sites out where anyone on this machine may call: their pages could call by its user's browser."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class JobReply(BaseModel):
     progress: int
     attempts: int
     max_attempts: int
-    abandoned: int = Field(description="How often its process died and another took over")
+    lease_expirations: int = Field(description="How often its process died, or did not renew its lease in time")
     next_attempt_at: datetime | None
     failures: list[Attempt]
     result: dict[str, Any] | None
@@ -45,4 +45,5 @@ def add_jobs(app: OpenAPI, catalogue: Catalogue) -> None:
         if row is None:
             return problem(404, "there is no such job")
         done = 100 if row["state"] == Status.COMPLETED else 0
-        return reply(JobReply.model_validate({**row, "id": row["job_id"], "progress": done}))
+        about = {"id": row["job_id"], "progress": done, "lease_expirations": row["abandoned"]}
+        return reply(JobReply.model_validate({**row, **about}))

@@ -45,13 +45,13 @@ class PushEndpoints:
 
         def run(envelope: Envelope) -> Response:
             if self.runner.run(envelope.job_id, job_type) is Outcome.REDELIVER:
-                return problem(429, "not now: deliver it again later")
+                return problem(429, "the job is busy, or no permit is free: deliver it again later")
             return Response(status=204)
 
         return self._serve(request, job_type, run)
 
     def dead_letter(self, request: Request) -> Response:
-        """Record what the broker gave up on."""
+        """Record a message whose deliveries are exhausted."""
 
         def record(envelope: Envelope) -> Response:
             self.dead_letters(envelope.job_id, envelope.attributes)

@@ -38,7 +38,7 @@ class ReplayBody(BaseModel):
 
 
 class ReplayReply(BaseModel):
-    """A receipt: what came of it so far. `expected`: messages that it delivers again, where that is known."""
+    """A receipt: its counts so far. `expected`: messages that it delivers again, where that is known."""
 
     replay_id: UUID | None = Field(description="None after a dry run")
     stage: str

@@ -34,7 +34,7 @@ class Outbox:
         self.publisher.publish([Message(topic=job.type, data=job.message) for job in due])
 
     def publish_soon(self, due: Sequence[Job]) -> bool:
-        """Publish now, or leave it to `reconcile`; return whether it was now."""
+        """Publish now, or leave it to `reconcile`; return whether it was published."""
         try:
             self.publish(due)
         except Unavailable as error:
@@ -43,7 +43,7 @@ class Outbox:
         return True
 
     def announce_failure(self, job: Job, failure: Failure) -> None:
-        """Tell the dead-letter topic of a failure that is on record already. Losing this message loses nothing."""
+        """Publish a recorded failure to the dead-letter topic. Losing this message loses nothing."""
         message = Message(
             topic=JobType.DEAD_LETTER,
             data=job.message,

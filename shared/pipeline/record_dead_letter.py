@@ -1,4 +1,4 @@
-"""Records what the broker gave up on, so that nothing is lost without a trace."""
+"""Records jobs whose deliveries are exhausted, so that nothing is lost without a trace."""
 
 from __future__ import annotations
 

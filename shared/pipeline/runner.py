@@ -33,7 +33,7 @@ class Outcome(Enum):
 
 
 class LeaseExpired(Exception):
-    """The job's process died, or did not renew its lease, so often that the job is to blame."""
+    """The job's process died, or did not renew its lease, MAX_LEASE_EXPIRATIONS times."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,7 +37,7 @@ class NotClaimed(StrEnum):
     BUSY = "busy"
     """Another delivery works on it, or its next attempt is not due: deliver it again later."""
     STALE = "stale"
-    """A newer version took over, it was cancelled, or there is no such job: nobody will work on it."""
+    """A newer version took over, it was cancelled, or there is no such job: acknowledge it."""
 
 
 Claim = Claimed | NotClaimed
@@ -82,7 +82,7 @@ class JobStore(Protocol):
         ...
 
     def fail_undelivered(self, job_id: str, failure: Failure, now: datetime) -> Undelivered | None:
-        """End a job that the broker gave up on. None if there is no such job, or it ended already."""
+        """End a job whose deliveries are exhausted. None if there is no such job, or it ended already."""
         ...
 
     def record_unreadable(
@@ -92,7 +92,7 @@ class JobStore(Protocol):
         ...
 
     def children(self, job_id: str) -> list[Job]:
-        """Jobs that this one made and that nobody has begun."""
+        """Jobs that this one made and that are still pending."""
         ...
 
     def renew(self, fencing_tokens: Sequence[UUID], now: datetime) -> None:

@@ -61,7 +61,7 @@ class Projections(Protocol):
         ...
 
     def mark_unprojected(self, book_id: UUID | None) -> int:
-        """Note that all documents of the book (None: of every book) are missing; return of how many books."""
+        """Note that all documents of the book (None: of every book) are missing; return the number of books."""
         ...
 
     def obsolete(self, book_id: UUID) -> list[Tombstone]:

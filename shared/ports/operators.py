@@ -22,14 +22,14 @@ class DeadLetters(Protocol):
         ...
 
     def actions(self, dead_letter_id: int) -> Sequence[Mapping[str, Any]]:
-        """What was done about a dead letter: who, when, and what came of it."""
+        """What was done about a dead letter: who, when, and with what outcome."""
         ...
 
     def discard(
         self, chosen: DeadLetterFilter, requested_by: str, reason: str, batch_id: UUID, now: datetime
     ) -> Discarded:
-        """Give up on the open ones among those chosen. A book that failed by them stays failed, and its error says that
-        it was given up."""
+        """Discard the open ones among those chosen. A book that failed by them stays failed; its error says that the
+        cause was discarded."""
         ...
 
 
@@ -37,7 +37,7 @@ class Redrives(Protocol):
     """The queue of redrives: dead letters that are to be tried again, each batch at its own rate."""
 
     def add(self, request: RedriveRequest, batch_id: UUID, now: datetime) -> Redrive:
-        """Queue the open dead letters among those chosen; `release` sends them in their turn."""
+        """Queue the open dead letters among those chosen; `release` sends them when they are due."""
         ...
 
     def batch(self, owner_uid: str | None, batch_id: UUID) -> Mapping[str, Any] | None:
@@ -84,5 +84,5 @@ class Replays(Protocol):
         ...
 
     def receipt(self, replay_id: UUID) -> Mapping[str, Any] | None:
-        """What came of it so far."""
+        """Its counts so far."""
         ...

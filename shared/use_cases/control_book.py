@@ -38,7 +38,7 @@ class ControlBook:
         self.outbox.publish_soon(begun)
 
     def delete(self, owner_uid: str | None, book_id: UUID) -> None:
-        """Delete rows, vectors, jobs and live documents. What comes late brings nothing back."""
+        """Delete rows, vectors, jobs and live documents. A late result of an attempt is not written."""
         self.control.delete(owner_uid, book_id, self.clock())
         log.info("book.deleted", book_id=str(book_id))
         try:

@@ -28,7 +28,7 @@ class ImportBook:
     new_id: Callable[[], UUID]
 
     def __call__(self, request: ImportRequest) -> tuple[Imported, bool]:
-        """Write a version and send its message. Returns what the import came to, and whether the message was sent; if
+        """Write a version and send its message. Returns the import, and whether the message was sent; if
         it wasn't, `reconcile` will send it.
 
         Raises Rejected for a text without a word, UnknownBook, KeyReused, TooManyBooks, and Unavailable if nothing was

@@ -1,4 +1,4 @@
-"""Redrives dead letters at a bounded rate, and discards those that are given up."""
+"""Redrives dead letters at a bounded rate, and discards others."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class RedriveDeadLetters:
         return stopped
 
     def discard(self, chosen: DeadLetterFilter, requested_by: str, reason: str) -> int:
-        """Give up on the open ones among those chosen, and return how many; their books say so."""
+        """Discard the open ones among those chosen, and return how many; their books say so."""
         discarded = self.dead_letters.discard(chosen, requested_by, reason, self.new_id(), self.clock())
         log.info("redrive.discarded", dead_letters=discarded.dead_letters)
         self.projector.project_changes(discarded.jobs)

@@ -55,7 +55,7 @@ def test_letters_of_one_cause_are_one_group(world: World) -> None:
     failed_book(world, 5)
     groups = world.get("/api/dead-letters/groups").json["groups"]
 
-    assert [(g["error_class"], g["letters"], g["books"]) for g in groups] == [
+    assert [(g["error_class"], g["dead_letters"], g["books"]) for g in groups] == [
         ("RuntimeError", 2, 1),
         ("Rejected", 1, 1),
     ]
@@ -107,7 +107,7 @@ def test_a_book_whose_cause_was_discarded_says_that_it_was_given_up(world: World
 
     status = world.status(book_id)
     assert (status["status"], status["error"]["error_class"]) == ("failed", "Discarded")
-    assert status["error"]["message"].startswith("given up, after Rejected: the model refuses chapter")
+    assert status["error"]["message"].startswith("discarded, after Rejected: the model refuses chapter")
     shown = world.live_documents.get(f"books/{book_id}")
     assert shown is not None
     assert shown.fields["error"] == status["error"]

@@ -124,7 +124,7 @@ def test_asking_twice_at_once_redrives_once(world: World) -> None:
     assert len(redrive(world, all=True, canary=True)["accepted"]) == 2
     again = redrive(world, all=True)
     assert again["accepted"] == []
-    assert "waiting" in again["refused"][0]["reason"]
+    assert "queued" in again["refused"][0]["reason"]
 
 
 def test_nothing_is_redriven_without_a_choice(world: World) -> None:

@@ -253,10 +253,10 @@ def test_what_matches_no_dead_letter_has_failed(run: Run, api: FakeApi, action: 
 
 
 def test_a_redrive_of_which_all_are_refused_has_failed_and_says_why(run: Run, api: FakeApi) -> None:
-    refused = [{"dead_letter_id": 7, "reason": "it is waiting for its turn already"}]
+    refused = [{"dead_letter_id": 7, "reason": "it is queued for a redrive already"}]
     api.answer("POST /api/dead-letters/redrive", {"batch_id": BOOK, "accepted": [], "refused": refused})
     code, out, _ = run("dead-letters", "redrive", "7")
-    assert (code, out) == (1, "refused: 7: it is waiting for its turn already\n")
+    assert (code, out) == (1, "refused: 7: it is queued for a redrive already\n")
 
 
 # Watching

@@ -61,7 +61,7 @@ class FirestoreLiveDocuments:
                     time.sleep(random.random() * 0.05 * 2 ** min(attempt, 5))
         except (exceptions.GoogleAPICallError, exceptions.RetryError) as error:
             raise Unavailable(f"Firestore: {type(error).__name__}: {error}") from error
-        raise Unavailable(f"Firestore: gave up after {_TRIES} tries: {type(last).__name__}: {last}")
+        raise Unavailable(f"Firestore: still conflicting after {_TRIES} tries: {type(last).__name__}: {last}")
 
     def _write_newer(self, changes: Sequence[Change]) -> None:
         client = self._firestore()

@@ -73,7 +73,7 @@ def verified(verify: Callable[..., Any], token: str, request: CachedRequest, aud
     except TransportError as error:
         raise Unavailable("the certificates for tokens can't be fetched") from error
     except Exception as error:
-        # Strangers write tokens: whatever reading one comes to (RecursionError, too), it is not valid.
+        # Tokens are untrusted: whatever error reading one ends in (RecursionError, too), it is not valid.
         raise Unauthenticated("the token is not valid here; get a new one") from error
     if not valid:
         raise Unauthenticated("the token is not valid here; get a new one")

@@ -56,7 +56,7 @@ class MemoryBroker:
             queue.put(data, attributes, message_id)
 
     def _dead_letter(self, subscription: Subscription, delivery: Delivery) -> None:
-        """Send on what was delivered in vain, marked as Pub/Sub marks it."""
+        """Publish a message that reached its delivery limit to the dead-letter topic, marked as Pub/Sub marks it."""
         message = delivery.message
         if subscription.dead_letter_topic is None:
             log.error("broker.dropped", subscription=subscription.name, message_id=message.message_id)

@@ -1,4 +1,4 @@
-"""Live documents in memory, with listeners: Firestore's twin for one process and for tests."""
+"""Live documents in memory, with listeners and Firestore's semantics: for one process and for tests."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class Delivery:
 class Queue:
     """The messages of one subscription, and the thread that hands them out when they are due.
 
-    `dead_letter` takes what was delivered in vain.
+    `dead_letter` takes what reached its delivery limit.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Queue:
             self._seek(backlog.messages, lambda message: message.order in orders or message.order >= backlog.end)
 
     def _seek(self, kept: Iterable[Published], again: Callable[[Published], bool]) -> None:
-        """Make those that are due `again` the only unacknowledged ones. Deliveries under way count no more."""
+        """Make those that are due `again` the only unacknowledged ones. Results of deliveries under way are ignored."""
         oldest = self._now() - RETENTION
         known = {m.order: m for m in (*self._acknowledged, *kept) if m.at >= oldest} | self._unacknowledged
         messages = [known[order] for order in sorted(known)]

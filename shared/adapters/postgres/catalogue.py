@@ -63,7 +63,7 @@ SELECT_BEST_CONTEXT = """
     ORDER BY mode = 'full' DESC LIMIT 1
 """
 
-# What the extractor left for itself is nobody else's business.
+# What the extractor left for itself is internal, and not returned.
 SELECT_CHAPTERS_OF_VERSION = """
     SELECT r.chapter_id, r.chapter_number, r.title, r.word_count, r.start_offset, r.end_offset,
            s.status, s.error, r.metadata - 'evidence' AS metadata

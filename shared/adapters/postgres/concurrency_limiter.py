@@ -17,7 +17,7 @@ from shared.domain.stages import Stage
 # One advisory lock for each permit; it ends with its session.
 TRY_LOCK_PERMIT = "SELECT pg_try_advisory_lock(%s, %s) AS taken"
 
-# A machine that vanished is noticed within 20 seconds, not after hours; and nobody here waits for a lock.
+# A machine that vanished is noticed within 20 seconds, not after hours; and this session never waits for a lock.
 SESSION_SETTINGS = (
     "SET tcp_keepalives_idle = 5",
     "SET tcp_keepalives_interval = 5",

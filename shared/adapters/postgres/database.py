@@ -87,7 +87,7 @@ class Database:
                     max_size=self._size,
                     max_idle=60,
                     timeout=self._connect_seconds,
-                    # Else it waits twice as long after each failure, for up to five minutes, and all of us with it.
+                    # Else it waits twice as long after each failure, for up to five minutes, and every caller too.
                     reconnect_timeout=self._connect_seconds,
                     configure=_configure,
                     check=ConnectionPool.check_connection,

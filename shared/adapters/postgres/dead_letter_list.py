@@ -1,4 +1,4 @@
-"""The dead letters as operators and owners look at them, and give up on them."""
+"""The dead letters as operators and owners see and discard them."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ SELECT_PAGE_OF_DEAD_LETTERS = f"""
 
 # Most outages show as one large group.
 COUNT_DEAD_LETTERS_BY_CAUSE = f"""
-    SELECT d.fingerprint, d.type, d.error_class, min(d.message) AS message, count(*) AS letters,
+    SELECT d.fingerprint, d.type, d.error_class, min(d.message) AS message, count(*) AS dead_letters,
            count(DISTINCT d.book_id) AS books, min(d.first_seen) AS first_seen, max(d.last_seen) AS last_seen
     {THAT_ARE_CHOSEN} GROUP BY d.fingerprint, d.type, d.error_class
-    ORDER BY letters DESC, last_seen DESC LIMIT %(limit)s
+    ORDER BY dead_letters DESC, last_seen DESC LIMIT %(limit)s
 """
 
 # Its audit.
@@ -61,7 +61,7 @@ INSERT_ACTION_UNLESS_ONE_WAITS = """
     ON CONFLICT (dead_letter_id) WHERE outcome IN ('held', 'waiting') DO NOTHING
 """
 
-# What is redriven already can't be given up.
+# What is redriven already can't be discarded.
 SELECT_OPEN_DEAD_LETTERS = f"SELECT d.dead_letter_id {THAT_ARE_CHOSEN} AND d.state = 'open' LIMIT %(limit)s"
 
 # The state again, on the locked row itself.
@@ -71,7 +71,7 @@ DISCARD_DEAD_LETTERS_THAT_ARE_OPEN = """
               payload - 'job_id' - 'book_id' - 'version' AS data
 """
 
-# Nobody sends what was given up.
+# What is discarded is not sent.
 DROP_ACTIONS_THAT_WAIT_FOR_DISCARDED = """
     UPDATE dead_letter_actions SET outcome = 'dropped', reason = 'the letter was discarded', finished_at = %(now)s
     WHERE dead_letter_id = ANY(%(ids)s) AND outcome IN ('held', 'waiting')
@@ -113,7 +113,7 @@ class PostgresDeadLetters:
         return Discarded(dead_letters=len(rows), jobs=jobs)
 
     def _update_errors(self, jobs: Sequence[Job], now: datetime) -> None:
-        """Say in the books' errors that they were given up: a transaction each, since a book is locked first."""
+        """Say in the books' errors that their causes were discarded: a transaction each, as a book is locked first."""
         for version in dict.fromkeys(job.book_version for job in jobs):
             with self._database.transaction() as connection:
                 if lock_book(connection, version):

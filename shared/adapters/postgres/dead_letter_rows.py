@@ -1,4 +1,4 @@
-"""Dead letters inside the transactions that end jobs: one for each job, and what comes of its redrives."""
+"""Dead letters inside the transactions that end jobs: one for each job, and the outcomes of its redrives."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ UPSERT_DEAD_LETTER_OF_MESSAGE = """
     ON CONFLICT (message_id) DO UPDATE SET last_seen = excluded.last_seen, times = dead_letters.times + 1
 """
 
-# A job that ended well has no cause left.
+# A job that succeeded resolves its dead letter.
 RESOLVE_DEAD_LETTER_OF_JOB = """
     UPDATE dead_letters SET state = 'resolved' WHERE job_id = %s AND state IN ('open', 'redriven')
     RETURNING dead_letter_id
 """
 
-# What came of a redrive is known when its job ends.
+# The outcome of a redrive is known when its job ends.
 FINISH_ACTION_THAT_WAS_SENT = """
     UPDATE dead_letter_actions SET outcome = %(outcome)s, finished_at = %(now)s
     WHERE dead_letter_id = %(dead_letter_id)s AND outcome = 'sent' RETURNING batch_id, is_canary
@@ -92,7 +92,7 @@ def resolve(connection: Connection, job_id: str, now: datetime, *, succeeded: bo
 
 
 def _finish(connection: Connection, dead_letter_id: int, outcome: str, then: str, now: datetime) -> None:
-    """Write what came of a redrive; a canary's batch follows it."""
+    """Write the outcome of a redrive; a canary's batch follows it."""
     where = {"dead_letter_id": dead_letter_id, "outcome": outcome, "now": now}
     action = connection.execute(FINISH_ACTION_THAT_WAS_SENT, where).fetchone()
     if action and action["is_canary"]:

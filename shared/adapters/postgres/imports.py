@@ -58,7 +58,7 @@ RESET_STATUS_OF_BOOK = """
         created_at = excluded.created_at, updated_at = excluded.updated_at, revision = nextval('revisions')
 """
 
-# What failed of older versions is nobody's business any more.
+# What failed of older versions is obsolete.
 RESOLVE_DEAD_LETTERS_OF_OLDER_VERSIONS = """
     UPDATE dead_letters SET state = 'resolved' WHERE book_id = %s AND version < %s AND state IN ('open', 'redriven')
 """

@@ -30,7 +30,7 @@ LOCK_JOB = f"{SELECT_JOB} FOR UPDATE OF j"
 # Receipts of replays count them.
 INSERT_DELIVERY = "INSERT INTO deliveries (job_id, type, at, state) VALUES (%s, %s, %s, %s)"
 
-# Taking over from a process that died is the same attempt again: it counts apart.
+# An expired lease is the same attempt again: expirations are counted separately.
 START_ATTEMPT = """
     UPDATE jobs SET state = 'processing', lease = %(fencing_token)s, lease_until = %(until)s,
         attempts = CASE WHEN state = 'processing' THEN attempts ELSE attempts + 1 END,
@@ -43,14 +43,14 @@ START_ATTEMPT = """
 # A lease that expired meanwhile is prolonged too, as long as nobody else has claimed the job.
 PROLONG_LEASES_OF_TOKENS = "UPDATE jobs SET lease_until = %s WHERE lease = ANY(%s) AND state = 'processing'"
 
-# An older version's job, or one whose message was given up, is worked on no more.
+# A newer version took over: nobody works on it any more.
 CANCEL_JOB_UNLESS_ENDED = """
     UPDATE jobs SET state = 'cancelled', lease = NULL, lease_until = NULL, next_attempt_at = NULL,
         finished_on = %(now)s, revision = nextval('revisions')
     WHERE job_id = %(job_id)s AND state NOT IN ('completed', 'failed', 'cancelled')
 """
 
-# Asked before results are written, so that an attempt that was overtaken does no work in vain.
+# Asked before results are written, so that an attempt that was overtaken stops early.
 IS_TOKEN_CURRENT = "SELECT 1 FROM jobs WHERE job_id = %s AND lease = %s"
 
 # The fencing token decides: an attempt that was overtaken writes nothing.
@@ -61,7 +61,7 @@ END_ATTEMPT_IF_TOKEN_IS_CURRENT = """
     WHERE job_id = %(job_id)s AND lease = %(fencing_token)s
 """
 
-# For what the broker gave up on: without a token, since no attempt may be under way.
+# For a job whose deliveries are exhausted: without a token, since no attempt may be under way.
 FAIL_JOB_UNLESS_ENDED = """
     UPDATE jobs SET state = 'failed', lease = NULL, lease_until = NULL, next_attempt_at = NULL,
         finished_on = %(now)s, error = %(error)s, revision = nextval('revisions'),
@@ -76,7 +76,7 @@ SELECT_CHILDREN_NOT_BEGUN = "SELECT * FROM jobs WHERE created_by = %s AND state 
 # What was published is not stalled for a while.
 MARK_PUBLISHED = "UPDATE jobs SET published_at = %s WHERE job_id = ANY(%s)"
 
-LEASE_EXPIRED = {"error_class": "LeaseExpired", "message": "its process died, or did not answer as long as its lease"}
+LEASE_EXPIRED = {"error_class": "LeaseExpired", "message": "its process died, or did not renew its lease in time"}
 
 
 class PostgresJobStore:
@@ -93,7 +93,7 @@ class PostgresJobStore:
                 return NotClaimed.STALE
             job = to_job(row)
             if reason_against_claim(row, now) in (None, NotClaimed.STALE):
-                # These write: decided again, now that nobody else can.
+                # These write: decided again, now under the lock.
                 lock_book(connection, job.book_version)
                 row = connection.execute(LOCK_JOB, (job_id,)).fetchone()
             claim = self._take(connection, job, row, now)

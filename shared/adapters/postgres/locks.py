@@ -28,7 +28,7 @@ LOCK_STATUS_OF_BOOK_OF_OWNER = """
     WHERE b.book_id = %s AND (%s::text IS NULL OR b.owner_uid = %s) FOR UPDATE OF s
 """
 
-# For the limit of books under way: a user's imports take turns, so that two at once don't both take the last place.
+# For the limit of books under way: a user's imports run one after another, so that two don't take the last place both.
 LOCK_OWNER = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))"
 COUNT_OTHER_BOOKS_UNDER_WAY = """
     SELECT count(*) AS books FROM books b

@@ -66,9 +66,9 @@ SELECT_ACTIONS_THAT_ARE_DUE = """
     WHERE a.outcome = 'waiting' AND a.not_before <= %s ORDER BY a.not_before, a.action_id LIMIT %s
 """
 
-# A canary whose book was deleted, cancelled or imported anew will never tell: what waits for it is let go.
+# A canary whose book was deleted, cancelled or imported anew has no outcome: the actions held for it are dropped.
 DROP_ACTIONS_WHOSE_CANARY_IS_GONE = """
-    UPDATE dead_letter_actions h SET outcome = 'dropped', reason = 'its canary came to nothing', finished_at = %s
+    UPDATE dead_letter_actions h SET outcome = 'dropped', reason = 'its canary was dropped', finished_at = %s
     WHERE h.outcome = 'held' AND NOT EXISTS (
         SELECT 1 FROM dead_letter_actions c JOIN dead_letters d USING (dead_letter_id) JOIN books b USING (book_id)
         WHERE c.batch_id = h.batch_id AND c.is_canary AND c.outcome IN ('waiting', 'sent')
@@ -90,7 +90,7 @@ DROP_ACTION_IF_ITS_OUTCOME_IS = """
     WHERE action_id = %s AND outcome = %s
 """
 
-# Open no more, until its job has ended.
+# Not open until its job has ended.
 MARK_DEAD_LETTER_REDRIVEN = "UPDATE dead_letters SET state = 'redriven' WHERE dead_letter_id = %s"
 
 # A fan-in's job may be made by counting already.
@@ -142,7 +142,7 @@ class PostgresRedrives:
                 action |= _turn(request, len(accepted), now) | {"now": now}
                 reason = _refusal(row)
                 if reason is None and not connection.execute(INSERT_ACTION_UNLESS_ONE_WAITS, action).rowcount:
-                    reason = "it is waiting for its turn already"
+                    reason = "it is queued for a redrive already"
                 if reason is None:
                     accepted.append(row["dead_letter_id"])
                 else:
@@ -169,14 +169,14 @@ class PostgresRedrives:
         return [job for row in due for job in self.send(row, now)]
 
     def send(self, row: Row, now: datetime) -> list[Job]:
-        """Make the job of a due action pending, undo what was made of its book without it, and return the due jobs."""
+        """Make the job of a due action pending, undo the fan-in of its book, and return the due jobs."""
         job = to_job(row)
         with self._database.transaction() as connection:
             try:
                 # First, since it locks the owner before the book, as an import does.
                 lock_owner_below_limit(connection, row["owner_uid"], job.book_id, self._max_under_way)
             except TooManyBooks:
-                return []  # its turn comes when another book is done
+                return []  # released when another book is done
             is_latest = lock_book(connection, job.book_version)
             if not connection.execute(MARK_ACTION_SENT_IF_IT_WAITS, (row["action_id"],)).rowcount:
                 # Unless another run was quicker: then it is that one's.
@@ -197,7 +197,8 @@ class PostgresRedrives:
             if job.is_fan_in and not made:
                 # Its dead letter stays open, and is settled when counting makes the job and that ends well.
                 connection.execute(
-                    DROP_ACTION_IF_ITS_OUTCOME_IS, ("not all that it waits for is in", now, row["action_id"], "sent")
+                    DROP_ACTION_IF_ITS_OUTCOME_IS,
+                    ("it waits for chapters that are not complete", now, row["action_id"], "sent"),
                 )
                 return []
             connection.execute(MARK_DEAD_LETTER_REDRIVEN, (row["dead_letter_id"],))
@@ -237,7 +238,7 @@ def _refusal(row: Row) -> str | None:
     if row["is_cancelled"]:
         return "the book is cancelled; resume it first"
     if row["redrives"] >= MAX_REDRIVES:
-        return f"it was redriven {MAX_REDRIVES} times; mend the cause and import it again with force, or discard it"
+        return f"it was redriven {MAX_REDRIVES} times; fix the cause and import it again with force, or discard it"
     return None
 
 

@@ -51,7 +51,7 @@ DROP_VERSIONS_THAT_NOBODY_SEES = f"""
         ORDER BY v.created_at LIMIT %(limit)s FOR UPDATE OF v SKIP LOCKED
     ), dropped AS (
         SELECT job_id, book_id FROM jobs JOIN old USING (book_id, version)
-    ), buried AS ({INSERT_TOMBSTONES_OF_DROPPED_JOBS})
+    ), tombstones AS ({INSERT_TOMBSTONES_OF_DROPPED_JOBS})
     DELETE FROM book_versions v USING old WHERE v.book_id = old.book_id AND v.version = old.version
 """
 
@@ -63,7 +63,7 @@ DROP_STATUSES_WITHOUT_CHAPTER = """
         WHERE s.entity_type = 'chapter' AND r.chapter_id IS NULL LIMIT %(limit)s)
 """
 
-# A letter's actions are its audit. What was discarded of a latest version still holds its chapter back.
+# A dead letter's actions are its audit log. One of a latest version, though discarded, still keeps its chapter failed.
 DEAD_LETTERS_THAT_ARE_SETTLED = """
     last_seen < %(month)s AND NOT EXISTS (
         SELECT 1 FROM dead_letter_actions a WHERE a.dead_letter_id = dead_letters.dead_letter_id

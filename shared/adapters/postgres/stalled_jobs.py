@@ -33,13 +33,13 @@ SELECT_STALLED_JOBS = """
                (SELECT max(created_at) FROM jobs t WHERE t.type = s.type AND processed_on >= created_at) AS reached,
                NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.type = s.type AND d.at > %(silent)s AND state = 'claimed')
                AND NOT EXISTS (SELECT 1 FROM jobs t WHERE t.type = s.type AND state = 'processing'
-                               AND lease_until > %(now)s) AS stands
+                               AND lease_until > %(now)s) AS is_idle
         FROM unnest(%(types)s::text[]) AS s (type)
     )
     SELECT j.* FROM jobs j JOIN queues q USING (type)
     WHERE state = 'pending' AND published_at IS NULL AND created_at < %(unpublished)s
        OR state = 'pending' AND published_at < %(silent)s
-          AND (stands OR published_at < %(queued)s
+          AND (is_idle OR published_at < %(queued)s
                OR reached > published_at + greatest(%(out_of_order)s, published_at - created_at))
        OR state = 'processing' AND lease_until < %(silent)s AND coalesce(published_at, created_at) < %(silent)s
        OR state = 'retrying' AND next_attempt_at < %(silent)s AND coalesce(published_at, created_at) < %(silent)s

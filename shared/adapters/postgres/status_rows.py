@@ -64,11 +64,11 @@ IS_ANY_JOB_CANCELLED = """
     SELECT 1 FROM jobs WHERE book_id = %(book_id)s AND version = %(version)s AND state = 'cancelled' LIMIT 1
 """
 
-# What users see of a book that waits or failed. What was given up matters least, and says so.
+# What users see of a book that waits or failed. Discarded errors come last, and are marked.
 SELECT_NEWEST_ERROR_THAT_MATTERS = """
     SELECT CASE WHEN NOT is_discarded THEN error ELSE jsonb_build_object(
                'error_class', 'Discarded', 'fingerprint', error->>'fingerprint',
-               'message', 'given up, after ' || (error->>'error_class') || ': ' || (error->>'message')) END AS error
+               'message', 'discarded, after ' || (error->>'error_class') || ': ' || (error->>'message')) END AS error
     FROM (
         SELECT j.error, j.revision, coalesce(d.state = 'discarded', false) AS is_discarded
         FROM jobs j LEFT JOIN dead_letters d USING (job_id)
