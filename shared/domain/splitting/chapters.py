@@ -75,7 +75,7 @@ def split_chapters(text: str) -> Split:
     begin, end = _body(text)
     page = read_page(text, begin, end)
     headings = find_headings(page)
-    chosen = chapter_headings(text, headings, end)
+    chosen = chapter_headings(page, headings)
     marks = _marks(text, chosen, end)
     marks = marks if len(marks) <= MAX_CHAPTERS else []
     method = SplitMethod.HEADINGS if marks else SplitMethod.SIZE

@@ -35,7 +35,7 @@ class Page:
 
     def blank_lines_before(self, i: int) -> int:
         """Up to 9, which the beginning of the text has too."""
-        return next((n for n in range(9) if i - n <= 0 or self.words[i - n - 1]), 9) if i else 9
+        return next((n for n in range(min(i, 9)) if self.words[i - n - 1]), 9)
 
     def following(self, i: int, reach: int) -> int:
         """The first of the `reach` lines from `i` on that is not blank, or -1."""
