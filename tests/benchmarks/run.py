@@ -29,6 +29,7 @@ from shared.domain.embeddings import EmbeddingTask
 from shared.domain.splitting.chapters import split_chapters
 from shared.domain.splitting.chunks import split_chunks
 from shared.log import configure_logging
+from tests.benchmarks import headings
 from tests.benchmarks.recovery import HEAD, recovery
 from tests.support.world import manuscript
 
@@ -225,11 +226,20 @@ def _cold(file: Path, environment: dict[str, str]) -> tuple[float, int]:
     return seconds, round(memory / 1e6)
 
 
+def heading_scores(files: list[Path]) -> None:
+    """The chapters' headings of manuscripts of many kinds, against what is written down of each."""
+    found = headings.scores(files)
+    table("Headings of chapters", list(headings.HEAD), [s.row for s in [*found, headings.together(found)]])
+    print("\n" + "\n".join(headings.errors(found) or ["No errors."]))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="+", choices=["overhead", "novels", "cold-starts", "recovery"])
+    parser.add_argument("what", nargs="+", choices=["overhead", "novels", "headings", "cold-starts", "recovery"])
     parser.add_argument("--backend", action="append", choices=["embedded", "emulators"])
-    parser.add_argument("--file", action="append", type=Path, default=[], help="a novel as text; for `novels`")
+    parser.add_argument(
+        "--file", action="append", type=Path, default=[], help="a novel as text; for `novels` and `headings`"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the moments to kill; for `recovery`")
     chosen = parser.parse_args()
     configure_logging("error")
@@ -239,6 +249,8 @@ def main() -> None:
             overhead(backends)
         elif what == "cold-starts":
             cold_starts()
+        elif what == "headings":
+            heading_scores(chosen.file)
         elif what == "recovery":
             table(f"Seconds to recover from a SIGKILL (seed {chosen.seed})", HEAD, recovery(chosen.seed))
         else:

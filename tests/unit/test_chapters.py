@@ -317,3 +317,103 @@ def test_a_hundred_thousand_characters_of_nonsense_still_tile(unit: str) -> None
     text = unit * (100_000 // len(unit))
 
     assert_tiles(text, split_chapters(text))
+
+
+STORIES = ["THE LAMP", "A QUESTION OF ROPE", "THE DROWNED BELL", "THE MAN WITHOUT A HAT"]
+MIXED = [
+    "ADVENTURE I. THE LAMP",
+    "ADVENTURE II. A QUESTION OF ROPE",
+    "III. THE DROWNED BELL",
+    "IV. THE MAN WITHOUT A HAT",
+]
+
+
+def contents(*lines: str) -> str:
+    return "CONTENTS\n\n" + "\n".join(lines) + "\n\n\n"
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        STORIES,
+        [title.title() for title in STORIES],
+        [f"{n}. {title}" for n, title in zip(("I", "II", "III", "IV"), STORIES, strict=True)],
+        [f"{title} ........ {7 + 20 * n}" for n, title in enumerate(STORIES)],
+    ],
+    ids=["titles", "in other case", "numbered", "with pages"],
+)
+def test_a_line_that_equals_a_title_of_the_contents_heads_a_chapter_whatever_its_form(listed: list[str]) -> None:
+    text = contents(*listed) + book(*MIXED)
+
+    split = split_chapters(text)
+
+    assert first_lines(text, split) == MIXED
+    assert kinds(split)[0] == "front_matter"
+    assert_tiles(text, split)
+
+
+def test_headings_that_change_form_on_the_way_are_one_row_of_chapters_without_contents_too() -> None:
+    text = book(*MIXED)
+
+    assert first_lines(text, split_chapters(text)) == MIXED
+
+
+@pytest.mark.parametrize("with_contents", [True, False], ids=["contents", "no contents"])
+def test_a_chapters_own_numbered_sections_stay_inside_it(with_contents: bool) -> None:
+    sections = "\n\n".join(f"{n}.\n\n{PROSE * 2}" for n in ("I", "II", "III"))
+    blocks = [f"{MIXED[0]}\n\n{sections}", MIXED[1], f"{MIXED[2]}\n\n{sections}", MIXED[3]]
+    text = (contents(*STORIES) if with_contents else "") + book(*blocks)
+
+    assert first_lines(text, split_chapters(text)) == MIXED
+
+
+def test_a_title_of_the_contents_that_the_book_lacks_takes_no_other_with_it() -> None:
+    text = contents(*STORIES, "THE STORY THAT WAS CUT") + book(*MIXED)
+
+    assert first_lines(text, split_chapters(text)) == MIXED
+
+
+def test_a_title_that_stands_in_the_text_too_is_no_second_heading() -> None:
+    text = contents(*STORIES) + book(*MIXED[:2], f"{MIXED[2]}\n\n{PROSE}\nThe drowned bell\n\n{PROSE}", MIXED[3])
+
+    assert first_lines(text, split_chapters(text)) == MIXED
+
+
+def test_what_the_text_repeats_is_no_table_of_contents() -> None:
+    lines = "My dear brother,\n\nYour affectionate sister,\n\nMartha"
+    text = book(*(f"Chapter {n}\n\n{lines}" for n in (1, 2, 3)))
+
+    assert titles(split_chapters(text)) == ["Chapter 1", "Chapter 2", "Chapter 3"]
+
+
+def test_a_paragraph_that_comes_again_is_no_title_of_the_contents() -> None:
+    paragraph = "A gull walked along the wall\nas if it owned the harbour, and then\nas if it did not."
+    text = "CONTENTS\n\n\n" + book(*(f"{title}\n=====\n\n{paragraph}" for title in ("Rain", "Mud", "Rope")))
+
+    assert titles(split_chapters(text)) == ["Rain", "Mud", "Rope"]
+
+
+def test_scenes_are_a_plays_chapters_and_acts_their_parts() -> None:
+    text = book("ACT I\n\nSCENE I. The quay.", "SCENE II. A room.", "ACT II\n\nSCENE I. The same.")
+
+    assert titles(split_chapters(text)) == [
+        "Act I, Scene I. The quay.",
+        "Act I, Scene II. A room.",
+        "Act II, Scene I. The same.",
+    ]
+
+
+@pytest.mark.parametrize(
+    "headings",
+    [
+        ["3 May. Bistritz.", "4 May.", "Midnight, 5 May.", "May 12th"],
+        ["THE LAMP", "TO A GULL", "SALT", "LOW WATER"],
+        ["\n\nThe Parcel", "\n\nRope", "\n\nWhat Martha Saw", "\n\nThree Letters"],
+        ["Lecture the First: On Paper", "Lecture the Second: On Thread", "Lecture the Third: On Paste"],
+    ],
+    ids=["dates", "capitals", "white space", "an unknown word"],
+)
+def test_chapters_that_nothing_numbers_are_found_by_how_their_titles_are_set(headings: list[str]) -> None:
+    text = book(*headings)
+
+    assert titles(split_chapters(text)) == [heading.strip() for heading in headings]

@@ -1,6 +1,8 @@
 """Splits a manuscript into chapters, and chapters into chunks.
 
-`numerals` reads numbers; `headings` recognises a line that may head a chapter; `heading_search` finds such lines by
-what stands around them; `chapter_evidence` decides which of them head the chapters of this book; `chapters` cuts the
-text there; `chunks` cuts a chapter into passages.
+`chapters` cuts the text at the headings that `chapter_evidence` chooses, `chunks` cuts a chapter into passages.
+
+To find headings: `page` reads lines, `numerals` numbers; `headings` recognises a line that may be a heading,
+`heading_search` looks at what stands around it. `contents` reads the table of contents, `title_places` finds its titles
+in the book, which `title_keys` compares, and `listed` makes headings of them. `unmarked` is the last resort.
 """

@@ -8,6 +8,9 @@ from dataclasses import replace
 
 from shared.domain.splitting.chunks import count_words
 from shared.domain.splitting.headings import Heading, HeadingKind
+from shared.domain.splitting.listed import listed_headings
+from shared.domain.splitting.page import Page
+from shared.domain.splitting.unmarked import unmarked_headings
 
 # Between the lines of a table of contents there is hardly a word.
 _TOC_WORDS = 15
@@ -22,8 +25,24 @@ _LOOK_AHEAD = 2000
 _FRAME = (HeadingKind.FRONT, HeadingKind.BACK)
 
 
-def chapter_headings(text: str, headings: list[Heading], end: int) -> list[Heading]:
-    """The headings of chapters and parts, in order; `end` is where the last chapter ends. May be empty."""
+def chapter_headings(page: Page, headings: list[Heading]) -> list[Heading]:
+    """The headings of chapters and parts, in order. May be empty.
+
+    Contents whose titles are all found in the book beat any pattern, but where a pattern finds them all and more
+    after them. Where a title is missing, a pattern that finds those that are there knows better.
+    """
+    listing = listed_headings(page, headings)
+    by_pattern = _by_pattern(page.text, headings, page.end)
+    if listing is None:
+        return by_pattern or unmarked_headings(page)
+    listed = {h.start for h in listing.headings}
+    more = [h.start for h in by_pattern if h.start not in listed]
+    knows_all = len(by_pattern) - len(more) == len(listed)
+    goes_on = bool(more) and min(more) > max(listed)
+    return by_pattern if knows_all and (goes_on or not listing.complete) else list(listing.headings)
+
+
+def _by_pattern(text: str, headings: list[Heading], end: int) -> list[Heading]:
     real = _without_contents(text, _without_sentences(headings), end)
     count = Counter(h.kind for h in real)
     if count[HeadingKind.CHAPTER] >= 2:
@@ -180,24 +199,36 @@ def _only_groups(text: str, marked: list[Heading], level: int, end: int) -> bool
 
 
 def _by_number(text: str, headings: list[Heading], end: int) -> list[Heading]:
-    """Numbers on their own lines, or numbered titles, that count on from 1 with chapters below them."""
-    for bare in (True, False):
-        chain: list[Heading] = []
-        last, after_part = 0, True
-        for h in headings:
-            if h.kind is HeadingKind.PART:
-                after_part = True
-            if h.kind is not HeadingKind.NUMBER or h.number is None or (bare and not h.bare and not chain):
-                continue
-            onward = last < h.number <= last + (2 if chain else 1)
-            restart = h.number == 1 and (after_part or (h.bare and last >= 2))
-            if onward or restart:
-                chain.append(h)
-                last, after_part = h.number, False
+    """Numbers on their own lines, or numbered titles, that count on from 1 with chapters below them.
+
+    Where both count, bare numbers that begin below a numbered title are its sections.
+    """
+    bare, titled = _chain(headings, bare=True), _chain(headings, bare=False)
+    chains = [titled, bare] if titled and bare and titled[0].start < bare[0].start else [bare, titled]
+    for chain in chains:
         if len(chain) >= 2 and _has_chapters(text, chain, end):
             others = (HeadingKind.PART, HeadingKind.SPECIAL)
             return _in_order([*chain, *(h for h in headings if h.kind in others)])
     return []
+
+
+def _chain(headings: list[Heading], *, bare: bool) -> list[Heading]:
+    """Numbers that count on, over parts too. Bare ones may take titles on the way; titled ones leave bare ones out."""
+    chain: list[Heading] = []
+    last, after_part = 0, True
+    for h in headings:
+        if h.kind is HeadingKind.PART:
+            after_part = True
+        if h.kind is not HeadingKind.NUMBER or h.number is None or (bare and not h.bare and not chain):
+            continue
+        if not bare and h.bare and chain and not chain[-1].bare:
+            continue
+        onward = last < h.number <= last + (2 if chain else 1)
+        restart = h.number == 1 and (after_part or (h.bare and last >= 2))
+        if onward or restart:
+            chain.append(h)
+            last, after_part = h.number, False
+    return chain
 
 
 def _has_chapters(text: str, chain: list[Heading], end: int) -> bool:

@@ -10,6 +10,7 @@ from shared.domain.splitting.chapter_evidence import chapter_headings
 from shared.domain.splitting.chunks import count_words, cut, has_word
 from shared.domain.splitting.heading_search import find_headings
 from shared.domain.splitting.headings import Heading, HeadingKind
+from shared.domain.splitting.page import read_page
 
 # A text without headings is split into pieces of about this many words.
 WORDS_WITHOUT_HEADINGS = 3000
@@ -72,8 +73,9 @@ def split_chapters(text: str) -> Split:
         front = Section(kind=SectionKind.FRONT_MATTER, number=None, title="Front matter", start=0, end=len(text))
         return Split(sections=(front,) if text else (), method=SplitMethod.SIZE)
     begin, end = _body(text)
-    headings = find_headings(text, begin, end)
-    chosen = chapter_headings(text, headings, end)
+    page = read_page(text, begin, end)
+    headings = find_headings(page)
+    chosen = chapter_headings(page, headings)
     marks = _marks(text, chosen, end)
     marks = marks if len(marks) <= MAX_CHAPTERS else []
     method = SplitMethod.HEADINGS if marks else SplitMethod.SIZE

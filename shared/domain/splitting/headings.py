@@ -15,8 +15,8 @@ MAX_SHORT_TITLE_WORDS = 12
 _HAN_NUMBER = re.compile(r"[0-9０-９一二三四五六七八九十百千零〇两]{1,8}")
 
 _KEYWORD = re.compile(
-    r"(?P<chapter>chapter|chap|letter|stave|canto|kapitel|chapitre|cap[ií]tulo|capitolo|hoofdstuk|глава)"
-    r"[\s.]+|(?P<part>volume|vol|part|book|teil|partie|tome|parte|часть)[\s.]+",
+    r"(?P<chapter>chapter|chap|letter|stave|canto|scene|kapitel|chapitre|cap[ií]tulo|capitolo|hoofdstuk|глава)"
+    r"[\s.]+|(?P<part>volume|vol|part|book|act|teil|partie|tome|parte|часть)[\s.]+",
     re.IGNORECASE,
 )
 _HAN = re.compile(rf"第\s?(?P<number>{_HAN_NUMBER.pattern})\s?(?:(?P<chapter>[章回])|(?P<part>[卷部]))")
@@ -138,9 +138,22 @@ def _read_other(words: str, level: int) -> Heading | None:
         )
     if level:
         return Heading(kind=HeadingKind.MARKDOWN, title=words, level=level)
-    if not used or not _is_numbered_title(words[:used], rest):
+    if not used:
+        return _read_labelled(words)
+    if not _is_numbered_title(words[:used], rest):
         return None
     return Heading(kind=HeadingKind.NUMBER, title=words, number=number)
+
+
+def _read_labelled(words: str) -> Heading | None:
+    """`ADVENTURE IX. THE THUMB` in capitals, or `Lecture the First: On Paper`: any word, a number and a title."""
+    front, _, rest = words.partition(" ")
+    unmistakable = words.isupper() or (front.istitle() and rest.startswith("the "))
+    number, used = read_number(rest) if unmistakable and front.isalpha() else (None, 0)
+    title = rest[used:]
+    if not used or not _bare_title(title) or title[0] not in _SEPARATORS:
+        return None
+    return Heading(kind=HeadingKind.NUMBER, title=words, keyword=front.casefold(), number=number)
 
 
 def _is_numbered_title(label: str, rest: str) -> bool:
