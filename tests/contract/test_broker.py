@@ -62,7 +62,7 @@ def test_a_refused_message_comes_again_with_its_attempt_counted(broker: Broker) 
 def test_no_more_are_delivered_at_once_than_the_stage_takes(broker: Broker) -> None:
     publisher, stage, _ = broker
     everyone = threading.Barrier(STAGE.concurrency)
-    stage.answer = lambda envelope: everyone.wait(30) >= 0
+    stage.answer = lambda envelope: everyone.wait(30) in range(STAGE.concurrency)
     publisher.publish([message(n) for n in range(4 * STAGE.concurrency)])
 
     envelopes = stage.wait_for(4 * STAGE.concurrency)
