@@ -8,7 +8,6 @@ from datetime import datetime
 
 import pytest
 
-from infra.local.emulators import Emulators
 from shared.ports import Message, Publisher
 from tests.support.brokers import (
     LETTERS,
@@ -18,16 +17,14 @@ from tests.support.brokers import (
     emulated_broker,
     memory_broker,
     message,
-    pubsub_emulator,
 )
 
 Broker = tuple[Publisher, Endpoint, Endpoint]
 
 
-@pytest.fixture(scope="module")
-def emulator(emulators: Emulators) -> Iterator[None]:
-    with pubsub_emulator(emulators):
-        yield
+@pytest.fixture
+def emulator(pubsub_host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_host)
 
 
 @pytest.fixture(params=["memory", "emulator"])
