@@ -1,7 +1,6 @@
 """What tests share. Each worker has a PostgreSQL of its own, and each test a database from a migrated template.
 
-`./infra/test` shares the tests out among workers (pytest-xdist). A file stays on one worker, since its tests may share
-something made once, unless it is named in SPREAD.
+`./infra/test` shares the tests out among several workers: tests/support/sharing_out.py says how.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -23,39 +23,8 @@ from infra.local.postgres import Postgres
 from infra.local.processes import Supervisor
 from shared.adapters.postgres.migrations import migrate
 from tests.support.fake_vertex import FakeVertex
+from tests.support.sharing_out import SharingOut, in_order
 from tests.support.world import World
-
-TESTS = Path(__file__).resolve().parent
-
-
-# Files whose tests share nothing that takes long to make: each test goes to the worker that is free.
-SPREAD = frozenset(
-    {
-        "acceptance/test_killed_stack.py",
-        "integration/test_functions.py",
-        "integration/test_limits.py",
-        "integration/test_processes.py",
-        "integration/test_reconcile.py",
-        "integration/test_redrives.py",
-        "integration/test_retention.py",
-        "simulation/test_simulation.py",
-        "unit/test_chapters_properties.py",
-    }
-)
-
-# These begin first, the longest before the others: what begins last should be short.
-LONGEST_FIRST = (
-    "integration/test_kills.py",
-    "acceptance/test_cli.py",
-    "integration/test_replays_of_a_novel.py",
-    "acceptance/test_killed_stack.py",
-    "integration/test_openapi.py",
-    "integration/test_fuzz.py",
-    "integration/test_stores_down.py",
-    "contract/test_seekable_broker.py",
-    "simulation/test_simulation.py",
-    "integration/test_limits.py",
-)
 
 # Whoever starts a run in the background may have it ignore Ctrl-C, and so would all that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -63,19 +32,18 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Twice as many as there are cores: half of the time a test waits for a process."""
-    return 2 * (os.cpu_count() or 1)
+    """For `-n auto`: more than there are cores, since half of the time a test waits for a process."""
+    return (os.cpu_count() or 1) + 1
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharingOut:
+    return SharingOut(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Orders the files, and keeps together those that are not SPREAD."""
-    files = {item: item.path.relative_to(TESTS).as_posix() for item in items}
-    places = {name: n for n, name in enumerate(LONGEST_FIRST)}
-    items.sort(key=lambda item: places.get(files[item], len(places)))
-    for item in items:
-        if files[item] not in SPREAD:
-            item.add_marker(pytest.mark.xdist_group(files[item]))
+    files = [item.nodeid.partition("::")[0] for item in items]
+    items[:] = [items[n] for n in in_order(files)]
 
 
 @pytest.fixture(scope="session")
@@ -157,7 +125,7 @@ def firestore_host(emulators: Emulators) -> Iterator[str]:
 
 @pytest.fixture
 def sample() -> Path:
-    return TESTS.parent / "infra" / "local" / "sample.md"
+    return Path(__file__).resolve().parents[1] / "infra" / "local" / "sample.md"
 
 
 @pytest.fixture
