@@ -1,23 +1,49 @@
-"""One PostgreSQL for the whole run; a database of its own, from a migrated template, for each test."""
+"""What tests share. Each worker has a PostgreSQL of its own, and each test a database from a migrated template.
+
+`./infra/test` shares the tests out among several workers: tests/support/sharing_out.py says how.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
 from infra.local.database import MIGRATIONS
-from infra.local.emulators import Emulators, Missing, find_emulators
+from infra.local.emulators import Emulators, Missing, find_emulators, start_firestore, start_pubsub
 from infra.local.postgres import Postgres
+from infra.local.processes import Supervisor
 from shared.adapters.postgres.migrations import migrate
 from tests.support.fake_vertex import FakeVertex
+from tests.support.sharing_out import SharingOut, in_order
 from tests.support.world import World
+
+# Whoever starts a run in the background may have it ignore Ctrl-C, and so would all that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """For `-n auto`: more than there are cores, since half of the time a test waits for a process."""
+    return (os.cpu_count() or 1) + 1
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharingOut:
+    return SharingOut(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    files = [item.nodeid.partition("::")[0] for item in items]
+    items[:] = [items[n] for n in in_order(files)]
 
 
 @pytest.fixture(scope="session")
@@ -79,6 +105,22 @@ def emulators() -> Emulators:
             pytest.fail(f"CI needs the emulators: {found.reason}")
         pytest.skip(f"no emulators: {found.reason}")
     return found
+
+
+@pytest.fixture(scope="session")
+def pubsub_host(emulators: Emulators) -> Iterator[str]:
+    """Where the Pub/Sub emulator of this worker listens. A project of one's own keeps a test apart from others."""
+    supervisor = Supervisor(lambda name, line: None)
+    yield start_pubsub(supervisor, emulators)
+    supervisor.close()
+
+
+@pytest.fixture(scope="session")
+def firestore_host(emulators: Emulators) -> Iterator[str]:
+    """Where the Firestore emulator of this worker listens. A project of one's own keeps a test apart from others."""
+    supervisor = Supervisor(lambda name, line: None)
+    yield start_firestore(supervisor, emulators)
+    supervisor.close()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -15,8 +14,6 @@ from typing import Any
 import pytest
 
 from infra.cli.listeners import Listener, ListenFailed
-from infra.local.emulators import Emulators, start_firestore
-from infra.local.processes import Supervisor
 from shared.adapters.memory.live_documents import MemoryLiveDocuments
 from shared.ports import Document, LiveDocuments, Tombstone
 
@@ -32,22 +29,13 @@ class Store:
     listen: Callable[[Callable[[Fields], None]], Callable[[], None]]
 
 
-@pytest.fixture(scope="module")
-def firestore_host(request: pytest.FixtureRequest) -> Iterator[str]:
-    emulators: Emulators = request.getfixturevalue("emulators")
-    supervisor = Supervisor(lambda name, line: None)
-    host = os.environ["FIRESTORE_EMULATOR_HOST"] = start_firestore(supervisor, emulators, lambda: None)
-    yield host
-    del os.environ["FIRESTORE_EMULATOR_HOST"]
-    supervisor.close()
-
-
 @pytest.fixture(params=["memory", "firestore"])
-def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     if request.param == "memory":
         yield in_memory()
         return
     host = request.getfixturevalue("firestore_host")
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", host)
     from google.cloud import firestore
 
     from infra.cli.firestore_listener import FirestoreListener

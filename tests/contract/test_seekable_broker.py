@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from infra.local.emulators import Emulators
 from infra.local.processes import free_port
 from shared.adapters.google.pubsub_seek import PubSubSeekableBroker
 from shared.adapters.memory import queue
@@ -24,7 +23,6 @@ from tests.support.brokers import (
     emulated_broker,
     memory_broker,
     message,
-    pubsub_emulator,
 )
 from tests.support.world import Clock
 
@@ -32,10 +30,9 @@ TOPIC, OTHER = STAGE.type, LETTERS.type
 MOMENT = timedelta(milliseconds=1)
 
 
-@pytest.fixture(scope="module")
-def emulator(emulators: Emulators) -> Iterator[None]:
-    with pubsub_emulator(emulators):
-        yield
+@pytest.fixture
+def emulator(pubsub_host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_host)
 
 
 @pytest.fixture(params=["memory", "emulator"])

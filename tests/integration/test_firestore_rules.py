@@ -24,8 +24,6 @@ from google.cloud.firestore_v1.services.firestore.transports import FirestoreGrp
 from google.cloud.firestore_v1.types import ListenRequest, StructuredQuery, Target, TargetChange
 
 from infra.cli.firestore_listener import chapters_of
-from infra.local.emulators import Emulators, start_firestore
-from infra.local.processes import Supervisor
 
 DEADLINE = 60
 DATABASE = "projects/test/databases/(default)"
@@ -185,9 +183,8 @@ def many(kind: Kind, *, owned: bool) -> Target:
 
 
 @pytest.fixture(scope="module")
-def firestore(emulators: Emulators) -> Iterator[Firestore]:
-    supervisor = Supervisor(lambda name, line: None)
-    store = Firestore(start_firestore(supervisor, emulators))
+def firestore(firestore_host: str) -> Iterator[Firestore]:
+    store = Firestore(firestore_host)
     for name in ("book", "chapter", "job"):
         assert store.create(KINDS[name].path, {"owner_uid": OWNER, "status": "processing"}, "functions") == 200
     note: dict[str, object] = {"owner_uid": OWNER, "title": "Emma is ready", "read": False}
@@ -195,7 +192,6 @@ def firestore(emulators: Emulators) -> Iterator[Firestore]:
     assert store.create("ops/overview", {"owner_uid": OWNER, "rate": "fast"}, "functions") == 200
     yield store
     store.close()
-    supervisor.close()
 
 
 def answer(user: str, allowed: frozenset[str]) -> int:

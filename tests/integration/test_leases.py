@@ -14,10 +14,16 @@ from shared.adapters.fake_models import FakeEmbedder
 from shared.adapters.postgres.concurrency_limiter import PostgresConcurrencyLimiter
 from shared.domain.errors import Unavailable
 from shared.domain.stages import HEARTBEAT_SECONDS, LEASE_SECONDS, STAGES, JobType
+from shared.ports import Message
 from tests.support.failing_books import Broken, letters, redrive
 from tests.support.world import World, manuscript
 
 EMBEDDING = STAGES[JobType.EMBEDDING_GENERATION]
+
+
+def first_of(world: World, topic: JobType) -> Message:
+    """The first message of a topic, which may be delivered already."""
+    return next(m for m in world.broker.published if m.topic == topic)
 
 
 def chapter_job(world: World, during: Callable[[str], None]) -> tuple[str, int]:
@@ -36,10 +42,11 @@ def test_a_handler_slower_than_its_lease_keeps_it_as_long_as_it_lives(world: Wor
         for _ in range(20):
             world.clock.advance(HEARTBEAT_SECONDS)
             world.app.heartbeat.beat()
-        second.append(world.deliver(world.broker.published[1]))
+        second.append(world.deliver(first_of(world, JobType.CHAPTER_PROCESSING)))
 
     book_id, answer = chapter_job(world, slow)
-    assert (answer, second) == (204, [429]) or second == [204]
+    assert 20 * HEARTBEAT_SECONDS > 2 * LEASE_SECONDS
+    assert (answer, second) == (204, [429])
     world.run()
     assert world.status(book_id)["status"] == "completed"
     assert world.rows("SELECT sum(abandoned) AS n FROM jobs") == [{"n": 0}]
@@ -51,8 +58,7 @@ def test_a_handler_that_takes_longer_than_its_stage_may_is_overtaken(world: Worl
         world.clock.advance(STAGES[JobType.CHAPTER_PROCESSING].timeout_seconds + 1)
         world.app.heartbeat.beat()
         world.clock.advance(LEASE_SECONDS + 1)
-        job = next(m for m in world.broker.published if m.topic == JobType.CHAPTER_PROCESSING)
-        assert world.deliver(job) == 204
+        assert world.deliver(first_of(world, JobType.CHAPTER_PROCESSING)) == 204
 
     book_id, answer = chapter_job(world, hang)
     assert answer == 429
@@ -230,7 +236,7 @@ def test_what_is_redriven_keeps_to_the_limit_of_books_under_way(dsn: str) -> Non
         world.import_book(manuscript(chapters=2, name=f"{n} "), title=f"Book {n}")
         world.run()
     broken.numbers.clear()
-    assert len(redrive(world, all=True)["accepted"]) >= 3
+    assert len(redrive(world, all=True)["accepted"]) == 9
     unfinished = "SELECT 1 FROM processing_status WHERE entity_type = 'book' AND status IN ('pending', 'processing')"
     for _ in range(10):
         assert len(world.rows(unfinished)) <= 1

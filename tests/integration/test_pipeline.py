@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
 
 import pytest
 
@@ -39,8 +40,9 @@ def test_every_live_document_equals_its_projection_in_the_end(world: World) -> N
     world.run()
     world.app.reconcile()
 
-    for document in world.app.projections.of_book(book_id, chapters=True):
-        assert world.live_documents.get(document.path) == document
+    projected = world.app.projections.of_book(UUID(book_id), chapters=True)
+    assert len(projected) == 1 + 5
+    assert [world.live_documents.get(d.path) for d in projected] == projected
     assert len([d for d in world.live_documents.all() if d.path.startswith("jobs/")]) == len(
         world.rows("SELECT 1 FROM jobs")
     )

@@ -14,6 +14,7 @@ from infra.cli.operations import awaited
 from infra.local.emulators import Emulators
 from infra.local.stack import run_stack
 from shared.domain.stages import STAGES, JobType
+from tests.support.workload import environment
 from tests.support.world import manuscript
 
 # A novel's size: 60 chapters, 108,000 words.
@@ -29,7 +30,7 @@ DIGEST = "SELECT count(*) AS n, md5(string_agg(t.xmin::text || t::text, ' ' ORDE
 def novel(emulators: Emulators, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, str, str]]:
     """A client of a stack that has made a novel, the stack's database, and the novel's id."""
     folder: Path = tmp_path_factory.mktemp("stack")
-    with run_stack(folder, "emulators", lambda name, line: None, models="fake") as stack:
+    with environment({}), run_stack(folder, "emulators", lambda name, line: None, models="fake") as stack:
         client = Client(url=stack.url, environment=stack.environment)
         client.post("/api/snapshots", {"name": "before"})
         body = {"title": "A Novel", "content": manuscript(CHAPTERS, WORDS)}

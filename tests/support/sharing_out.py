@@ -1,0 +1,63 @@
+"""How the tests are shared out among pytest-xdist's workers: by file, the longest first.
+
+A file stays on one worker, since its tests may share something that was made once. Not by `--dist loadgroup`: with pytest
+9.2 it groups nothing (pytest-xdist 1386).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xdist.scheduler import LoadScopeScheduling
+
+STACKS = "whole stacks"
+
+TOGETHER = {
+    "tests/integration/test_kills.py": STACKS,
+    "tests/acceptance/test_cli.py": STACKS,
+    "tests/acceptance/test_killed_stack.py": STACKS,
+    "tests/integration/test_replays_of_a_novel.py": STACKS,
+}
+"""Files that start a dozen processes each, and kill them: no two at a time, or all of them wait for the machine."""
+
+SPREAD = frozenset(
+    {
+        "tests/integration/test_functions.py",
+        "tests/integration/test_limits.py",
+        "tests/integration/test_pipeline.py",
+        "tests/integration/test_processes.py",
+        "tests/integration/test_reconcile.py",
+        "tests/integration/test_redrives.py",
+        "tests/integration/test_retention.py",
+        "tests/simulation/test_simulation.py",
+        "tests/unit/test_chapters_properties.py",
+    }
+)
+"""Files whose tests share nothing that takes long to make: each goes to the worker that is free."""
+
+LONGEST_FIRST = (
+    *TOGETHER,
+    "tests/integration/test_limits.py",
+    "tests/integration/test_openapi.py",
+    "tests/simulation/test_simulation.py",
+    "tests/integration/test_fuzz.py",
+    "tests/integration/test_stores_down.py",
+    "tests/integration/test_push_auth.py",
+    "tests/contract/test_seekable_broker.py",
+)
+"""What begins last should be short."""
+
+
+def in_order(files: Sequence[str]) -> list[int]:
+    """The places of the tests, by their files, in the order in which they are to begin."""
+    ranks = {name: n for n, name in enumerate(LONGEST_FIRST)}
+    return sorted(range(len(files)), key=lambda n: ranks.get(files[n], len(ranks)))
+
+
+class SharingOut(LoadScopeScheduling):
+    """One piece of work after the other to the workers, in the order of collection."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        """The piece of work that a test belongs to."""
+        file = nodeid.partition("::")[0]
+        return nodeid if file in SPREAD else TOGETHER.get(file, file)
