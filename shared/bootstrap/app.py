@@ -8,7 +8,7 @@ from shared.bootstrap.parts import part
 from shared.bootstrap.use_cases import UseCases
 
 if TYPE_CHECKING:
-    from flask import Flask
+    from flask_openapi3.openapi import OpenAPI
 
     from shared.http.push import PushEndpoints
     from shared.http.reconcile import ReconcileEndpoint
@@ -64,7 +64,7 @@ class App(UseCases):
         )
 
     @part
-    def api(self) -> Flask:
+    def api(self) -> OpenAPI:
         from shared.http.api import ApiParts, create_api
         from shared.use_cases.project_again import ProjectAgain
         from shared.use_cases.search import Search

@@ -137,7 +137,9 @@ def overhead(backends: list[Backend]) -> None:
 
 def novels(files: list[Path], backends: list[Backend]) -> None:
     """Whole books with the local models, against embedding their chunks alone in one process."""
-    rows, searches, memory = [], [], {}
+    rows: list[tuple[str, Backend, int, float, bool]] = []
+    searches: list[list[Any]] = []
+    memory: dict[Backend, dict[str, float]] = {}
     texts = {f.stem: f.read_bytes().decode() for f in files}
     for backend in backends:
         peak = Memory()
@@ -145,7 +147,7 @@ def novels(files: list[Path], backends: list[Backend]) -> None:
             for name, text in texts.items():
                 book_id, seconds, seen = import_and_wait(client, name, text)
                 chapters = client.get(f"/api/books/{book_id}/chapters")["chapters"]
-                rows.append([name, backend, len(chapters), seconds, seen == sorted(seen)])
+                rows.append((name, backend, len(chapters), seconds, seen == sorted(seen)))
                 if QUESTIONS.exists() and name in (known := json.loads(QUESTIONS.read_text())):
                     searches.append([name, backend, *_recall(client, book_id, known[name])])
         memory[backend] = peak.stop()

@@ -276,7 +276,12 @@ def test_a_snapshot_in_memory_lives_for_a_week_less_the_age_of_what_it_holds(age
 def test_what_was_rewound_past_can_be_rewound_to(aged: Broker, clock: Clock) -> None:
     # As Pub/Sub documents it. Its emulator forgets what was not acknowledged.
     arrived, go_on = threading.Event(), threading.Event()
-    aged.stage.answer = lambda envelope: arrived.set() or go_on.wait(60)
+
+    def answer(envelope: object) -> bool:
+        arrived.set()
+        return go_on.wait(60)
+
+    aged.stage.answer = answer
     aged.publisher.publish([message(0), message(1)])
     assert arrived.wait(60)
     aged.seekable_broker.seek_to_time(TOPIC, clock.now + MOMENT)

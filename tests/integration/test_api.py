@@ -103,8 +103,8 @@ def test_what_cannot_be_stored_is_refused_with_its_offset(world: World, content:
     reply = world.http.post("/api/books/import", data=body, headers=head)
 
     assert is_problem(reply, 422)
-    assert reply.json["errors"][0]["offset"] == offset
-    assert reply.json["errors"][0]["field"] == "content"
+    assert reply.get_json()["errors"][0]["offset"] == offset
+    assert reply.get_json()["errors"][0]["field"] == "content"
 
 
 @pytest.mark.parametrize(

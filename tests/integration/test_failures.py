@@ -6,7 +6,7 @@ import pytest
 
 from shared.domain.errors import Rejected, Unavailable
 from shared.domain.stages import LEASE_SECONDS, MAX_LEASE_EXPIRATIONS, MAX_RETRY_AFTER_SECONDS, STAGES, JobType
-from shared.ports import Message
+from shared.ports import Claimed, Message
 from tests.support.failing_books import refuse_vectors
 from tests.support.world import World, manuscript
 
@@ -95,6 +95,7 @@ def test_a_second_delivery_waits_while_the_first_holds_the_lease(world: World) -
     message = world.take(JobType.BOOK_PROCESSING)
     store = world.app.store
     claim = store.claim(message.data["job_id"], world.clock())
+    assert isinstance(claim, Claimed)
     assert claim.attempt == 1
 
     assert world.deliver(message) == 429

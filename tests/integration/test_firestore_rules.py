@@ -112,7 +112,7 @@ class Firestore:
     def get(self, path: str, user: str) -> int:
         return self._ask("GET", f"/{path}", user)
 
-    def list(self, kind: Kind, user: str) -> int:
+    def read_all(self, kind: Kind, user: str) -> int:
         return self._ask("GET", f"/{kind.path.rsplit('/', 1)[0]}", user)
 
     def query(self, kind: Kind, user: str, *, owned: bool) -> int:
@@ -218,7 +218,7 @@ def test_a_whole_collection_is_listed_only_by_those_who_may_read_all_of_it(
 ) -> None:
     expected = answer(user, kind.all)
 
-    assert firestore.list(kind, user) == expected
+    assert firestore.read_all(kind, user) == expected
     assert firestore.query(kind, user, owned=False) == expected
     assert firestore.listen(user, many(kind, owned=False)) == expected
 
@@ -344,9 +344,10 @@ def _seen(node: dict[str, Any]) -> set[bool]:
 
 
 def _text(node: dict[str, Any], source: str) -> str:
-    place = node["sourcePosition"]
+    place: dict[str, int] = node["sourcePosition"]
     return f"{place['line']}:{place['column']} {source[place['currentOffset'] : place['endOffset']]}"
 
 
 def _line(node: dict[str, Any], source: str) -> str:
-    return source.splitlines()[node["sourcePosition"]["line"] - 1].strip()
+    line: int = node["sourcePosition"]["line"]
+    return source.splitlines()[line - 1].strip()

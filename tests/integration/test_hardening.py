@@ -9,9 +9,11 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import functions_framework
 import pytest
+from werkzeug.datastructures import Headers
 from werkzeug.test import Client, EnvironBuilder
 from werkzeug.wrappers import Response
 
@@ -129,7 +131,9 @@ class Body(io.RawIOBase):
 
 def send(name: str, body: Body, length: int | None, path: str = "/", **headers: str) -> Response:
     """A declared length, or else chunks whose end the server knows, as gunicorn does."""
-    environ = EnvironBuilder(path, method="POST", headers=headers, content_type="application/json").get_environ()
+    environ = EnvironBuilder(
+        path, method="POST", headers=Headers(headers), content_type="application/json"
+    ).get_environ()
     environ |= {"wsgi.input": body}
     if length is None:
         environ.pop("CONTENT_LENGTH", None)
@@ -201,7 +205,7 @@ def operations() -> list[tuple[str, str, dict[str, Any]]]:
 
 def api_document() -> dict[str, Any]:
     config = Config(project="test", database_url="host=127.0.0.1", auth="local", models="fake")
-    document: dict[str, Any] = App(config, {"publisher": None, "live_documents": None}).api.api_doc
+    document: dict[str, Any] = App(config, {"publisher": Mock(), "live_documents": Mock()}).api.api_doc
     return document
 
 

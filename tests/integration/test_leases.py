@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -73,7 +74,7 @@ def test_a_heartbeat_that_fails_once_loses_nothing(world: World) -> None:
         def __init__(self) -> None:
             self.down = True
 
-        def renew(self, *about: object) -> None:
+        def renew(self, *about: Any) -> None:
             if self.down:
                 raise Unavailable("no database")
             store.renew(*about)
@@ -99,7 +100,7 @@ def test_the_heartbeat_runs_by_itself_while_work_goes_on(world: World) -> None:
     store = world.app.store
 
     class Told:
-        def renew(self, *about: object) -> None:
+        def renew(self, *about: Any) -> None:
             store.renew(*about)
             beaten.set()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import schemathesis
@@ -45,10 +46,11 @@ same = settings(
 def operations() -> list[str]:
     """As the document lists them; it is made without a database."""
     config = Config(project="test", database_url="host=127.0.0.1", auth="local", models="fake")
-    paths = App(config, {"publisher": None, "live_documents": None}).api.api_doc["paths"]
+    paths = App(config, {"publisher": Mock(), "live_documents": Mock()}).api.api_doc["paths"]
     return [f"{method.upper()} {path}" for path, methods in paths.items() for method in methods]
 
 
+Case = schemathesis.Case[Any]
 each_operation = pytest.mark.parametrize("operation", operations())
 
 
@@ -65,14 +67,14 @@ def document(lasting_world: World, book_id: str) -> Any:
     return schemathesis.openapi.from_wsgi("/api/openapi.json", lasting_world.app.api, headers=ANN)
 
 
-def send_many(document: Any, operation: str, send: Callable[[schemathesis.Case], None], examples: int) -> None:
+def send_many(document: Any, operation: str, send: Callable[[Case], Any], examples: int) -> None:
     """Requests that fit the document, and as many that do not."""
     method, path = operation.split(" ")
     for mode in GenerationMode:
 
         @settings(same, max_examples=examples)
         @given(document[path][method].as_strategy(generation_mode=mode))
-        def send_one(case: schemathesis.Case) -> None:
+        def send_one(case: Case) -> None:
             send(case)
 
         send_one()
@@ -91,7 +93,7 @@ def test_the_owner_of_a_book_gets_no_answer_that_the_document_does_not_name(
 ) -> None:
     ids = {"book_id": book_id, "job_id": f"book-{book_id}-v1"}
 
-    def send(case: schemathesis.Case) -> None:
+    def send(case: Case) -> None:
         case.path_parameters.update({k: v for k, v in ids.items() if k in case.path_parameters})
         case.call_and_validate(headers=ANN, checks=CHECKS)
 
@@ -100,7 +102,7 @@ def test_the_owner_of_a_book_gets_no_answer_that_the_document_does_not_name(
 
 @each_operation
 def test_a_stranger_gets_no_answer_but_the_one_that_the_document_names(document: Any, operation: str) -> None:
-    def send(case: schemathesis.Case) -> None:
+    def send(case: Case) -> None:
         case.headers.pop("Authorization", None)
         assert case.call_and_validate(checks=CHECKS).status_code == 401
 

@@ -306,7 +306,7 @@ def test_a_context_that_is_being_made_is_not_made_twice(world: World) -> None:
             world.deliver(message)
         return full(*about)
 
-    world.extractor.full = retried_meanwhile  # type: ignore[method-assign]
+    world.extractor.full = retried_meanwhile  # type: ignore[method-assign, assignment]
     redrive(world, stage="chapter-processing")
     world.run()
     assert world.extractor.calls["full"] == 1

@@ -45,7 +45,7 @@ def novel(emulators: Emulators, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 def digests(dsn: str) -> dict[str, Any]:
     with psycopg.connect(dsn) as connection:
-        return {table: connection.execute(DIGEST.format(table)).fetchone() for table in TABLES}  # type: ignore[arg-type]
+        return {table: connection.execute(DIGEST.format(table)).fetchone() for table in TABLES}
 
 
 @pytest.mark.parametrize("source", [{"since": "2020-01-01T00:00:00Z"}, {"snapshot": "before"}])

@@ -57,7 +57,7 @@ def _run(database: SimulatedDatabase, text: str, world: World) -> Rows:
         sent = world.broker.waiting[0]
         world.broker.take(sent)
         assert world.processes[0].deliver(sent) == 204
-    book_id = UUID(reply.json["book_id"])
+    book_id = UUID(reply.get_json()["book_id"])
     (status,) = database.rows("SELECT status FROM processing_status WHERE entity_id = %s", book_id)
     assert status["status"] == "completed", status
     return rows_of(database, book_id, 1)

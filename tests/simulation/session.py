@@ -34,12 +34,12 @@ def _schemas_made_once() -> Iterator[None]:
         return deepcopy(known[key])
 
     for module in (utils, openapi):
-        module.get_model_schema = remembered
+        module.get_model_schema = remembered  # type: ignore[attr-defined]
     try:
         yield
     finally:
         for module in (utils, openapi):
-            module.get_model_schema = make
+            module.get_model_schema = make  # type: ignore[attr-defined]
 
 
 @contextmanager

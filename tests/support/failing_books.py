@@ -58,5 +58,5 @@ def refuse_full_context(world: World) -> Callable[[], None]:
     def refuse(*about: Any) -> Any:
         raise Rejected("no context")
 
-    world.extractor.full = refuse  # type: ignore[method-assign]
+    world.extractor.full = refuse  # type: ignore[method-assign, assignment]
     return lambda: setattr(world.extractor, "full", full)

@@ -67,6 +67,8 @@ def client_of(vertex: FakeVertex) -> Any:
     from google.cloud.aiplatform_v1.services.prediction_service.transports.rest import PredictionServiceRestTransport
 
     transport = PredictionServiceRestTransport(
-        host=f"127.0.0.1:{vertex.server_port}", url_scheme="http", credentials=AnonymousCredentials()
+        host=f"127.0.0.1:{vertex.server_port}",
+        url_scheme="http",
+        credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
     )
     return aiplatform_v1.PredictionServiceClient(transport=transport)

@@ -54,7 +54,7 @@ def in_order(files: Sequence[str]) -> list[int]:
     return sorted(range(len(files)), key=lambda n: ranks.get(files[n], len(ranks)))
 
 
-class SharingOut(LoadScopeScheduling):
+class SharingOut(LoadScopeScheduling):  # type: ignore[misc]
     """One piece of work after the other to the workers, in the order of collection."""
 
     def _split_scope(self, nodeid: str) -> str:

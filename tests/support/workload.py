@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from threading import Event
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import requests
@@ -187,7 +188,7 @@ class Workload:
         """What they should be."""
         database = Database(self.environment["BINDERY_DATABASE_URL"])
         of_book = PostgresProjections(database, lambda: datetime.now(UTC)).of_book
-        found = [d for book_id in self.books.values() for d in of_book(book_id, chapters=True)]
+        found = [d for book_id in self.books.values() for d in of_book(UUID(book_id), chapters=True)]
         database.close()
         assert len(found) == 4 * len(BOOKS)
         return {d.path: {**d.fields, "revision": d.revision} for d in found}

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from infra.cli import books, dead_letters, identifiers, main, operations
+from infra.cli import books, context, dead_letters, identifiers, main, operations
 from infra.cli.listeners import Listener, ListenFailed
 
 BOOK = "0d9c1e2a-0000-4000-8000-000000000001"
@@ -211,7 +211,7 @@ def test_an_empty_id_names_nothing(run: Run, api: FakeApi) -> None:
 )
 def test_whole_ids_are_known_by_their_form(api: FakeApi, kind: Any, text: str, is_whole: bool) -> None:
     api.answer("GET /api/identifiers", {"matches": ["found"], "more": False})
-    found = identifiers.whole_id(main.books.Context(url=api.url).client, kind, text)
+    found = identifiers.whole_id(context.Context(url=api.url).client, kind, text)
     assert found == (text if is_whole else "found")
 
 

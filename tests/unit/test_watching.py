@@ -39,7 +39,12 @@ class FakeSource:
     """Gives these listeners, one after the other, and says of the book what is set."""
 
     def __init__(self, said: str, *listeners: FakeListener) -> None:
-        self.said = {"status": said, "progress": 100 if said == "completed" else 50, "phase": said, "version": 1}
+        self.said: dict[str, Any] = {
+            "status": said,
+            "progress": 100 if said == "completed" else 50,
+            "phase": said,
+            "version": 1,
+        }
         self.said |= {"chapters": {"total": 2, "done": 2, "processed": 2, "embedded": 2, "failed": 0}, "error": None}
         self.asked = 0
         self.listeners = list(listeners)
