@@ -3,40 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from datetime import datetime
 
-import pytest
-
-from shared.ports import Message, Publisher
+from shared.ports import Message
 from tests.support.brokers import (
     LETTERS,
     STAGE,
-    Endpoint,
+    Broker,
     data,
-    emulated_broker,
     memory_broker,
     message,
 )
 
-Broker = tuple[Publisher, Endpoint, Endpoint]
-
-
-@pytest.fixture
-def emulator(pubsub_host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_host)
-
-
-@pytest.fixture(params=["memory", "emulator"])
-def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
-    if request.param == "emulator":
-        request.getfixturevalue("emulator")
-    with memory_broker() if request.param == "memory" else emulated_broker() as made:
-        yield made.publisher, made.stage, made.letters
-
 
 def test_a_message_arrives_as_productions_push_envelope(broker: Broker) -> None:
-    publisher, stage, _ = broker
+    publisher, stage = broker.publisher, broker.stage
     publisher.publish([message(7)])
 
     (envelope,) = stage.wait_for(1)
@@ -49,7 +30,7 @@ def test_a_message_arrives_as_productions_push_envelope(broker: Broker) -> None:
 
 
 def test_a_refused_message_comes_again_with_its_attempt_counted(broker: Broker) -> None:
-    publisher, stage, _ = broker
+    publisher, stage = broker.publisher, broker.stage
     stage.answer = lambda envelope: envelope["deliveryAttempt"] >= 3
     publisher.publish([message()])
 
@@ -57,7 +38,7 @@ def test_a_refused_message_comes_again_with_its_attempt_counted(broker: Broker) 
 
 
 def test_no_more_are_delivered_at_once_than_the_stage_takes(broker: Broker) -> None:
-    publisher, stage, _ = broker
+    publisher, stage = broker.publisher, broker.stage
     everyone = threading.Barrier(STAGE.concurrency)
     stage.answer = lambda envelope: everyone.wait(30) in range(STAGE.concurrency)
     publisher.publish([message(n) for n in range(4 * STAGE.concurrency)])
@@ -68,7 +49,7 @@ def test_no_more_are_delivered_at_once_than_the_stage_takes(broker: Broker) -> N
 
 
 def test_one_subscriptions_refusals_do_not_hold_up_another(broker: Broker) -> None:
-    publisher, stage, letters = broker
+    publisher, stage, letters = broker.publisher, broker.stage, broker.letters
     stage.answer = lambda envelope: False
     publisher.publish([message(), Message(topic=LETTERS.type, data={"a": 1})])
 

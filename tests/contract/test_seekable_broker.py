@@ -20,7 +20,6 @@ from tests.support.brokers import (
     Endpoint,
     Envelope,
     data,
-    emulated_broker,
     memory_broker,
     message,
 )
@@ -28,19 +27,6 @@ from tests.support.world import Clock
 
 TOPIC, OTHER = STAGE.type, LETTERS.type
 MOMENT = timedelta(milliseconds=1)
-
-
-@pytest.fixture
-def emulator(pubsub_host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_host)
-
-
-@pytest.fixture(params=["memory", "emulator"])
-def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
-    if request.param == "emulator":
-        request.getfixturevalue("emulator")
-    with memory_broker() if request.param == "memory" else emulated_broker() as made:
-        yield made
 
 
 def numbers(envelopes: Sequence[Envelope]) -> list[int]:
