@@ -234,31 +234,14 @@ def test_a_book_is_cancelled_resumed_and_deleted(stack: Path) -> None:
     assert (gone.returncode, gone.stderr) == (1, "bindery: there is no such book\n")
 
 
-def test_a_book_without_words_is_a_dead_letter_that_can_be_looked_at_and_given_up(stack: Path) -> None:
-    (reply,) = call(stack, "import", "-", "--title", "Empty", stdin=" \n")
-    book = reply["book_id"]
-    assert bindery("watch", book, "--data-dir", str(stack)).returncode == 1
-    (listed,) = call(stack, "dead-letters", "list", "--book", book)
-    (letter,) = listed["dead_letters"]
-    (groups,) = call(stack, "dead-letters", "groups")
-    (shown,) = call(stack, "dead-letters", "show", str(letter["dead_letter_id"]))
+def test_a_manuscript_without_words_is_refused_and_makes_no_book(stack: Path) -> None:
+    before = call(stack, "books")
+    refused = bindery("import", "-", "--title", "Empty", "--data-dir", str(stack), stdin=" \n")
 
-    assert letter["fingerprint"] in [g["fingerprint"] for g in groups["groups"]]
-    assert (shown["error_class"], len(shown["failures"])) == ("Rejected", 1)
-    assert "the manuscript holds no words" in shown["traceback"]
-    people = bindery("dead-letters", "show", str(letter["dead_letter_id"]), "--data-dir", str(stack))
-    assert "attempt 1" in people.stdout
-    listed = bindery("dead-letters", "list", "--book", book, "--data-dir", str(stack)).stdout
-    assert letter["fingerprint"] in listed, "a narrow terminal must not cut what is to be copied"
-    (redriven,) = call(stack, "retry", book)
-    assert redriven["accepted"] == [letter["dead_letter_id"]]
-    assert bindery("watch", book, "--data-dir", str(stack)).returncode == 1
-    (batch,) = call(stack, "dead-letters", "batch", redriven["batch_id"])
-    assert (batch["waiting"], batch["failed"]) == (0, 1)
-    assert call(stack, "dead-letters", "stop", redriven["batch_id"]) == [{"stopped": 0}]
-    number = str(letter["dead_letter_id"])
-    assert call(stack, "dead-letters", "discard", number, "--reason", "it is empty") == [{"discarded": 1}]
-    assert call(stack, "dead-letters", "list", "--book", book)[0]["dead_letters"] == []
+    assert refused.returncode == 2
+    assert "the manuscript holds no words" in refused.stderr
+    assert call(stack, "books") == before
+    assert call(stack, "dead-letters", "list")[0]["dead_letters"] == []
 
 
 def test_a_replay_shows_a_receipt_without_a_model_call_or_a_changed_row(stack: Path, book: str) -> None:

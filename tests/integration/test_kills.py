@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -161,7 +162,10 @@ def test_a_machine_that_dies_goes_on_where_it_was(emulators: Emulators, expected
 
 def kill_session(watchdog: int, chance: random.Random) -> datetime:
     """Then PostgreSQL ends all sessions, and recovers."""
-    sessions = [p for p in family(watchdog)[2:] if "127.0.0.1" in " ".join(p.cmdline())]
+    deadline = time.monotonic() + 60
+    while not (sessions := [p for p in family(watchdog)[2:] if "127.0.0.1" in " ".join(p.cmdline())]):
+        assert time.monotonic() < deadline, "nobody connects to PostgreSQL"
+        time.sleep(0.02)  # after the kill before, until somebody connects again
     end([chance.choice(sessions)])
     return datetime.now(UTC)
 
