@@ -16,6 +16,7 @@ import pytest
 from infra.local.processes import is_listening
 
 DEADLINE = 30
+START_SECONDS = 150
 CLI = [sys.executable, "-m", "infra.cli.main"]
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent died")
@@ -35,9 +36,12 @@ def dev(data: Path, backend: str) -> Iterator[psutil.Process]:
     with (data / "log").open("a") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
     assert process.stdout is not None
+    too_late = threading.Timer(START_SECONDS, process.kill)
+    too_late.start()
     with process, process.stdout as out:
         if not any(line.startswith("{") for line in out):
-            pytest.fail((data / "log").read_text())
+            pytest.fail(f"not up after {START_SECONDS} s at most: {(data / 'log').read_text()}")
+        too_late.cancel()
         with (data / "log").open("a") as log:
             reader = subprocess.Popen(["cat"], stdin=out, stdout=log)  # else its pipe fills up
         try:
