@@ -23,7 +23,7 @@ from infra.local.postgres import Postgres
 from shared.adapters.postgres.migrations import migrate
 from tests.support.chaos import (
     FUNCTIONS,
-    SLOW,
+    SLOW_MODELS,
     START_SECONDS,
     await_stack,
     dev,
@@ -54,18 +54,18 @@ _NEXT = "SELECT min(finished_on) AS next FROM jobs WHERE book_id = ANY(%s::uuid[
 
 def recovery(seed: int) -> list[Row]:
     """The rows of a table; the seed draws the moments."""
-    expected, chance = _without_faults(), random.Random(seed)
+    expected, rng = _without_faults(), random.Random(seed)
     rows: list[Row] = []
     with _stack() as stack:
         rows.append(_row("nothing", "all books done", [_begin(stack, "undisturbed").wait()]))
-        rows += _functions(stack, expected, chance)
-        rows += _broker(stack, expected, chance, "Pub/Sub, all messages gone")
+        rows += _functions(stack, expected, rng)
+        rows += _broker(stack, expected, rng, "Pub/Sub, all messages gone")
         rows.append(_documents(stack, expected))
-        rows.append(_postgresql(stack, expected, chance))
+        rows.append(_postgresql(stack, expected, rng))
     with _stack(publishes_again=False) as stack:
-        rows += _broker(stack, expected, chance, "the same, found by `reconcile` alone, each minute as in the cloud")
-        rows += _broker(stack, expected, chance, "the same, while a new book comes every four seconds", OneMore)
-    return rows + _machine(expected, chance)
+        rows += _broker(stack, expected, rng, "the same, found by `reconcile` alone, each minute as in the cloud")
+        rows += _broker(stack, expected, rng, "the same, while a new book comes every four seconds", OneMore)
+    return rows + _machine(expected, rng)
 
 
 def _without_faults() -> Rows:
@@ -83,8 +83,8 @@ def _stack(*, publishes_again: bool = True) -> Iterator[EmulatorStack]:
     found = find_emulators()
     if isinstance(found, Missing):
         raise SystemExit(found.reason)
-    with environment(SLOW), folder() as data:
-        settings = {"models": SLOW["BINDERY_MODELS"]}
+    with environment(SLOW_MODELS), folder() as data:
+        settings = {"models": SLOW_MODELS["BINDERY_MODELS"]}
         with closing(
             EmulatorStack(data, settings, lambda name, line: None, found, publishes_again=publishes_again)
         ) as made:
@@ -97,12 +97,12 @@ def _begin(stack: EmulatorStack, key: str) -> Workload:
     return workload
 
 
-def _functions(stack: EmulatorStack, expected: Rows, chance: random.Random) -> list[Row]:
+def _functions(stack: EmulatorStack, expected: Rows, rng: random.Random) -> list[Row]:
     """One kill at a time, while the function does a job: a sample is a job that this interrupted."""
     went_on: dict[str, list[float]] = {}
     for name, kill in itertools.product(_INTERRUPTED, (kill_all_below, kill_worker)):
-        workload = _begin(stack, f"{name} {kill.__name__} {chance.random()}")
-        at = _kill_at_work(workload, FUNCTIONS[name], chance.randrange(_LATEST), lambda: kill(stack.pid(name)))  # noqa: B023
+        workload = _begin(stack, f"{name} {kill.__name__} {rng.random()}")
+        at = _kill_at_work(workload, FUNCTIONS[name], rng.randrange(_LATEST), lambda: kill(stack.pid(name)))  # noqa: B023
         workload.wait()
         workload.check(expected)
         for job_type, again, _ in workload.taken_up_again([(at, FUNCTIONS[name])]):
@@ -142,13 +142,13 @@ class OneMore:
 
 
 def _broker(
-    stack: EmulatorStack, expected: Rows, chance: random.Random, what: str, others: type[OneMore] | None = None
+    stack: EmulatorStack, expected: Rows, rng: random.Random, what: str, others: type[OneMore] | None = None
 ) -> list[Row]:
     """Of the jobs that waited when all messages went; what was being worked on goes on by itself."""
     first, last, done = [], [], []
     for run in range(3):
         workload = _begin(stack, f"{what} {run}")
-        (at, _), *_ = kill_at(chance, workload, lambda: kill_all_below(stack.pid("pubsub")), times=1)
+        (at, _), *_ = kill_at(rng, workload, lambda: kill_all_below(stack.pid("pubsub")), times=1)
         waiting = [r["job_id"] for r in workload.query(_WAITING, list(workload.books.values()))]
         meanwhile = others(workload) if others else None
         done.append(workload.wait(meanwhile or (lambda: None)))
@@ -180,7 +180,7 @@ def _documents(stack: EmulatorStack, expected: Rows) -> Row:
     return _row("Firestore, all documents gone", f"the {4 * len(BOOKS)} documents are back", samples)
 
 
-def _postgresql(stack: EmulatorStack, expected: Rows, chance: random.Random) -> Row:
+def _postgresql(stack: EmulatorStack, expected: Rows, rng: random.Random) -> Row:
     workload = _begin(stack, "postgresql")
     samples = []
 
@@ -189,18 +189,18 @@ def _postgresql(stack: EmulatorStack, expected: Rows, chance: random.Random) -> 
         samples.append(_until_a_job_ends(workload, at))
         return at
 
-    kill_at(chance, workload, kill, times=3)
+    kill_at(rng, workload, kill, times=3)
     workload.wait()
     workload.check(expected)
     return _row("PostgreSQL", "the next job ends", samples)
 
 
-def _machine(expected: Rows, chance: random.Random) -> list[Row]:
-    with environment(SLOW), folder() as data:
+def _machine(expected: Rows, rng: random.Random) -> list[Row]:
+    with environment(SLOW_MODELS), folder() as data:
         with dev(data) as first:
             workload = Workload(await_stack(data, first), "machine")
             workload.begin()
-            kill_at(chance, workload, lambda: kill_machine(first), times=1)
+            kill_at(rng, workload, lambda: kill_machine(first), times=1)
         at = datetime.now(UTC)
         with dev(data) as second:
             workload.environment = await_stack(data, second)

@@ -7,10 +7,10 @@ from datetime import datetime
 
 from shared.ports import Message
 from tests.support.brokers import (
-    LETTERS,
+    DEAD_LETTER,
     STAGE,
     Broker,
-    data,
+    data_of,
     memory_broker,
     message,
 )
@@ -21,7 +21,7 @@ def test_a_message_arrives_as_productions_push_envelope(broker: Broker) -> None:
     publisher.publish([message(7)])
 
     (envelope,) = stage.wait_for(1)
-    assert data(envelope) == {"job_id": "job-7"}
+    assert data_of(envelope) == {"job_id": "job-7"}
     assert envelope["message"]["attributes"] == {"kind": "test"}
     assert envelope["message"]["messageId"]
     assert datetime.fromisoformat(envelope["message"]["publishTime"]).tzinfo
@@ -45,22 +45,22 @@ def test_no_more_are_delivered_at_once_than_the_stage_takes(broker: Broker) -> N
 
     envelopes = stage.wait_for(4 * STAGE.concurrency)
     assert stage.most_at_once == STAGE.concurrency
-    assert len({data(e)["job_id"] for e in envelopes}) == 4 * STAGE.concurrency
+    assert len({data_of(e)["job_id"] for e in envelopes}) == 4 * STAGE.concurrency
 
 
 def test_one_subscriptions_refusals_do_not_hold_up_another(broker: Broker) -> None:
-    publisher, stage, letters = broker.publisher, broker.stage, broker.letters
+    publisher, stage, dead_letters = broker.publisher, broker.stage, broker.dead_letters
     stage.answer = lambda envelope: False
-    publisher.publish([message(), Message(topic=LETTERS.type, data={"a": 1})])
+    publisher.publish([message(), Message(topic=DEAD_LETTER.type, data={"a": 1})])
 
-    assert data(letters.wait_for(1)[0]) == {"a": 1}
+    assert data_of(dead_letters.wait_for(1)[0]) == {"a": 1}
 
 
 def test_exhausted_deliveries_go_to_the_dead_letter_topic_with_their_source() -> None:
     with memory_broker() as broker:
         broker.stage.answer = lambda envelope: False
         broker.publisher.publish([message()])
-        (envelope,) = broker.letters.wait_for(1)
+        (envelope,) = broker.dead_letters.wait_for(1)
         attributes = envelope["message"]["attributes"]
         assert attributes["CloudPubSubDeadLetterSourceSubscription"] == STAGE.subscription
         assert attributes["CloudPubSubDeadLetterSourceDeliveryCount"] == "5"

@@ -14,23 +14,23 @@ from shared.adapters.memory import queue
 from shared.adapters.memory.broker import MemoryBroker, Subscription
 from shared.domain.errors import Rejected, SnapshotExists, Unavailable, UnknownSnapshot
 from tests.support.brokers import (
-    LETTERS,
+    DEAD_LETTER,
     STAGE,
     Broker,
-    Endpoint,
     Envelope,
-    data,
+    RecordingEndpoint,
+    data_of,
     memory_broker,
     message,
 )
 from tests.support.world import Clock
 
-TOPIC, OTHER = STAGE.type, LETTERS.type
+TOPIC, OTHER = STAGE.type, DEAD_LETTER.type
 MOMENT = timedelta(milliseconds=1)
 
 
 def numbers(envelopes: Sequence[Envelope]) -> list[int]:
-    return sorted(int(data(e)["job_id"].removeprefix("job-")) for e in envelopes)
+    return sorted(int(data_of(e)["job_id"].removeprefix("job-")) for e in envelopes)
 
 
 def published_at(envelope: Envelope) -> datetime:
@@ -209,13 +209,13 @@ def clock() -> Clock:
 @pytest.fixture
 def aged(clock: Clock) -> Iterator[Broker]:
     """A broker in memory whose days pass as the test says; it delivers one after the other."""
-    stage, memory = Endpoint(), MemoryBroker(now=clock)
+    stage, memory = RecordingEndpoint(), MemoryBroker(now=clock)
     memory.subscribe(
         Subscription(
             name=STAGE.subscription, topic=TOPIC, endpoint=stage, concurrency=1, min_backoff=0.0, max_deliveries=2
         )
     )
-    yield Broker(memory, memory, stage, Endpoint())
+    yield Broker(memory, memory, stage, RecordingEndpoint())
     memory.close()
 
 
@@ -283,7 +283,7 @@ def test_what_went_to_the_dead_letters_is_remembered_too() -> None:
     with memory_broker() as broker:
         broker.stage.answer = lambda envelope: False
         broker.publisher.publish([message()])
-        broker.letters.wait_for(1)
+        broker.dead_letters.wait_for(1)
         first = broker.stage.envelopes[0]
         broker.stage.answer = lambda envelope: True
 

@@ -18,7 +18,7 @@ from shared.domain.contexts import ContextMode
 from shared.domain.errors import Rejected, Unavailable
 from shared.domain.stages import JobType
 from tests.integration.test_pipeline import ROWS
-from tests.support.failing_books import Broken
+from tests.support.failing_books import FailingChapters
 from tests.support.world import World, await_lock, manuscript
 
 
@@ -85,7 +85,7 @@ def test_a_resumed_book_goes_on_where_it_was_and_pays_for_nothing_twice(world: W
 
 
 def test_a_book_that_is_done_but_for_its_quick_context_is_not_cancelled_and_can_be_retried(world: World) -> None:
-    broken = Broken(world, 3)
+    broken = FailingChapters(world, 3)
     book_id = world.import_book(manuscript(chapters=12))
     world.deliver(world.take(JobType.BOOK_PROCESSING))
     quick = world.take(JobType.CONTEXT_EXTRACTION)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from shared.domain.errors import Unavailable
 from shared.domain.stages import STAGES, JobType
-from tests.support.failing_books import Broken, failed_book, letters, redrive
+from tests.support.failing_books import FailingChapters, failed_book, list_dead_letters, redrive
 from tests.support.world import World, manuscript
 
 
 def test_a_dead_letter_tells_of_every_attempt(world: World) -> None:
     book_id, _ = failed_book(world, 3, error=RuntimeError)
-    (entry,) = letters(world)
+    (entry,) = list_dead_letters(world)
     letter = world.get(f"/api/dead-letters/{entry['dead_letter_id']}", user="root").json
 
     assert (letter["stage"], letter["book_id"], letter["attempts"], letter["times"]) == (
@@ -30,7 +30,7 @@ def test_a_dead_letter_tells_of_every_attempt(world: World) -> None:
 
 def test_only_administrators_see_tracebacks(world: World) -> None:
     failed_book(world, 3)
-    (entry,) = letters(world)
+    (entry,) = list_dead_letters(world)
     assert world.get(f"/api/dead-letters/{entry['dead_letter_id']}").json["traceback"] is None
 
 
@@ -38,16 +38,16 @@ def test_letters_are_listed_by_what_they_have_in_common(world: World) -> None:
     book_id, _ = failed_book(world, 3)
     failed_book(world, 2, 3)
 
-    assert len(letters(world)) == 3
-    assert len(letters(world, book_id=book_id)) == 1
-    assert len(letters(world, stage="chapter-processing")) == 3
-    assert letters(world, stage="embedding-generation") == []
-    assert len(letters(world, fingerprint=letters(world)[0]["fingerprint"])) == 3
-    assert letters(world, since="2030-01-01T00:00:00Z") == []
-    assert len(letters(world, until="2030-01-01T00:00:00Z")) == 3
+    assert len(list_dead_letters(world)) == 3
+    assert len(list_dead_letters(world, book_id=book_id)) == 1
+    assert len(list_dead_letters(world, stage="chapter-processing")) == 3
+    assert list_dead_letters(world, stage="embedding-generation") == []
+    assert len(list_dead_letters(world, fingerprint=list_dead_letters(world)[0]["fingerprint"])) == 3
+    assert list_dead_letters(world, since="2030-01-01T00:00:00Z") == []
+    assert len(list_dead_letters(world, until="2030-01-01T00:00:00Z")) == 3
     first = world.get("/api/dead-letters", limit=2).json
     assert len(first["dead_letters"]) == 2
-    assert len(letters(world, after=first["next"])) == 1
+    assert len(list_dead_letters(world, after=first["next"])) == 1
 
 
 def test_letters_of_one_cause_are_one_group(world: World) -> None:
@@ -77,16 +77,16 @@ def test_letters_of_an_older_version_are_settled(world: World) -> None:
     world.call("POST", "/api/books/import", {"title": "B", "content": manuscript(2), "book_id": book_id})
     world.run()
     assert redrive(world, all=True) | {"batch_id": None} == {"batch_id": None, "accepted": [], "refused": []}
-    assert len(letters(world, state="resolved")) == 1
+    assert len(list_dead_letters(world, state="resolved")) == 1
 
 
 def test_a_discarded_letter_keeps_its_reason(world: World) -> None:
     failed_book(world, 3)
-    (letter,) = letters(world)
+    (letter,) = list_dead_letters(world)
     body = {"fingerprint": letter["fingerprint"], "reason": "the publisher withdrew it"}
     assert world.call("POST", "/api/dead-letters/discard", body).json == {"discarded": 1}
 
-    assert letters(world) == []
+    assert list_dead_letters(world) == []
     assert redrive(world, all=True)["accepted"] == []
     action = world.get(f"/api/dead-letters/{letter['dead_letter_id']}").json["actions"][0]
     assert (action["action"], action["reason"], action["requested_by"]) == (
@@ -100,7 +100,7 @@ def test_a_book_whose_cause_was_discarded_says_that_it_was_given_up(world: World
     book_id, _ = failed_book(world, 2, 3, 4)
     assert world.status(book_id)["error"]["error_class"] == "Rejected"
 
-    first, *others = sorted(found["dead_letter_id"] for found in letters(world))
+    first, *others = sorted(found["dead_letter_id"] for found in list_dead_letters(world))
     world.call("POST", "/api/dead-letters/discard", {"ids": others, "reason": "withdrawn"})
     assert world.status(book_id)["error"]["error_class"] == "Rejected", "one of them is open still"
     world.call("POST", "/api/dead-letters/discard", {"ids": [first], "reason": "withdrawn"})
@@ -115,15 +115,15 @@ def test_a_book_whose_cause_was_discarded_says_that_it_was_given_up(world: World
 
 def test_owners_work_with_their_own_letters_alone(world: World) -> None:
     failed_book(world, 3)
-    (letter,) = letters(world)
+    (letter,) = list_dead_letters(world)
 
-    assert letters(world, user="ben") == []
+    assert list_dead_letters(world, user="ben") == []
     assert world.get("/api/dead-letters/groups", user="ben").json["groups"] == []
     assert world.get(f"/api/dead-letters/{letter['dead_letter_id']}", user="ben").status_code == 404
     assert redrive(world, user="ben", ids=[letter["dead_letter_id"]])["accepted"] == []
     body = {"all": True, "reason": "not mine"}
     assert world.call("POST", "/api/dead-letters/discard", body, user="ben").json == {"discarded": 0}
-    assert len(letters(world, user="root")) == 1
+    assert len(list_dead_letters(world, user="root")) == 1
 
 
 def test_a_book_that_waits_for_a_retry_says_so(world: World) -> None:
@@ -147,7 +147,7 @@ def test_a_book_that_waits_for_a_retry_says_so(world: World) -> None:
 
 
 def test_a_book_that_failed_can_be_cancelled_while_its_other_chapters_are_worked_on(world: World) -> None:
-    Broken(world, 1, 2, 3)
+    FailingChapters(world, 1, 2, 3)
     book_id = world.import_book(manuscript(chapters=6))
     world.deliver(world.take(JobType.BOOK_PROCESSING))
     for _ in range(3):

@@ -199,7 +199,7 @@ def can_be_kept(text: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def press(lasting_world: World) -> Iterator[World]:
+def with_local_rules(lasting_world: World) -> Iterator[World]:
     """Reads chapters with the local rules, not with the fake."""
     made = World(lasting_world.dsn, overrides={"extractor": LocalContextExtractor()}, max_books_under_way=100_000)
     yield made
@@ -236,8 +236,8 @@ manuscripts = st.lists(pieces, min_size=1, max_size=12).map("".join).filter(bool
 
 @settings(fuzz, max_examples=60)
 @given(manuscripts)
-def test_any_text_with_a_word_becomes_a_book(press: World, content: str) -> None:
-    assert outcome(press, content) == ("completed" if has_word(content) else "refused")
+def test_any_text_with_a_word_becomes_a_book(with_local_rules: World, content: str) -> None:
+    assert outcome(with_local_rules, content) == ("completed" if has_word(content) else "refused")
 
 
 ODD = {
@@ -267,8 +267,8 @@ ODD = {
 
 
 @pytest.mark.parametrize("case", ODD)
-def test_an_odd_manuscript_becomes_a_book_if_it_has_a_word(press: World, case: str) -> None:
-    assert outcome(press, ODD[case]) == ("completed" if has_word(ODD[case]) else "refused")
+def test_an_odd_manuscript_becomes_a_book_if_it_has_a_word(with_local_rules: World, case: str) -> None:
+    assert outcome(with_local_rules, ODD[case]) == ("completed" if has_word(ODD[case]) else "refused")
 
 
 @fuzz

@@ -92,11 +92,15 @@ def test_every_answer_of_the_api_is_hardened(
 
 
 def test_an_answer_to_what_nobody_expected_is_hardened_and_says_nothing(deployed: World) -> None:
-    class Broken:
+    class FailingAuthenticator:
         def authenticate(self, authorization: str | None) -> Caller:
             raise RuntimeError("the secret is 42")
 
-    reply = App(deployed.app.config, {**deployed.app.overrides, "authenticator": Broken()}).api.test_client().get("/")
+    reply = (
+        App(deployed.app.config, {**deployed.app.overrides, "authenticator": FailingAuthenticator()})
+        .api.test_client()
+        .get("/")
+    )
 
     assert reply.status_code == 500
     assert is_secured(reply)
@@ -326,11 +330,13 @@ def test_every_function_is_served_by_what_hardens() -> None:
 
 
 def test_a_stranger_is_refused_with_the_same_words_whoever_they_claim_to_be(deployed: World) -> None:
-    class Closed:
+    class RefusingAuthenticator:
         def authenticate(self, authorization: str | None) -> Caller:
             raise Unauthenticated("the token is not valid here; get a new one")
 
-    client = App(deployed.app.config, {**deployed.app.overrides, "authenticator": Closed()}).api.test_client()
+    client = App(
+        deployed.app.config, {**deployed.app.overrides, "authenticator": RefusingAuthenticator()}
+    ).api.test_client()
     answers = {client.get(path, headers=BEN).data for path in ("/api/books", "/api/jobs/x", "/nothing")}
 
     assert len(answers) == 1

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from shared.domain.stages import JobType
-from tests.support.failing_books import Broken
+from tests.support.failing_books import FailingChapters
 from tests.support.world import World, manuscript
 
 
@@ -21,7 +21,7 @@ def find(world: World, kind: str, prefix: str, user: str = "ann", **more: str) -
 @pytest.fixture
 def ids(world: World) -> dict[str, str]:
     """Of ann's book with a chapter that failed, was redriven and fails again."""
-    Broken(world, 2)
+    FailingChapters(world, 2)
     book = world.import_book(manuscript(chapters=3))
     world.run()
     (letter,) = world.get("/api/dead-letters").json["dead_letters"]

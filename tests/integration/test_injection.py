@@ -135,11 +135,13 @@ def test_a_message_cannot_forge_a_line_of_the_log(library: World, logs: StringIO
 
 @each
 def test_a_path_cannot_forge_a_line_of_the_log(library: World, logs: StringIO, text: str) -> None:
-    class Broken:
+    class FailingAuthenticator:
         def authenticate(self, authorization: str | None) -> Caller:
             raise RuntimeError("boom")
 
-    client = App(library.app.config, {**library.app.overrides, "authenticator": Broken()}).api.test_client()
+    client = App(
+        library.app.config, {**library.app.overrides, "authenticator": FailingAuthenticator()}
+    ).api.test_client()
 
     assert client.get(f"/api/jobs/{text}").status_code == 500
     (event,) = events(logs)

@@ -22,8 +22,8 @@ from infra.local.emulators import Emulators
 from infra.local.stack import run_stack
 from tests.support.chaos import (
     FUNCTIONS,
-    SLOW,
-    Moments,
+    SLOW_MODELS,
+    KillSchedule,
     await_stack,
     dev,
     end,
@@ -54,7 +54,7 @@ TOTALS = {
 
 
 @pytest.fixture
-def chance(request: pytest.FixtureRequest) -> random.Random:
+def rng(request: pytest.FixtureRequest) -> random.Random:
     print(f"BINDERY_SEED={SEED}")
     return random.Random(f"{SEED} {request.node.name}")
 
@@ -68,7 +68,7 @@ def expected(lasting_world: World) -> Rows:
 def stack(emulators: Emulators, expected: Rows) -> Iterator[EmulatorStack]:
     """Started after the run without faults, whose models need not be slow."""
     with (
-        environment(SLOW),
+        environment(SLOW_MODELS),
         folder() as data,
         run_stack(data, "emulators", lambda name, line: None) as made,
     ):
@@ -91,14 +91,14 @@ def tell(kills: list[tuple[datetime, str]], seconds: float, workload: Workload) 
 
 
 def test_every_function_may_be_killed_again_and_again(
-    stack: EmulatorStack, workload: Workload, expected: Rows, chance: random.Random
+    stack: EmulatorStack, workload: Workload, expected: Rows, rng: random.Random
 ) -> None:
-    moments = Moments(chance, TIMES, TOTALS)
+    schedule = KillSchedule(rng, TIMES, TOTALS)
     kills: list[tuple[datetime, str]] = []
 
     def kill_who_is_due() -> None:
-        for name in moments.due(workload.counts()):
-            kill = chance.choice([kill_all_below, kill_all_below, kill_worker])
+        for name in schedule.due(workload.counts()):
+            kill = rng.choice([kill_all_below, kill_all_below, kill_worker])
             kills.append((kill(stack.pid(name)), FUNCTIONS.get(name, "none")))
 
     seconds = workload.wait(meanwhile=kill_who_is_due)
@@ -109,18 +109,18 @@ def test_every_function_may_be_killed_again_and_again(
 
 
 def test_the_broker_may_lose_every_message(
-    stack: EmulatorStack, workload: Workload, expected: Rows, chance: random.Random
+    stack: EmulatorStack, workload: Workload, expected: Rows, rng: random.Random
 ) -> None:
-    kills = kill_at(chance, workload, lambda: kill_all_below(stack.pid("pubsub")), times=2)
+    kills = kill_at(rng, workload, lambda: kill_all_below(stack.pid("pubsub")), times=2)
 
     tell(kills, workload.wait(), workload)
     workload.check(expected)
 
 
 def test_the_live_documents_may_be_lost_and_are_written_again(
-    stack: EmulatorStack, workload: Workload, expected: Rows, chance: random.Random
+    stack: EmulatorStack, workload: Workload, expected: Rows, rng: random.Random
 ) -> None:
-    kills = kill_at(chance, workload, lambda: kill_all_below(stack.pid("firestore")), times=2)
+    kills = kill_at(rng, workload, lambda: kill_all_below(stack.pid("firestore")), times=2)
 
     tell(kills, workload.wait(), workload)
     workload.check(expected)
@@ -135,23 +135,23 @@ def test_the_live_documents_may_be_lost_and_are_written_again(
 
 
 def test_postgresql_may_be_killed_in_any_way(
-    stack: EmulatorStack, workload: Workload, expected: Rows, chance: random.Random
+    stack: EmulatorStack, workload: Workload, expected: Rows, rng: random.Random
 ) -> None:
-    ways = [kill_server, lambda pid: kill_session(pid, chance), restart_at_once]
-    chance.shuffle(ways)
+    ways = [kill_server, lambda pid: kill_session(pid, rng), restart_at_once]
+    rng.shuffle(ways)
 
-    kills = kill_at(chance, workload, lambda: ways.pop()(stack.pid("postgres")), times=len(ways))
+    kills = kill_at(rng, workload, lambda: ways.pop()(stack.pid("postgres")), times=len(ways))
 
     tell(kills, workload.wait(), workload)
     workload.check(expected)
 
 
-def test_a_machine_that_dies_goes_on_where_it_was(emulators: Emulators, expected: Rows, chance: random.Random) -> None:
-    with environment(SLOW), folder() as data:
+def test_a_machine_that_dies_goes_on_where_it_was(emulators: Emulators, expected: Rows, rng: random.Random) -> None:
+    with environment(SLOW_MODELS), folder() as data:
         with dev(data) as first:
             workload = Workload(await_stack(data, first), "machine")
             workload.begin()
-            kills = kill_at(chance, workload, lambda: kill_machine(first), times=1)
+            kills = kill_at(rng, workload, lambda: kill_machine(first), times=1)
         with dev(data) as second:
             workload.environment = await_stack(data, second)
 
@@ -160,13 +160,13 @@ def test_a_machine_that_dies_goes_on_where_it_was(emulators: Emulators, expected
             workload.await_documents()
 
 
-def kill_session(watchdog: int, chance: random.Random) -> datetime:
+def kill_session(watchdog: int, rng: random.Random) -> datetime:
     """Then PostgreSQL ends all sessions, and recovers."""
     deadline = time.monotonic() + 60
     while not (sessions := [p for p in family(watchdog)[2:] if "127.0.0.1" in " ".join(p.cmdline())]):
         assert time.monotonic() < deadline, "nobody connects to PostgreSQL"
         time.sleep(0.02)  # after the kill before, until somebody connects again
-    end([chance.choice(sessions)])
+    end([rng.choice(sessions)])
     return datetime.now(UTC)
 
 

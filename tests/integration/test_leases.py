@@ -16,7 +16,7 @@ from shared.adapters.postgres.concurrency_limiter import PostgresConcurrencyLimi
 from shared.domain.errors import Unavailable
 from shared.domain.stages import HEARTBEAT_SECONDS, LEASE_SECONDS, STAGES, JobType
 from shared.ports import Message
-from tests.support.failing_books import Broken, letters, redrive
+from tests.support.failing_books import FailingChapters, list_dead_letters, redrive
 from tests.support.world import World, manuscript
 
 EMBEDDING = STAGES[JobType.EMBEDDING_GENERATION]
@@ -70,7 +70,7 @@ def test_a_handler_that_takes_longer_than_its_stage_may_is_overtaken(world: Worl
 def test_a_heartbeat_that_fails_once_loses_nothing(world: World) -> None:
     store = world.app.store
 
-    class Flaky:
+    class FailingRenewals:
         def __init__(self) -> None:
             self.down = True
 
@@ -79,14 +79,14 @@ def test_a_heartbeat_that_fails_once_loses_nothing(world: World) -> None:
                 raise Unavailable("no database")
             store.renew(*about)
 
-    flaky = Flaky()
-    world.app.heartbeat.store = flaky  # type: ignore[assignment]
+    renewals = FailingRenewals()
+    world.app.heartbeat.store = renewals  # type: ignore[assignment]
 
     def slow(text: str) -> None:
         world.extractor.before = None
         world.clock.advance(HEARTBEAT_SECONDS)
         world.app.heartbeat.beat()
-        flaky.down = False
+        renewals.down = False
         world.clock.advance(HEARTBEAT_SECONDS)
         world.app.heartbeat.beat()
         world.clock.advance(HEARTBEAT_SECONDS)
@@ -99,12 +99,12 @@ def test_the_heartbeat_runs_by_itself_while_work_goes_on(world: World) -> None:
     beaten = threading.Event()
     store = world.app.store
 
-    class Told:
+    class ReportedRenewals:
         def renew(self, *about: Any) -> None:
             store.renew(*about)
             beaten.set()
 
-    world.app.heartbeat.store = Told()  # type: ignore[assignment]
+    world.app.heartbeat.store = ReportedRenewals()  # type: ignore[assignment]
     world.app.heartbeat.seconds = 0.01
 
     def slow(text: str) -> None:
@@ -232,7 +232,7 @@ def test_a_user_has_a_limit_of_books_under_way(dsn: str) -> None:
 
 def test_what_is_redriven_keeps_to_the_limit_of_books_under_way(dsn: str) -> None:
     world = World(dsn, max_books_under_way=1)
-    broken = Broken(world, 1, 2)
+    broken = FailingChapters(world, 1, 2)
     for n in range(3):
         world.import_book(manuscript(chapters=2, name=f"{n} "), title=f"Book {n}")
         world.run()
@@ -244,6 +244,6 @@ def test_what_is_redriven_keeps_to_the_limit_of_books_under_way(dsn: str) -> Non
         world.run()
         world.clock.advance(60)
         world.app.reconcile()
-    assert letters(world) == []
+    assert list_dead_letters(world) == []
     assert {r["status"] for r in world.rows("SELECT status FROM processing_status")} == {"completed"}
     world.close()

@@ -19,7 +19,7 @@ from shared.adapters.google.tokens import CachedRequest
 from shared.bootstrap import App, Overrides
 from shared.domain.push_envelope import write_envelope
 from shared.domain.stages import STAGES, JobType
-from tests.support.tokens import ACCOUNT, OTHER_KEY, PROJECT, Google, push_token, token, unsigned
+from tests.support.tokens import ACCOUNT, OTHER_KEY, PROJECT, FakeCertificates, push_token, token, unsigned
 from tests.support.world import World, manuscript
 
 PUSHED = [s.function for s in STAGES.values()]
@@ -28,13 +28,13 @@ TABLES = ("jobs", "dead_letters", "books", "recent_chapters", "processing_status
 
 @pytest.fixture
 def deployed(world: World) -> Iterator[World]:
-    """The world's functions, with the doors that the cloud has."""
-    google = CachedRequest(Google())
-    doors: Overrides = {
-        "authenticator": FirebaseAuthenticator(PROJECT, google),
-        "push_verifier": OidcPushVerifier("https://x", ACCOUNT, google),
+    """The world's functions, with the tokens checked as in the cloud."""
+    certificates = CachedRequest(FakeCertificates())
+    auth: Overrides = {
+        "authenticator": FirebaseAuthenticator(PROJECT, certificates),
+        "push_verifier": OidcPushVerifier("https://x", ACCOUNT, certificates),
     }
-    app = App(world.app.config, world.app.overrides | doors)
+    app = App(world.app.config, world.app.overrides | auth)
     serving.install(app)
     yield world
     serving.install(None)

@@ -21,7 +21,7 @@ from tests.support.world import World, manuscript
 CHAPTER = JobType.CHAPTER_PROCESSING
 
 
-class Explained(Database):
+class ExplainingDatabase(Database):
     """Tells how often each step of its statements' plans was done."""
 
     def __init__(self, database: Database) -> None:
@@ -330,10 +330,10 @@ def test_a_long_queue_is_looked_at_in_one_pass(world: World) -> None:
         connection.execute("ANALYZE jobs")
     world.clock.advance(60)
     world.deliver(world.take(CHAPTER))
-    explained = Explained(world.app.database)
+    database = ExplainingDatabase(world.app.database)
 
-    assert CHAPTER not in [j.type for j in PostgresJobStore(explained, 0.1).stalled(world.clock(), 500)]
-    assert max(explained.loops) <= len(STAGES)
+    assert CHAPTER not in [j.type for j in PostgresJobStore(database, 0.1).stalled(world.clock(), 500)]
+    assert max(database.loops) <= len(STAGES)
 
 
 def test_two_runs_at_once_do_no_harm(world: World) -> None:

@@ -12,7 +12,14 @@ import pytest
 from shared.adapters.postgres import status_rows
 from shared.domain.dead_letters import MAX_REDRIVES, DeadLetterFilter, RedriveRequest
 from shared.domain.stages import JobType
-from tests.support.failing_books import Broken, failed_book, letters, redrive, refuse_full_context, refuse_vectors
+from tests.support.failing_books import (
+    FailingChapters,
+    failed_book,
+    list_dead_letters,
+    redrive,
+    refuse_full_context,
+    refuse_vectors,
+)
 from tests.support.world import World, await_lock, manuscript
 
 
@@ -47,15 +54,15 @@ def test_a_redriven_chapter_heals_its_book(world: World) -> None:
     shown = world.live_documents.get(f"books/{book_id}")
     assert shown is not None
     assert (shown.fields["status"], shown.fields["failed_chapters"]) == ("completed", 0)
-    assert letters(world) == []
-    assert letters(world, state="resolved")[0]["times"] == 1
+    assert list_dead_letters(world) == []
+    assert list_dead_letters(world, state="resolved")[0]["times"] == 1
     assert world.extractor.calls["full"] == 2
     assert set(world.embedder.calls.values()) == {1}
 
 
 def test_a_redrive_is_written_down_with_its_outcome(world: World) -> None:
     book_id, broken = failed_book(world, 3)
-    (letter,) = letters(world)
+    (letter,) = list_dead_letters(world)
     redrive(world, user="root", ids=[letter["dead_letter_id"]])
     world.run()
     broken.numbers.clear()
@@ -86,11 +93,11 @@ def test_a_canary_goes_first_and_the_rest_only_if_it_succeeds(world: World) -> N
     broken.numbers.clear()
     redrive(world, all=True, canary=True)
     world.run()
-    assert len(letters(world, state="resolved")) == 1
+    assert len(list_dead_letters(world, state="resolved")) == 1
     world.app.reconcile()
     world.run()
-    assert len(letters(world, state="resolved")) == 3
-    assert letters(world) == []
+    assert len(list_dead_letters(world, state="resolved")) == 3
+    assert list_dead_letters(world) == []
 
 
 def test_redrives_are_sent_no_faster_than_asked(world: World) -> None:
@@ -105,7 +112,7 @@ def test_redrives_are_sent_no_faster_than_asked(world: World) -> None:
     world.clock.advance(61)
     assert world.app.reconcile().redriven >= 2
     world.run()
-    assert letters(world) == []
+    assert list_dead_letters(world) == []
 
 
 def test_a_message_is_redriven_a_few_times_and_then_no_more(world: World) -> None:
@@ -137,18 +144,18 @@ def test_a_chapter_that_failed_alone_in_its_group_is_embedded_alone(world: World
     refused = refuse_vectors(world, 4)
     book_id = world.import_book(manuscript(chapters=12))
     world.run()
-    assert len(letters(world, stage="embedding-generation")) == 1
+    assert len(list_dead_letters(world, stage="embedding-generation")) == 1
 
     refused.clear()
     redrive(world, book_id=book_id)
     world.run()
     assert world.status(book_id)["chapters"] == {"total": 12, "done": 12, "processed": 12, "embedded": 12, "failed": 0}
     assert set(world.embedder.calls.values()) == {1}
-    assert letters(world) == []
+    assert list_dead_letters(world) == []
 
 
 def test_a_chapter_that_failed_in_both_ways_waits_for_both(world: World) -> None:
-    broken, refused = Broken(world, 4), refuse_vectors(world, 4)
+    broken, refused = FailingChapters(world, 4), refuse_vectors(world, 4)
     book_id = world.import_book(manuscript(chapters=12))
     world.run()
     broken.numbers.clear()
@@ -165,7 +172,7 @@ def test_a_chapter_that_failed_in_both_ways_waits_for_both(world: World) -> None
 
 
 def test_a_context_that_failed_too_waits_for_the_chapter_that_is_redriven_with_it(world: World) -> None:
-    broken, mend = Broken(world, 3), refuse_full_context(world)
+    broken, mend = FailingChapters(world, 3), refuse_full_context(world)
     book_id = world.import_book(manuscript(chapters=12))
     world.run()
     assert world.status(book_id)["status"] == "failed"
@@ -176,7 +183,7 @@ def test_a_context_that_failed_too_waits_for_the_chapter_that_is_redriven_with_i
 
     assert world.status(book_id)["status"] == "completed"
     assert world.get(f"/api/books/{book_id}").json["context"]["missing_chapters"] == []
-    assert letters(world) == []
+    assert list_dead_letters(world) == []
 
 
 def test_what_waits_for_a_canary_whose_book_is_deleted_is_let_go(world: World) -> None:
@@ -188,18 +195,18 @@ def test_what_waits_for_a_canary_whose_book_is_deleted_is_let_go(world: World) -
     broken.numbers.clear()
     assert len(redrive(world, all=True)["accepted"]) == 1
     world.run()
-    assert letters(world) == []
+    assert list_dead_letters(world) == []
 
 
 def test_a_letter_that_is_discarded_before_its_turn_is_not_sent(world: World) -> None:
     failed_book(world, 2, 3)
     redrive(world, all=True, per_minute=1)
     world.run()
-    later = letters(world)[0]["dead_letter_id"]
+    later = list_dead_letters(world)[0]["dead_letter_id"]
     world.call("POST", "/api/dead-letters/discard", {"ids": [later], "reason": "enough"})
     world.clock.advance(120)
     assert world.app.reconcile().redriven == 0
-    assert letters(world, state="discarded")[0]["dead_letter_id"] == later
+    assert list_dead_letters(world, state="discarded")[0]["dead_letter_id"] == later
 
 
 def test_a_redrive_is_looked_at_and_stopped(world: World) -> None:
@@ -219,7 +226,7 @@ def test_a_redrive_is_looked_at_and_stopped(world: World) -> None:
     broken.numbers.clear()
     assert len(redrive(world, all=True)["accepted"]) == 3
     world.run()
-    assert letters(world) == []
+    assert list_dead_letters(world) == []
 
 
 def test_a_canary_that_is_stopped_takes_no_others_with_it(world: World) -> None:
@@ -233,7 +240,7 @@ def test_a_canary_that_is_stopped_takes_no_others_with_it(world: World) -> None:
 
     outcomes = [r["outcome"] for r in world.rows("SELECT outcome FROM dead_letter_actions ORDER BY action_id")]
     assert outcomes == ["succeeded", "dropped", "dropped"]
-    assert len(letters(world)) == 2
+    assert len(list_dead_letters(world)) == 2
 
 
 def test_a_redrive_is_its_owners_and_administrators(world: World) -> None:
@@ -245,7 +252,7 @@ def test_a_redrive_is_its_owners_and_administrators(world: World) -> None:
     assert world.get(path.replace(batch, "5b1e8f0c-2c1b-4f3d-9a55-0d3f3c1f8e11"), user="root").status_code == 404
 
     assert world.call("POST", f"{path}/stop", user="root").json == {"stopped": 1}
-    (letter,) = [found for found in letters(world) if found["state"] == "open"]
+    (letter,) = [found for found in list_dead_letters(world) if found["state"] == "open"]
     shown = world.get(f"/api/dead-letters/{letter['dead_letter_id']}").json["actions"]
     assert [(a["outcome"], a["requested_by"], a["reason"]) for a in shown] == [("dropped", "an administrator", None)]
 
@@ -267,7 +274,7 @@ def test_what_two_release_at_once_is_sent_once_and_by_nobody_dropped(world: Worl
 
 def test_a_context_is_no_canary_for_the_chapters_that_it_waits_for(world: World) -> None:
     book_id = context_and_then_vectors_failed(world)
-    assert [found["stage"] for found in letters(world)][-1] == JobType.CONTEXT_EXTRACTION
+    assert [found["stage"] for found in list_dead_letters(world)][-1] == JobType.CONTEXT_EXTRACTION
 
     redrive(world, all=True, canary=True)
     for _ in range(3):
@@ -275,7 +282,7 @@ def test_a_context_is_no_canary_for_the_chapters_that_it_waits_for(world: World)
         world.app.reconcile()
         world.clock.advance(60)
     assert world.status(book_id)["status"] == "completed"
-    assert letters(world) == []
+    assert list_dead_letters(world) == []
 
 
 def test_a_context_that_is_redriven_before_its_chapters_are_stays_open(world: World) -> None:
@@ -283,15 +290,15 @@ def test_a_context_that_is_redriven_before_its_chapters_are_stays_open(world: Wo
 
     redrive(world, stage=JobType.CONTEXT_EXTRACTION)
     world.run()
-    assert len(letters(world)) == 4
+    assert len(list_dead_letters(world)) == 4
     assert len(world.call("POST", f"/api/books/{book_id}/retry").json["accepted"]) == 4
     world.run()
     assert world.status(book_id)["status"] == "completed"
-    assert letters(world) == []
+    assert list_dead_letters(world) == []
 
 
 def test_a_context_that_is_being_made_is_not_made_twice(world: World) -> None:
-    broken, mend = Broken(world, 3), refuse_full_context(world)
+    broken, mend = FailingChapters(world, 3), refuse_full_context(world)
     book_id = world.import_book(manuscript(chapters=12))
     world.run()
     broken.numbers.clear()
@@ -311,7 +318,7 @@ def test_a_context_that_is_being_made_is_not_made_twice(world: World) -> None:
     world.run()
     assert world.extractor.calls["full"] == 1
     assert world.status(book_id)["status"] == "completed"
-    assert letters(world) == []
+    assert list_dead_letters(world) == []
 
 
 def test_a_letter_is_discarded_while_it_is_sent_and_neither_waits_for_the_other(
@@ -340,4 +347,4 @@ def test_a_letter_is_discarded_while_it_is_sent_and_neither_waits_for_the_other(
     world.clock.advance(6)
     world.app.reconcile()
     world.run()
-    assert len(letters(world, state="resolved")) == 1
+    assert len(list_dead_letters(world, state="resolved")) == 1

@@ -35,28 +35,28 @@ PROJECT = "test-stores-down"
 
 
 @dataclass
-class Guarded:
-    """A world whose database stands behind a door."""
+class GatedWorld:
+    """A world whose database stands behind a gate."""
 
     world: World
-    door: TcpGate
+    gate: TcpGate
     before_embedding: list[Callable[[], object]]
 
 
 @pytest.fixture
-def guarded(dsn: str) -> Iterator[Guarded]:
+def gated(dsn: str) -> Iterator[GatedWorld]:
     known = conninfo_to_dict(dsn)
-    door = TcpGate(int(str(known["port"])))
+    gate = TcpGate(int(str(known["port"])))
     hooks: list[Callable[[], object]] = []
 
     def before(texts: Sequence[str]) -> None:
         while hooks:
             hooks.pop()()
 
-    gated_dsn = make_conninfo("", **{**known, "port": door.port})
+    gated_dsn = make_conninfo("", **{**known, "port": gate.port})
     world = World(gated_dsn, FakeEmbedder(before), {"database": Database(gated_dsn, connect_seconds=1)})
-    yield Guarded(world, door, hooks)
-    door.shut()
+    yield GatedWorld(world, gate, hooks)
+    gate.shut()
     world.close()
 
 
@@ -69,12 +69,12 @@ def completes(world: World, book_id: str) -> None:
     assert world.rows("SELECT * FROM dead_letters") == []
 
 
-def test_an_import_that_postgresql_refuses_is_answered_with_503_and_works_when_asked_again(guarded: Guarded) -> None:
-    world, door = guarded.world, guarded.door
+def test_an_import_that_postgresql_refuses_is_answered_with_503_and_works_when_asked_again(gated: GatedWorld) -> None:
+    world, gate = gated.world, gated.gate
     completes(world, world.import_book(manuscript(1), "Before"))
-    door.shut()
+    gate.shut()
     refused = [world.post(BOOK, idempotency_key="one") for _ in range(3)]
-    door.open()
+    gate.open()
     taken = [world.post(BOOK, idempotency_key="one") for _ in range(2)]
 
     assert [(r.status_code, r.headers["Retry-After"]) for r in refused] == [(503, "5")] * 3
@@ -83,15 +83,15 @@ def test_an_import_that_postgresql_refuses_is_answered_with_503_and_works_when_a
     completes(world, taken[0].json["book_id"])
 
 
-def test_a_delivery_that_postgresql_refuses_is_no_attempt(guarded: Guarded) -> None:
-    world, door = guarded.world, guarded.door
+def test_a_delivery_that_postgresql_refuses_is_no_attempt(gated: GatedWorld) -> None:
+    world, gate = gated.world, gated.gate
     book_id = world.import_book(BOOK["content"])
     message = world.take(JobType.BOOK_PROCESSING)
-    door.shut()
+    gate.shut()
     refused = [world.deliver(message) for _ in range(2)]
     with pytest.raises(Unavailable):
         world.app.reconcile()
-    door.open()
+    gate.open()
 
     assert refused == [503, 503]
     assert world.deliver(message) == 204
@@ -99,14 +99,14 @@ def test_a_delivery_that_postgresql_refuses_is_no_attempt(guarded: Guarded) -> N
     assert world.rows("SELECT DISTINCT attempts FROM jobs") == [{"attempts": 1}]
 
 
-def test_work_whose_result_postgresql_refuses_is_done_again_when_its_lease_is_over(guarded: Guarded) -> None:
-    world, door = guarded.world, guarded.door
+def test_work_whose_result_postgresql_refuses_is_done_again_when_its_lease_is_over(gated: GatedWorld) -> None:
+    world, gate = gated.world, gated.gate
     book_id = world.import_book(BOOK["content"])
     world.deliver(world.take(JobType.BOOK_PROCESSING))
     message = world.take(JobType.EMBEDDING_GENERATION)
-    guarded.before_embedding.append(door.shut)
+    gated.before_embedding.append(gate.shut)
     refused = world.deliver(message)
-    door.open()
+    gate.open()
     too_soon = world.deliver(message)
     world.clock.advance(LEASE_SECONDS + 1)
 
@@ -120,29 +120,29 @@ def port_of(host: str) -> int:
 
 
 @pytest.fixture
-def pubsub_door(pubsub_host: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[TcpGate]:
-    door = TcpGate(port_of(pubsub_host))
-    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", door.place)
+def pubsub_gate(pubsub_host: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[TcpGate]:
+    gate = TcpGate(port_of(pubsub_host))
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", gate.address)
     create_topics(PROJECT)
-    yield door
-    door.shut()
+    yield gate
+    gate.shut()
 
 
 @pytest.fixture
-def firestore_door(firestore_host: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[TcpGate]:
-    door = TcpGate(port_of(firestore_host))
-    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", door.place)
-    yield door
-    door.shut()
+def firestore_gate(firestore_host: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[TcpGate]:
+    gate = TcpGate(port_of(firestore_host))
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", gate.address)
+    yield gate
+    gate.shut()
 
 
-def test_what_pubsub_refuses_is_published_by_reconcile(dsn: str, pubsub_door: TcpGate) -> None:
+def test_what_pubsub_refuses_is_published_by_reconcile(dsn: str, pubsub_gate: TcpGate) -> None:
     world = World(dsn, overrides={"publisher": PubSubPublisher(PROJECT, timeout_seconds=1.0)})
-    pubsub_door.shut()
+    pubsub_gate.shut()
     reply = world.post(BOOK)
     with pytest.raises(Unavailable):
         after(world, 30)
-    pubsub_door.open()
+    pubsub_gate.open()
 
     assert (reply.status_code, reply.json["published"]) == (202, False)
     await_reconcile(world)
@@ -150,16 +150,16 @@ def test_what_pubsub_refuses_is_published_by_reconcile(dsn: str, pubsub_door: Tc
     assert published(dsn) == [f"book-{reply.json['book_id']}-v1"]
 
 
-def test_a_stage_that_pubsub_refuses_is_delivered_again_and_does_not_work_again(dsn: str, pubsub_door: TcpGate) -> None:
+def test_a_stage_that_pubsub_refuses_is_delivered_again_and_does_not_work_again(dsn: str, pubsub_gate: TcpGate) -> None:
     world = World(dsn)
     publisher = PubSubPublisher(PROJECT, timeout_seconds=1.0)
     world.import_book(BOOK["content"])
     message = world.take(JobType.BOOK_PROCESSING)
     held = world.broker.publish
     world.broker.publish = publisher.publish  # type: ignore[method-assign]
-    pubsub_door.shut()
+    pubsub_gate.shut()
     refused = world.deliver(message)
-    pubsub_door.open()
+    pubsub_gate.open()
 
     assert refused == 429
     for _ in poll(DEADLINE, "the broker"):
@@ -191,14 +191,14 @@ def await_reconcile(world: World) -> None:
             return
 
 
-def test_while_firestore_refuses_the_books_go_on_and_are_shown_afterwards(dsn: str, firestore_door: TcpGate) -> None:
+def test_while_firestore_refuses_the_books_go_on_and_are_shown_afterwards(dsn: str, firestore_gate: TcpGate) -> None:
     world = World(dsn, overrides={"live_documents": FirestoreLiveDocuments(PROJECT, retry_seconds=0.2)})
-    firestore_door.shut()
+    firestore_gate.shut()
     book_id = world.import_book(manuscript(chapters=1))
     completes(world, book_id)
     with pytest.raises(Unavailable):
         after(world, 30)
-    firestore_door.open()
+    firestore_gate.open()
 
     await_reconcile(world)
     assert document(f"books/{book_id}")["status"] == "completed"

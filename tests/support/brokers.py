@@ -1,4 +1,4 @@
-"""The brokers, each with what delivers its messages, for the suites that hold them to one contract."""
+"""Makes each broker with endpoints that record what it delivers, for the suites that hold all to one contract."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from shared.adapters.memory.broker import MemoryBroker, Subscription
 from shared.domain.stages import STAGES, JobType
 from shared.ports import Message, Publisher, SeekableBroker
 
-STAGE, LETTERS = STAGES[JobType.EMBEDDING_GENERATION], STAGES[JobType.DEAD_LETTER]
+STAGE, DEAD_LETTER = STAGES[JobType.EMBEDDING_GENERATION], STAGES[JobType.DEAD_LETTER]
 
 Envelope = dict[str, Any]
 
 
-class Endpoint:
-    """Keeps the envelopes that it got, and answers as the test says."""
+class RecordingEndpoint:
+    """Records the envelopes that it got. `answer` tells whether it acknowledges one."""
 
     def __init__(self) -> None:
         self.envelopes: list[Envelope] = []
@@ -54,18 +54,18 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Broker:
-    """`stage` and `letters` get what is published to the topics of STAGE and LETTERS."""
+    """`stage` and `dead_letters` get what is published to the topics of STAGE and DEAD_LETTER."""
 
     publisher: Publisher
     seekable_broker: SeekableBroker
-    stage: Endpoint
-    letters: Endpoint
+    stage: RecordingEndpoint
+    dead_letters: RecordingEndpoint
 
 
 @contextmanager
 def memory_broker() -> Iterator[Broker]:
-    stage, letters, broker = Endpoint(), Endpoint(), MemoryBroker()
-    for row, endpoint, buried in ((STAGE, stage, LETTERS.type), (LETTERS, letters, None)):
+    stage, dead_letters, broker = RecordingEndpoint(), RecordingEndpoint(), MemoryBroker()
+    for row, endpoint, buried in ((STAGE, stage, DEAD_LETTER.type), (DEAD_LETTER, dead_letters, None)):
         broker.subscribe(
             Subscription(
                 name=row.subscription,
@@ -77,32 +77,32 @@ def memory_broker() -> Iterator[Broker]:
                 dead_letter_topic=buried,
             )
         )
-    yield Broker(broker, broker, stage, letters)
+    yield Broker(broker, broker, stage, dead_letters)
     broker.close()
 
 
 @contextmanager
 def emulated_broker() -> Iterator[Broker]:
-    """In the emulator that runs, as a project of its own."""
+    """Make a broker in a project of its own, on the emulator that PUBSUB_EMULATOR_HOST names."""
     from infra.local.relay import Relay
     from infra.local.topics import create_topics
     from shared.adapters.google.pubsub_publisher import PubSubPublisher
     from shared.adapters.google.pubsub_seek import PubSubSeekableBroker
 
-    stage, letters, project = Endpoint(), Endpoint(), f"test-{uuid.uuid4().hex[:8]}"
+    stage, dead_letters, project = RecordingEndpoint(), RecordingEndpoint(), f"test-{uuid.uuid4().hex[:8]}"
     create_topics(project)
     create_topics(project)
 
     @Request.application
     def functions(request: Request) -> Response:
-        endpoint = letters if request.path == "/letters" else stage
+        endpoint = dead_letters if request.path == "/dead_letters" else stage
         return Response(status=204 if endpoint(request.get_json()) else 503)
 
     server = make_server("127.0.0.1", 0, functions, threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     base = f"http://127.0.0.1:{server.server_port}"
-    relay = Relay(project, {STAGE.subscription: f"{base}/stage", LETTERS.subscription: f"{base}/letters"})
-    yield Broker(PubSubPublisher(project), PubSubSeekableBroker(project), stage, letters)
+    relay = Relay(project, {STAGE.subscription: f"{base}/stage", DEAD_LETTER.subscription: f"{base}/dead_letters"})
+    yield Broker(PubSubPublisher(project), PubSubSeekableBroker(project), stage, dead_letters)
     relay.close()
     server.shutdown()
     server.server_close()
@@ -112,5 +112,5 @@ def message(n: int = 0) -> Message:
     return Message(topic=STAGE.type, data={"job_id": f"job-{n}"}, attributes={"kind": "test"})
 
 
-def data(envelope: Envelope) -> Any:
+def data_of(envelope: Envelope) -> Any:
     return json.loads(base64.b64decode(envelope["message"]["data"]))

@@ -1,4 +1,4 @@
-"""Ends processes as a crash does: with SIGKILL, and at random moments; and the stacks that it is done to."""
+"""Kills parts of a local stack with SIGKILL at random moments, and starts the stacks that this is done to."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from infra.local.stack import running_stack
 from shared.domain.stages import STAGES
 from tests.support.workload import BOOKS, Workload, poll
 
-SLOW = {"BINDERY_FAKE_MODEL_SECONDS": "0.2", "BINDERY_MODELS": "fake", "BINDERY_MAX_BOOKS_UNDER_WAY": "1000"}
-"""What a stack's environment says, so that there is time to kill."""
+SLOW_MODELS = {"BINDERY_FAKE_MODEL_SECONDS": "0.2", "BINDERY_MODELS": "fake", "BINDERY_MAX_BOOKS_UNDER_WAY": "1000"}
+"""A stack's environment variables: its fake models take so long that there is time to kill."""
 
 START_SECONDS = 180.0
 
 FUNCTIONS = {s.function: s.type.value for s in STAGES.values()}
-"""The type of job that a function does."""
+"""The type of job that each function does, by the function's name."""
 
 
 def end(processes: Sequence[psutil.Process], number: int = signal.SIGKILL) -> None:
@@ -36,7 +36,7 @@ def end(processes: Sequence[psutil.Process], number: int = signal.SIGKILL) -> No
 
 
 def family(pid: int) -> list[psutil.Process]:
-    """The process and all below it; nothing if it is gone."""
+    """Return the process and all its descendants, or nothing if it is gone."""
     try:
         return [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     except psutil.NoSuchProcess:
@@ -44,28 +44,28 @@ def family(pid: int) -> list[psutil.Process]:
 
 
 def kill_all_below(watchdog: int) -> datetime:
-    """Kills a function's server and workers, or an emulator. When it was done."""
+    """Kill a function's server and workers, or an emulator, and return when that was."""
     end(family(watchdog)[1:])
     return datetime.now(UTC)
 
 
 def kill_worker(watchdog: int) -> datetime:
-    """Kills the process that runs the function's code; its server lives on."""
+    """Kill the process that runs the function's code, not its server, and return when that was."""
     end(family(watchdog)[2:])
     return datetime.now(UTC)
 
 
-class Moments:
-    """Each function's times to die: when so many jobs of its type are completed, drawn by lot."""
+class KillSchedule:
+    """When to kill each function: when so many jobs of its type are completed, drawn by lot."""
 
-    def __init__(self, chance: random.Random, times: int, totals: dict[str, int]) -> None:
+    def __init__(self, rng: random.Random, times: int, totals: dict[str, int]) -> None:
         self._due = {
-            name: sorted(chance.randrange(0, max(1, totals.get(name, total))) for _ in range(times))
+            name: sorted(rng.randrange(0, max(1, totals.get(name, total))) for _ in range(times))
             for name, total in totals.items()
         }
 
     def due(self, counts: Counter[tuple[str, str]]) -> list[str]:
-        """The functions whose time has come, by the jobs that are completed."""
+        """Return the functions to kill now. `counts` are the jobs by type and state."""
         everything = sum(n for (_, state), n in counts.items() if state == "completed")
         come = []
         for name, moments in self._due.items():
@@ -80,28 +80,28 @@ class Moments:
 
 
 def kill_server(watchdog: int) -> datetime:
-    """The postmaster alone: its sessions must not go on without it."""
+    """Kill the postmaster, not its sessions, and return when that was."""
     end(family(watchdog)[1:2])
     return datetime.now(UTC)
 
 
 def kill_at(
-    chance: random.Random, workload: Workload, kill: Callable[[], datetime], times: int
+    rng: random.Random, workload: Workload, kill: Callable[[], datetime], times: int
 ) -> list[tuple[datetime, str]]:
-    """Kills when random numbers of jobs are completed, and waits for that."""
-    moments = Moments(chance, times, {"": 7 * len(BOOKS)})
+    """Wait until random numbers of jobs are completed, and kill each time. Return when that was."""
+    schedule = KillSchedule(rng, times, {"": 7 * len(BOOKS)})
     kills: list[tuple[datetime, str]] = []
     for _ in poll(START_SECONDS, "the moment to kill"):
-        if moments.due(workload.counts()):
+        if schedule.due(workload.counts()):
             kills.append((kill(), ""))
-        if not moments.left():
+        if not schedule.left():
             break
     return kills
 
 
 @contextmanager
 def folder() -> Iterator[Path]:
-    """One that PostgreSQL's user can reach, too."""
+    """Make a folder that PostgreSQL's user can reach, too, and remove it at the end."""
     with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
         os.chmod(name, 0o755)
         yield Path(name)
@@ -109,7 +109,7 @@ def folder() -> Iterator[Path]:
 
 @contextmanager
 def dev(data: Path) -> Iterator[psutil.Popen]:
-    """A `bindery dev`."""
+    """Run `bindery dev` on the emulators until the end of the block."""
     command = [sys.executable, "-m", "infra.cli.main", "dev", "--backend", "emulators", "--data-dir", str(data)]
     with (data / "log").open("a") as log, psutil.Popen(command, stdout=log, stderr=subprocess.STDOUT) as process:
         try:

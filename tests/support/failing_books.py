@@ -1,4 +1,4 @@
-"""Books with chapters that fail, and the dead letters that come of it."""
+"""Makes chapters of books fail, and lists and redrives the dead letters that come of it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from shared.domain.errors import Rejected
 from tests.support.world import World, manuscript
 
 
-class Broken:
-    """Fails the chapters of these numbers, as long as they are in here. A quick context is not kept from its work."""
+class FailingChapters:
+    """Makes the extractor refuse the chapters in `numbers`, which a test may change; never a book's quick context."""
 
     def __init__(self, world: World, *numbers: int, error: type[Exception] = Rejected) -> None:
         self.numbers = set(numbers)
@@ -23,24 +23,27 @@ class Broken:
                 raise self._error(f"the model refuses chapter {n}")
 
 
-def failed_book(world: World, *numbers: int, chapters: int = 12, **more: Any) -> tuple[str, Broken]:
-    broken = Broken(world, *numbers, **more)
+def failed_book(world: World, *numbers: int, chapters: int = 12, **more: Any) -> tuple[str, FailingChapters]:
+    """Import a book of which these chapters fail, and run it. Return its id, and what makes them fail."""
+    broken = FailingChapters(world, *numbers, **more)
     book_id = world.import_book(manuscript(chapters=chapters))
     world.run()
     return book_id, broken
 
 
-def letters(world: World, user: str = "ann", **query: Any) -> list[dict[str, Any]]:
+def list_dead_letters(world: World, user: str = "ann", **query: Any) -> list[dict[str, Any]]:
+    """Return the dead letters that a user sees, by the query of the API."""
     found: list[dict[str, Any]] = world.get("/api/dead-letters", user=user, **query).json["dead_letters"]
     return found
 
 
 def redrive(world: World, user: str = "ann", **body: Any) -> Any:
+    """Redrive dead letters, and return the answer."""
     return world.call("POST", "/api/dead-letters/redrive", body, user=user).json
 
 
 def refuse_vectors(world: World, *numbers: int) -> set[int]:
-    """The embedder rejects the chapters of these numbers, as long as they are in the set."""
+    """Make the embedder reject the chapters in the set that this returns, which a test may change."""
     refused = set(numbers)
 
     def refuse(texts: Sequence[str]) -> None:
@@ -52,7 +55,7 @@ def refuse_vectors(world: World, *numbers: int) -> set[int]:
 
 
 def refuse_full_context(world: World) -> Callable[[], None]:
-    """The extractor makes no full context until what this returns is called."""
+    """Make the extractor reject every full context, until what this returns is called."""
     full = world.extractor.full
 
     def refuse(*about: Any) -> Any:

@@ -49,15 +49,15 @@ LONGEST_FIRST = (
 
 
 def in_order(files: Sequence[str]) -> list[int]:
-    """The places of the tests, by their files, in the order in which they are to begin."""
+    """Return the places of tests in the order in which they are to begin. `files` are the tests' files, by place."""
     ranks = {name: n for n, name in enumerate(LONGEST_FIRST)}
     return sorted(range(len(files)), key=lambda n: ranks.get(files[n], len(ranks)))
 
 
 class SharingOut(LoadScopeScheduling):  # type: ignore[misc]
-    """One piece of work after the other to the workers, in the order of collection."""
+    """Hands one piece of work after the other to the workers, in the order of collection."""
 
     def _split_scope(self, nodeid: str) -> str:
-        """The piece of work that a test belongs to."""
+        """Return the piece of work that a test belongs to: itself, its file, or files that go together."""
         file = nodeid.partition("::")[0]
         return nodeid if file in SPREAD else TOGETHER.get(file, file)

@@ -1,4 +1,4 @@
-"""A port before a service's own, that can be shut: then connections are refused, as if the service were not there."""
+"""Forwards a port to a service's, and can be shut: then connections are refused, as if the service were not there."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from infra.local.processes import free_port
 
 
 class TcpGate:
-    """Open from when it is made. Shutting it cuts those who are inside, too."""
+    """Forwards from when it is made. `shut` also cuts the connections that are open; `open` forwards again."""
 
     def __init__(self, target: int) -> None:
         self.port = free_port()
@@ -21,7 +21,7 @@ class TcpGate:
         self.open()
 
     @property
-    def place(self) -> str:
+    def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
     def open(self) -> None:

@@ -38,8 +38,8 @@ def certificate(key: rsa.RSAPrivateKey) -> str:
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
 
 
-class Google:
-    """Serves the certificates, and counts how often it was asked."""
+class FakeCertificates:
+    """Serves Google's certificates, as a transport of google-auth does, and counts how often it was asked."""
 
     status = 200
 
@@ -49,7 +49,7 @@ class Google:
         self.data = json.dumps({"k1": certificate(KEY)}).encode()
         self.down = False
 
-    def __call__(self, url: str, method: str = "GET", **_: Any) -> Google:
+    def __call__(self, url: str, method: str = "GET", **_: Any) -> FakeCertificates:
         self.asked += 1
         if self.down:
             raise TransportError("no route")  # type: ignore[no-untyped-call]
@@ -71,13 +71,13 @@ def token(key: rsa.RSAPrivateKey = KEY, **changes: Any) -> str:
 
 
 def unsigned(**changes: Any) -> str:
-    """As it is, but for the signature: there is none, and the header says so."""
+    """Return a good token without a signature, whose header says that there is none."""
     _, body, _ = token(**changes).split(".")
     return f"Bearer {segment(json.dumps({'alg': 'none', 'typ': 'JWT'}))}.{body}."
 
 
 def signed_with_the_certificate() -> str:
-    """By HMAC, whose secret is what everyone knows: Google's certificate."""
+    """Return a token signed by HMAC with what everyone knows: Google's certificate."""
     _, body, _ = token().split(".")
     signed = f"{segment(json.dumps({'alg': 'HS256', 'typ': 'JWT', 'kid': 'k1'}))}.{body}"
     return f"Bearer {signed}.{segment(hmac.digest(certificate(KEY).encode(), signed.encode(), hashlib.sha256))}"
@@ -95,6 +95,6 @@ def segment(part: str | bytes) -> str:
 
 
 def push_token(key: rsa.RSAPrivateKey = KEY, **changes: Any) -> str:
-    """Of the account that pushes, for the audience `https://x`."""
+    """Return a token of the account that pushes, for the audience `https://x`."""
     claims = {"iss": "https://accounts.google.com", "aud": "https://x", "email": ACCOUNT, "email_verified": True}
     return token(key, **(claims | changes))

@@ -1,4 +1,4 @@
-"""Twenty small books on their way through a stack, and what must be true of them in the end, whatever died."""
+"""Imports twenty small books into a stack, and checks what must be true of them in the end, whatever died."""
 
 from __future__ import annotations
 
@@ -53,21 +53,21 @@ Rows = tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]
 
 
 def rows_of(dsn: str, books: Sequence[str]) -> Rows:
-    """All that a pipeline makes of books: chapters, chunks, vectors, metadata, contexts; without ids and times."""
+    """Return all that the pipeline made of books: chapters, chunks, vectors, metadata, contexts. No ids, no times."""
     with psycopg.connect(dsn, row_factory=tuple_row) as connection:
         found = [connection.execute(query, (list(books),)).fetchall() for query in (_ROWS, _CONTEXTS)]
     return found[0], found[1]
 
 
 def rows_without_faults(world: World) -> Rows:
-    """What the same manuscripts come to where nothing ever dies."""
+    """Return what the same manuscripts come to where nothing dies."""
     books = [world.import_book(content, title) for title, content in BOOKS.items()]
     world.run()
     return rows_of(world.dsn, books)
 
 
 def poll(seconds: float, what: str) -> Iterator[None]:
-    """Turns of a loop that waits for something, until the deadline."""
+    """Yield for each turn of a loop that waits for `what`. Raises AssertionError after so many seconds."""
     deadline, pause = time.monotonic() + seconds, Event()
     while time.monotonic() < deadline:
         yield
@@ -77,7 +77,7 @@ def poll(seconds: float, what: str) -> Iterator[None]:
 
 @contextmanager
 def environment(values: dict[str, str]) -> Iterator[None]:
-    """What a stack's processes inherit, for a while; what a stack sets itself is taken back, too."""
+    """Set environment variables until the end of the block, and take back those that a stack sets itself, too."""
     before = {name: os.environ.get(name) for name in (*values, *_EMULATOR_HOSTS)}
     os.environ.update(values)
     try:
@@ -131,7 +131,7 @@ class Workload:
             return list(connection.execute(statement, values))
 
     def counts(self) -> Counter[tuple[str, str]]:
-        """How many jobs there are of each type and state."""
+        """Count the books' jobs by type and state."""
         statement = "SELECT type, state, count(*)::int AS n FROM jobs WHERE book_id = ANY(%s::uuid[]) GROUP BY 1, 2"
         try:
             rows = self.query(statement, list(self.books.values()))
@@ -140,7 +140,7 @@ class Workload:
         return Counter({(r["type"], r["state"]): r["n"] for r in rows})
 
     def wait(self, meanwhile: Callable[[], object] = lambda: None) -> float:
-        """Until the API says that all books are completed, and no job is left; the seconds since the start of the call.
+        """Wait until the API says that all books are completed, and no job is left. Return how many seconds that took.
 
         A quick context may come after its book's completion, which does not wait for it.
         """
@@ -156,7 +156,7 @@ class Workload:
         return time.monotonic() - started
 
     def statuses(self) -> list[str]:
-        """Of the books, as the API tells; empty while it does not answer."""
+        """Return the books' statuses, as the API tells them; none while it does not answer."""
         ours = set(self.books.values())
         try:
             reply = requests.get(f"{self.environment['BINDERY_URL']}/api/books?limit=200", timeout=30)
@@ -165,7 +165,7 @@ class Workload:
             return []
 
     def check(self, expected: Rows) -> None:
-        """Every row is there once, no job is in limbo, none gave up."""
+        """Check that every row is there once, that every job is completed, and that none gave up."""
         books = list(self.books.values())
         assert len(set(books)) == len(BOOKS)
         assert rows_of(self.environment["BINDERY_DATABASE_URL"], books) == expected
@@ -176,7 +176,7 @@ class Workload:
         assert self.query("SELECT entity_id, status FROM processing_status WHERE status <> 'completed'") == []
 
     def documents(self) -> dict[str, Any]:
-        """The live documents of the books and their chapters."""
+        """Return the live documents of the books and their chapters, by path."""
         from google.cloud import firestore
 
         with environment({"FIRESTORE_EMULATOR_HOST": self.environment["FIRESTORE_EMULATOR_HOST"]}):
@@ -185,7 +185,7 @@ class Workload:
         return {d.reference.path: d.to_dict() for d in client.get_all(references) if d.exists}
 
     def projections(self) -> dict[str, Any]:
-        """What they should be."""
+        """Return what the live documents should be, by path."""
         database = Database(self.environment["BINDERY_DATABASE_URL"])
         of_book = PostgresProjections(database, lambda: datetime.now(UTC)).of_book
         found = [d for book_id in self.books.values() for d in of_book(UUID(book_id), chapters=True)]
@@ -199,7 +199,7 @@ class Workload:
                 return
 
     def taken_up_again(self, kills: Sequence[tuple[datetime, str]]) -> list[tuple[str, float, float]]:
-        """Of each job that a kill of its function interrupted: its type, seconds until its next claim, and its end.
+        """Return, for each job that a kill interrupted, its type, and the seconds until its next claim and until its end.
 
         `kills` are times and job types; the kill before a claim is what interrupted it.
         """

@@ -1,4 +1,4 @@
-"""Bindery with real stages, runner, SQL and HTTP, whose broker, clock and models the test holds in its hands."""
+"""Runs Bindery with real stages, runner, SQL and HTTP, and a broker, a clock and models that the test controls."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class World:
         return self.get(f"/api/books/{book_id}/status").json
 
     def deliver(self, message: Message, attempt: int = 1) -> int:
-        """Pushes one message to its function, and returns the HTTP status."""
+        """Push one message to its function, and return the HTTP status."""
         topic = JobType(message.topic)
         envelope = write_envelope(
             json.dumps(message.data).encode(),
@@ -155,13 +155,13 @@ class World:
         return self.app.push.stage(request, topic)
 
     def take(self, topic: JobType) -> Message:
-        """The oldest waiting message of a topic."""
+        """Remove the oldest waiting message of a topic, and return it."""
         message = next(m for m in self.broker.waiting if m.topic == topic)
         self.broker.waiting.remove(message)
         return message
 
     def run(self, shuffle: random.Random | None = None, copies: int = 1) -> None:
-        """Delivers until nothing waits; what is refused is delivered again when its backoff is over."""
+        """Deliver until nothing waits; what is refused is delivered again when its backoff is over."""
         for _ in range(2000):
             if not self.broker.waiting:
                 return
@@ -180,7 +180,7 @@ class World:
 
 
 def await_lock(world: World) -> None:
-    """Until a session waits for another's lock."""
+    """Wait until a session of the database waits for another's lock."""
     pause = threading.Event()
     for _ in range(400):
         if world.rows("SELECT 1 FROM pg_locks WHERE NOT granted"):
@@ -190,7 +190,7 @@ def await_lock(world: World) -> None:
 
 
 def manuscript(chapters: int = 5, words: int = 450, changed: Sequence[int] = (), name: str = "") -> str:
-    """A book whose chapters all differ; those in `changed` differ from the same chapter without it.
+    """Return a book whose chapters all differ; those in `changed` differ from the same chapter without it.
 
     Books of different names have no chapter in common.
     """

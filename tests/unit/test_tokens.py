@@ -16,7 +16,7 @@ from tests.support.tokens import (
     ACCOUNT,
     OTHER_KEY,
     PROJECT,
-    Google,
+    FakeCertificates,
     changed_after_signing,
     push_token,
     segment,
@@ -31,13 +31,13 @@ def soon() -> int:
 
 
 @pytest.fixture
-def google() -> Google:
-    return Google()
+def certificates() -> FakeCertificates:
+    return FakeCertificates()
 
 
 @pytest.fixture
-def users(google: Google) -> FirebaseAuthenticator:
-    return FirebaseAuthenticator(PROJECT, CachedRequest(google))
+def users(certificates: FakeCertificates) -> FirebaseAuthenticator:
+    return FirebaseAuthenticator(PROJECT, CachedRequest(certificates))
 
 
 def test_a_valid_token_names_the_user(users: FirebaseAuthenticator) -> None:
@@ -91,48 +91,50 @@ def test_any_other_token_is_refused_and_the_reason_leaks_nothing(users: Firebase
     assert not header or len(header) < 10 or header[7:] not in str(refused.value)
 
 
-def test_certificates_are_fetched_once_for_many_tokens_and_again_when_they_are_old(google: Google) -> None:
+def test_certificates_are_fetched_once_for_many_tokens_and_again_when_they_are_old(
+    certificates: FakeCertificates,
+) -> None:
     now = [0.0]
-    users = FirebaseAuthenticator(PROJECT, CachedRequest(google, lambda: now[0]))
+    users = FirebaseAuthenticator(PROJECT, CachedRequest(certificates, lambda: now[0]))
     for _ in range(20):
         users.authenticate(token())
-    assert google.asked == 1
+    assert certificates.asked == 1
 
     now[0] = 3601.0
     users.authenticate(token())
-    assert google.asked == 2
+    assert certificates.asked == 2
 
 
-def test_certificates_that_can_not_be_fetched_again_are_used_for_another_hour(google: Google) -> None:
+def test_certificates_that_can_not_be_fetched_again_are_used_for_another_hour(certificates: FakeCertificates) -> None:
     now = [0.0]
-    users = FirebaseAuthenticator(PROJECT, CachedRequest(google, lambda: now[0]))
+    users = FirebaseAuthenticator(PROJECT, CachedRequest(certificates, lambda: now[0]))
     users.authenticate(token())
-    google.down = True
+    certificates.down = True
     now[0] = 3700.0
     for _ in range(20):
         assert users.authenticate(token()).uid == "ann"
-    assert google.asked == 2, "nobody waits for the same silence"
+    assert certificates.asked == 2, "nobody waits for the same silence"
 
-    google.down, google.status = False, 500
+    certificates.down, certificates.status = False, 500
     now[0] = 3800.0
     assert users.authenticate(token()).uid == "ann"
     now[0] = 7300.0
     with pytest.raises(Unavailable):
         users.authenticate(token())
-    google.status = 200
+    certificates.status = 200
     assert users.authenticate(token()).uid == "ann"
 
 
 def test_certificates_that_cannot_be_fetched_are_no_fault_of_the_users(
-    users: FirebaseAuthenticator, google: Google
+    users: FirebaseAuthenticator, certificates: FakeCertificates
 ) -> None:
-    google.down = True
+    certificates.down = True
     with pytest.raises(Unavailable):
         users.authenticate(token())
 
 
-def test_pub_subs_own_account_may_push(google: Google) -> None:
-    OidcPushVerifier("https://x", ACCOUNT, CachedRequest(google)).verify(push_token())
+def test_pub_subs_own_account_may_push(certificates: FakeCertificates) -> None:
+    OidcPushVerifier("https://x", ACCOUNT, CachedRequest(certificates)).verify(push_token())
 
 
 NO_PUSHER: dict[str, Callable[[], str | None]] = {
@@ -154,6 +156,6 @@ NO_PUSHER: dict[str, Callable[[], str | None]] = {
 
 
 @pytest.mark.parametrize("case", NO_PUSHER)
-def test_nobody_else_may(google: Google, case: str) -> None:
+def test_nobody_else_may(certificates: FakeCertificates, case: str) -> None:
     with pytest.raises(Unauthenticated):
-        OidcPushVerifier("https://x", ACCOUNT, CachedRequest(google)).verify(NO_PUSHER[case]())
+        OidcPushVerifier("https://x", ACCOUNT, CachedRequest(certificates)).verify(NO_PUSHER[case]())
