@@ -22,6 +22,7 @@ from infra.local.emulators import Emulators, Missing, find_emulators, start_fire
 from infra.local.postgres import Postgres
 from infra.local.processes import Supervisor
 from shared.adapters.postgres.migrations import migrate
+from tests.support.api_document import schemas_made_once
 from tests.support.fake_vertex import FakeVertex
 from tests.support.sharing_out import SharingOut, in_order
 from tests.support.world import World
@@ -44,6 +45,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharingOut:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     files = [item.nodeid.partition("::")[0] for item in items]
     items[:] = [items[n] for n in in_order(files)]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_apis() -> Iterator[None]:
+    with schemas_made_once():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +78,7 @@ def dsn(postgres: Postgres) -> Iterator[str]:
 
 def _database(postgres: Postgres, template: str) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex}"
-    _execute(postgres.dsn, f"CREATE DATABASE {name} TEMPLATE {template}")
+    _execute(postgres.dsn, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
     yield postgres.dsn_of(name)
     _execute(postgres.dsn, f"DROP DATABASE {name} WITH (FORCE)")
 

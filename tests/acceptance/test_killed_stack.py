@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -14,12 +15,11 @@ import psutil
 import pytest
 
 from infra.local.processes import is_listening
+from tests.support.chaos import SLOW_MODELS
 
 DEADLINE = 30
 START_SECONDS = 150
 CLI = [sys.executable, "-m", "infra.cli.main"]
-
-linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent died")
 
 
 @pytest.fixture(params=["embedded", "emulators"])
@@ -34,7 +34,8 @@ def dev(data: Path, backend: str) -> Iterator[psutil.Process]:
     """A `bindery dev`, once it is up."""
     command = [*CLI, "dev", "--json", "--backend", backend, "--data-dir", str(data)]
     with (data / "log").open("a") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        # Slow fakes: what is killed is at work.
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=os.environ | SLOW_MODELS)
     assert process.stdout is not None
     too_late = threading.Timer(START_SECONDS, process.kill)
     too_late.start()
@@ -92,36 +93,21 @@ def watchdogs(stack: psutil.Process) -> list[psutil.Process]:
     return [p for p in stack.children() if any(part.endswith("watchdog.py") for part in p.cmdline())]
 
 
-def test_a_killed_stack_leaves_nothing_behind_and_the_next_one_carries_on(
+def test_a_stack_that_is_killed_leaves_nothing_behind_and_the_next_one_carries_on(
     tmp_path: Path, backend: str, sample: Path
 ) -> None:
+    """Killed alone, then with its watchdogs; then its watchdogs alone. Each time the next part is what carries on."""
     with dev(tmp_path, backend) as stack:
         book = import_sample(tmp_path, sample)
         family = stack.children(recursive=True)
         stack.kill()
         wait_gone([stack, *family])
 
-    with dev(tmp_path, backend):
-        assert "completed" in bindery(tmp_path, "watch", book)
-
-
-@linux_only
-def test_a_stack_killed_together_with_its_watchdogs_leaves_nothing_behind(tmp_path: Path, backend: str) -> None:
     with dev(tmp_path, backend) as stack:
-        family = stack.children(recursive=True)
-        stack.suspend()  # lest it starts anew what ends
-        for watchdog in watchdogs(stack):
-            watchdog.kill()
-        stack.kill()
-        wait_gone([stack, *family])
+        assert "completed" in bindery(tmp_path, "watch", book)
+        if sys.platform == "linux":  # which alone tells a process that its parent died
+            kill_with_watchdogs(stack)
 
-    with dev(tmp_path, backend):
-        bindery(tmp_path, "books")
-
-
-def test_a_stack_whose_watchdogs_are_killed_starts_everything_again_and_carries_on(
-    tmp_path: Path, backend: str, sample: Path
-) -> None:
     with dev(tmp_path, backend) as stack:
         book = import_sample(tmp_path, sample)
         family = stack.children(recursive=True)
@@ -131,3 +117,12 @@ def test_a_stack_whose_watchdogs_are_killed_starts_everything_again_and_carries_
         wait_for_api(tmp_path)
 
         assert "completed" in bindery(tmp_path, "watch", book)
+
+
+def kill_with_watchdogs(stack: psutil.Process) -> None:
+    family = stack.children(recursive=True)
+    stack.suspend()  # lest it starts anew what ends
+    for watchdog in watchdogs(stack):
+        watchdog.kill()
+    stack.kill()
+    wait_gone([stack, *family])

@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import functions_framework
 import pytest
@@ -20,11 +19,11 @@ from werkzeug.wrappers import Response
 from infra.local.embedded_stack import FUNCTIONS
 from shared import serving
 from shared.bootstrap import App
-from shared.config import Config
 from shared.domain.errors import Unauthenticated
 from shared.domain.identity import Caller
 from shared.domain.stages import STAGES
 from shared.http.push import MAX_PUSH_BYTES
+from tests.support.api_document import api_document
 from tests.support.world import World, manuscript
 
 ANN, BEN = {"Authorization": "Bearer ann"}, {"Authorization": "Bearer ben"}
@@ -205,12 +204,6 @@ def operations() -> list[tuple[str, str, dict[str, Any]]]:
             if names & {"book_id", "job_id"}:
                 found.append((method.upper(), path, operation))
     return found
-
-
-def api_document() -> dict[str, Any]:
-    config = Config(project="test", database_url="host=127.0.0.1", auth="local", models="fake")
-    document: dict[str, Any] = App(config, {"publisher": Mock(), "live_documents": Mock()}).api.api_doc
-    return document
 
 
 def resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:

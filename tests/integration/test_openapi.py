@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 import schemathesis
@@ -19,8 +18,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from shared.bootstrap import App
-from shared.config import Config
+from tests.support.api_document import api_document
 from tests.support.world import World, manuscript
 
 CHECKS = [
@@ -44,9 +42,8 @@ same = settings(
 
 
 def operations() -> list[str]:
-    """As the document lists them; it is made without a database."""
-    config = Config(project="test", database_url="host=127.0.0.1", auth="local", models="fake")
-    paths = App(config, {"publisher": Mock(), "live_documents": Mock()}).api.api_doc["paths"]
+    """As the document lists them."""
+    paths = api_document()["paths"]
     return [f"{method.upper()} {path}" for path, methods in paths.items() for method in methods]
 
 

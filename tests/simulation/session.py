@@ -6,12 +6,9 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any
 
 import structlog
-from flask_openapi3 import openapi, utils
 
 from tests.simulation.assembly import assemble
 from tests.simulation.boundary import SimulatedDatabase
@@ -19,27 +16,7 @@ from tests.simulation.broker import Fate
 from tests.simulation.invariants import Broken
 from tests.simulation.simulation import Report
 from tests.simulation.world import TABLES, clear
-
-
-@contextmanager
-def _schemas_made_once() -> Iterator[None]:
-    """Every seed has an API of its own: describing its replies would take a third of the time."""
-    known: dict[tuple[Any, ...], dict[str, Any]] = {}
-    make = utils.get_model_schema
-
-    def remembered(*model: Any, **how: Any) -> dict[str, Any]:
-        key = (*model, *how.items())
-        if key not in known:
-            known[key] = make(*model, **how)
-        return deepcopy(known[key])
-
-    for module in (utils, openapi):
-        module.get_model_schema = remembered  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        for module in (utils, openapi):
-            module.get_model_schema = make  # type: ignore[attr-defined]
+from tests.support.api_document import schemas_made_once
 
 
 @contextmanager
@@ -55,7 +32,7 @@ def session(dsn: str) -> Iterator[SimulatedDatabase]:
     database.connection.execute("DROP INDEX IF EXISTS chunks_by_meaning, chunks_by_terms")
     database.connection.commit()
     try:
-        with _schemas_made_once():
+        with schemas_made_once():
             yield database
     finally:
         database.connection.close()

@@ -10,15 +10,13 @@ from collections.abc import Sequence
 
 from xdist.scheduler import LoadScopeScheduling
 
-STACKS = "whole stacks"
-
 TOGETHER = {
-    "tests/integration/test_kills.py": STACKS,
-    "tests/acceptance/test_cli.py": STACKS,
-    "tests/acceptance/test_killed_stack.py": STACKS,
-    "tests/integration/test_replays_of_a_novel.py": STACKS,
+    "tests/acceptance/test_cli.py": "stacks",
+    "tests/acceptance/test_killed_stack.py": "stacks",
+    "tests/integration/test_kills.py": "kills",
+    "tests/integration/test_replays_of_a_novel.py": "kills",
 }
-"""Files that start a dozen processes each, and kill them: no two at a time, or all of them wait for the machine."""
+"""Files that start stacks of a dozen processes each: one after the other, or all of them wait for the machine."""
 
 SPREAD = frozenset(
     {
@@ -36,8 +34,8 @@ SPREAD = frozenset(
 """Files whose tests share nothing that takes long to make: each goes to the worker that is free."""
 
 LONGEST_FIRST = (
-    *TOGETHER,
     "tests/integration/test_limits.py",
+    *TOGETHER,
     "tests/integration/test_openapi.py",
     "tests/simulation/test_simulation.py",
     "tests/integration/test_fuzz.py",

@@ -68,6 +68,7 @@ class PostgresVectorCache:
 class PostgresAnswerCache:
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._adapters: dict[type[Any], TypeAdapter[Any]] = {}
 
     def find(
         self, book_id: UUID, question: bytes, model: str, kind: type[Answer], fresh_since: datetime | None
@@ -75,12 +76,18 @@ class PostgresAnswerCache:
         with self._database.transaction() as connection:
             row = connection.execute(SELECT_ANSWER_TO_QUESTION, (book_id, question, model, fresh_since)).fetchone()
         try:
-            return TypeAdapter(kind).validate_python(row["answer"]) if row else None
+            return self._adapter_of(kind).validate_python(row["answer"]) if row else None
         except ValidationError:
             return None  # of an older shape: it is asked again
 
     def keep(self, book_id: UUID, question: bytes, model: str, answer: object, now: datetime) -> None:
-        kept: Any = TypeAdapter(type(answer)).dump_python(answer, mode="json")
+        kept: Any = self._adapter_of(type(answer)).dump_python(answer, mode="json")
         row = {"book_id": book_id, "question": question, "model": model, "answer": Jsonb(kept), "now": now}
         with self._database.transaction() as connection:
             connection.execute(UPSERT_ANSWER_UNLESS_BOOK_IS_GONE, row)
+
+    def _adapter_of(self, kind: type[Any]) -> TypeAdapter[Any]:
+        if kind not in self._adapters:
+            # Kept: making one takes milliseconds.
+            self._adapters[kind] = TypeAdapter(kind)
+        return self._adapters[kind]
