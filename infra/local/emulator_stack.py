@@ -46,20 +46,19 @@ class EmulatorStack:
         self._publishes_again = publishes_again
         self._postgres = start_database(data / "postgres", on_line)
         self.database_url = self._postgres.dsn
-        self._supervisor = Supervisor(on_line)
+        self._emulators, self._functions = Supervisor(on_line), Supervisor(on_line)
         try:
             self._start(settings, emulators)
         except BaseException:
-            self._supervisor.close()
-            self._postgres.close()
+            self._close_processes()
             raise
 
     def _start(self, settings: Mapping[str, Any], emulators: Emulators) -> None:
-        pubsub = start_pubsub(self._supervisor, emulators, self._make_topics)
-        firestore = start_firestore(self._supervisor, emulators, self._project_all)
-        self._emulators = {"PUBSUB_EMULATOR_HOST": pubsub, "FIRESTORE_EMULATOR_HOST": firestore}
+        pubsub = start_pubsub(self._emulators, emulators, self._make_topics)
+        firestore = start_firestore(self._emulators, emulators, self._project_all)
+        self._hosts = {"PUBSUB_EMULATOR_HOST": pubsub, "FIRESTORE_EMULATOR_HOST": firestore}
         # The clients of this process (topics, relay) read it at their making.
-        os.environ.update(self._emulators)
+        os.environ.update(self._hosts)
         create_topics(PROJECT)
         self._topics_of = self.pid("pubsub")
         names = ["api", "reconcile", *(s.function for s in STAGES.values())]
@@ -72,7 +71,7 @@ class EmulatorStack:
             "BINDERY_URL": self.url,
             "BINDERY_DATABASE_URL": self.database_url,
             "GOOGLE_CLOUD_PROJECT": PROJECT,
-            **self._emulators,
+            **self._hosts,
         }
 
     def _start_function(self, name: str, settings: Mapping[str, Any]) -> str:
@@ -87,11 +86,11 @@ class EmulatorStack:
         command = Command(
             name=name,
             argv=argv,
-            env={**inherited, **self._emulators, **own},
+            env={**inherited, **self._hosts, **own},
             ready=lambda: is_listening(port),
             seconds=90,
         )
-        self._supervisor.start(command)
+        self._functions.start(command)
         return f"http://127.0.0.1:{port}"
 
     def _make_topics(self) -> None:
@@ -120,10 +119,17 @@ class EmulatorStack:
 
     def pid(self, name: str) -> int:
         """Of the watchdog of a function (by its name), of `pubsub`, `firestore` or `postgres`. Raises KeyError."""
-        return self._postgres.pid if name == "postgres" else self._supervisor.pid(name)
+        if name == "postgres":
+            return self._postgres.pid
+        return (self._emulators if name in ("pubsub", "firestore") else self._functions).pid(name)
 
     def close(self) -> None:
         self._reconcile.close()
         self._relay.close()
-        self._supervisor.close()
+        self._close_processes()
+
+    def _close_processes(self) -> None:
+        """Each after those that use it."""
+        self._functions.close()
+        self._emulators.close()
         self._postgres.close()

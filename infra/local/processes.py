@@ -141,13 +141,17 @@ class Process:
             self.stop()
             raise
 
+    def begin_stop(self) -> None:
+        """Have the watchdog stop the command; `stop` waits for it."""
+        assert self._popen.stdin is not None
+        with contextlib.suppress(OSError):
+            self._popen.stdin.close()
+
     def stop(self) -> None:
         """Returns when the command and all of its process group are gone. Safe to repeat."""
-        assert self._popen.stdin is not None
         assert self._popen.stdout is not None
+        self.begin_stop()
         with self._stopping:
-            with contextlib.suppress(OSError):
-                self._popen.stdin.close()
             try:
                 self._popen.wait(self.command.grace + 5)
             except subprocess.TimeoutExpired:
@@ -282,11 +286,13 @@ class Supervisor:
             failures += 1
 
     def close(self) -> None:
-        """Stops all, the last started first, and waits for them. Safe to repeat."""
+        """Stops all at once, and waits for them. Safe to repeat."""
         self._closed.set()
         with self._lock:
             processes, keepers = list(self._processes.values()), list(self._keepers)
-        for process in reversed(processes):
+        for process in processes:
+            process.begin_stop()
+        for process in processes:
             process.stop()
         for keeper in keepers:
             if keeper is not threading.current_thread():

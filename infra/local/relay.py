@@ -41,8 +41,8 @@ class Relay:
         self._streams = [self._pull(s) for s in STAGES.values() if s.subscription in self._urls]
 
     def disconnect(self) -> None:
-        """Before subscriptions are made again under their names: a stream that found its own there once more and
-        was cancelled then, the emulator would never notice, and send it messages until their deadlines."""
+        """Always before subscriptions are made again under their names: a stream that found its own there once more
+        and was cancelled then, the emulator would never notice, and send it messages until their deadlines."""
         for stream in self._streams:
             stream.cancel()
         for stream in self._streams:
@@ -85,6 +85,5 @@ class Relay:
         return session
 
     def close(self) -> None:
-        for stream in self._streams:
-            stream.cancel()
+        self.disconnect()
         self._client.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -86,3 +88,18 @@ def test_an_override_stands_in_for_its_part(dsn: str) -> None:
 
     assert app.outbox.publisher is broker
     app.close()
+
+
+def test_the_pools_threads_end_before_the_interpreter(dsn: str) -> None:
+    """Else, since Python 3.13, a function that is told to end takes longer than it is given."""
+    code = f"""
+import atexit, threading
+atexit.register(lambda: print([thread.name for thread in threading.enumerate()]))
+from shared.adapters.postgres.database import Database
+database = Database({dsn!r})
+with database.transaction() as connection:
+    connection.execute("SELECT 1")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+
+    assert done.stdout == "['MainThread']\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -75,6 +76,7 @@ class Database:
             if self._open is not None:
                 self._open.close()
                 self._open = None
+                atexit.unregister(self.close)
 
     def _pool(self) -> ConnectionPool[Connection]:
         with self._lock:
@@ -93,6 +95,8 @@ class Database:
                     check=ConnectionPool.check_connection,
                     open=True,
                 )
+                # Else, since Python 3.13, the pool would keep a process that ends for 5 s a thread: psycopg's #954.
+                atexit.register(self.close)
             return self._open
 
 
