@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,20 +86,20 @@ def _opened(log: Path) -> TextIO:
 
 
 def _log(out: TextIO, name: str, line: str) -> None:
-    out.write(f"{name:<20} {line}\n")
+    out.write(f"{name:<20} {line}\n")  # at once: several threads write
     out.flush()
 
 
 @commands.command(epilog=examples(f"{BINDERY} dev", f"{BINDERY} dev --backend embedded --data-dir /tmp/bindery"))
 def dev(context: LocalContext, backend: Which = "auto") -> None:
-    """Run the local stack until Ctrl-C, with the log lines of all functions."""
+    """Run the local stack until Ctrl-C, with the log lines of all functions (with --json on standard error)."""
     from shared.log import configure_logging
 
-    data_dir = context.data_dir
+    data_dir, log = context.data_dir, sys.stderr if context.as_json else sys.stdout
     if running_stack(data_dir):
         stop(f"a stack runs on {data_dir} already; choose another --data-dir", FAILED)
     configure_logging("info")
-    with run_stack(data_dir, _backend(backend), lambda name, line: print(f"{name:<20} {line}", flush=True)) as stack:
+    with run_stack(data_dir, _backend(backend), lambda name, line: _log(log, name, line)) as stack:
         if context.as_json:
             print_json({"backend": stack.backend, "because": stack.because, "environment": dict(stack.environment)})
         else:
