@@ -26,6 +26,7 @@ from shared.adapters.fake_models import FakeContextExtractor, FakeEmbedder
 from shared.bootstrap import Overrides
 from shared.domain.errors import Rejected
 from tests.support.firestore_stack import run_embedded_stack
+from tests.support.waiting import poll
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -213,12 +214,10 @@ def failed_again(stack: Stack) -> dict[str, str]:
 
 
 def wait_for(find: Callable[[], list[Any]]) -> list[Any]:
-    pause = threading.Event()
-    for _ in range(int(DEADLINE / 0.2)):
+    for _ in poll(DEADLINE, "what was asked for"):
         if found := find():
             return found
-        pause.wait(0.2)
-    raise AssertionError("it did not come")
+    raise AssertionError
 
 
 # What a command needs, and what its placeholders stand for.

@@ -23,10 +23,6 @@ from infra.local.postgres import Postgres
 from shared.adapters.postgres.migrations import migrate
 from tests.support.chaos import (
     FUNCTIONS,
-    SLOW_MODELS,
-    START_SECONDS,
-    await_stack,
-    dev,
     folder,
     kill_all_below,
     kill_at,
@@ -34,7 +30,9 @@ from tests.support.chaos import (
     kill_server,
     kill_worker,
 )
-from tests.support.workload import BOOKS, UNFINISHED, Rows, Workload, environment, poll, rows_without_faults
+from tests.support.dev_stack import SLOW_MODELS, address, dev
+from tests.support.waiting import poll
+from tests.support.workload import BOOKS, DEADLINE, UNFINISHED, Rows, Workload, environment, rows_without_faults
 from tests.support.world import World, manuscript
 
 HEAD = ["killed", "what is measured", "samples", "median s", "worst s"]
@@ -113,7 +111,7 @@ def _functions(stack: EmulatorStack, expected: Rows, rng: random.Random) -> list
 
 
 def _kill_at_work(workload: Workload, job_type: str, moment: int, kill: Callable[[], datetime]) -> datetime:
-    for _ in poll(START_SECONDS, f"a job of {job_type} under way"):
+    for _ in poll(DEADLINE, f"a job of {job_type} under way"):
         counts = workload.counts()
         done = counts[job_type, "completed"]
         if done > _LATEST or (done >= moment and counts[job_type, "processing"]):
@@ -136,7 +134,7 @@ class OneMore:
             self._shelf.post(title, manuscript(chapters=3, words=240, name=title)).raise_for_status()
 
     def wait(self) -> None:
-        for _ in poll(START_SECONDS, "the books that came meanwhile"):
+        for _ in poll(DEADLINE, "the books that came meanwhile"):
             if not self._shelf.query(UNFINISHED):
                 return
 
@@ -196,14 +194,14 @@ def _postgresql(stack: EmulatorStack, expected: Rows, rng: random.Random) -> Row
 
 
 def _machine(expected: Rows, rng: random.Random) -> list[Row]:
-    with environment(SLOW_MODELS), folder() as data:
-        with dev(data) as first:
-            workload = Workload(await_stack(data, first), "machine")
+    with folder() as data:
+        with dev(data, "emulators", SLOW_MODELS) as first:
+            workload = Workload(address(data), "machine")
             workload.begin()
             kill_at(rng, workload, lambda: kill_machine(first), times=1)
         at = datetime.now(UTC)
-        with dev(data) as second:
-            workload.environment = await_stack(data, second)
+        with dev(data, "emulators", SLOW_MODELS):
+            workload.environment = address(data)
             next_job = _until_a_job_ends(workload, at)
             workload.wait()
             done = _since(at)

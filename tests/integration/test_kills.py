@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -22,10 +21,7 @@ from infra.local.emulators import Emulators
 from infra.local.stack import run_stack
 from tests.support.chaos import (
     FUNCTIONS,
-    SLOW_MODELS,
     KillSchedule,
-    await_stack,
-    dev,
     end,
     family,
     folder,
@@ -35,6 +31,8 @@ from tests.support.chaos import (
     kill_server,
     kill_worker,
 )
+from tests.support.dev_stack import SLOW_MODELS, address, dev
+from tests.support.waiting import poll
 from tests.support.workload import BOOKS, Rows, Workload, environment, rows_without_faults
 from tests.support.world import World
 
@@ -147,13 +145,13 @@ def test_postgresql_may_be_killed_in_any_way(
 
 
 def test_a_machine_that_dies_goes_on_where_it_was(emulators: Emulators, expected: Rows, rng: random.Random) -> None:
-    with environment(SLOW_MODELS), folder() as data:
-        with dev(data) as first:
-            workload = Workload(await_stack(data, first), "machine")
+    with folder() as data:
+        with dev(data, "emulators", SLOW_MODELS) as first:
+            workload = Workload(address(data), "machine")
             workload.begin()
             kills = kill_at(rng, workload, lambda: kill_machine(first), times=1)
-        with dev(data) as second:
-            workload.environment = await_stack(data, second)
+        with dev(data, "emulators", SLOW_MODELS):
+            workload.environment = address(data)
 
             tell(kills, workload.wait(), workload)
             workload.check(expected)
@@ -162,11 +160,10 @@ def test_a_machine_that_dies_goes_on_where_it_was(emulators: Emulators, expected
 
 def kill_session(watchdog: int, rng: random.Random) -> datetime:
     """Then PostgreSQL ends all sessions, and recovers."""
-    deadline = time.monotonic() + 60
-    while not (sessions := [p for p in family(watchdog)[2:] if "127.0.0.1" in " ".join(p.cmdline())]):
-        assert time.monotonic() < deadline, "nobody connects to PostgreSQL"
-        time.sleep(0.02)  # after the kill before, until somebody connects again
-    end([rng.choice(sessions)])
+    for _ in poll(60, "somebody to connect to PostgreSQL"):
+        if sessions := [p for p in family(watchdog)[2:] if "127.0.0.1" in " ".join(p.cmdline())]:
+            end([rng.choice(sessions)])
+            break
     return datetime.now(UTC)
 
 

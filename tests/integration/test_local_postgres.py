@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from queue import Queue
 
@@ -20,8 +20,10 @@ import psycopg
 import pytest
 
 from infra.local import postgres as local_postgres
+from infra.local.locks import is_alive
 from infra.local.postgres import THROWAWAY, AlreadyRunning, Postgres
 from infra.local.processes import StartFailed
+from tests.support.waiting import wait_gone
 
 DEADLINE = 60
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,20 +78,6 @@ def ask(dsn: str, statement: str) -> object:
 
 def server_process(server: Postgres) -> psutil.Process:
     return psutil.Process(int((server.data / "postmaster.pid").read_text().split()[0]))
-
-
-def wait_until_gone(process: psutil.Process) -> None:
-    with suppress(psutil.TimeoutExpired):
-        process.wait(DEADLINE)
-    assert not runs(process)
-
-
-def runs(process: psutil.Process) -> bool:
-    """A zombie does not: it awaits its parent, which may be a container's idle first process."""
-    try:
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
 
 
 def test_rows_outlive_a_restart(data: Path) -> None:
@@ -162,7 +150,7 @@ def test_a_killed_owner_leaves_no_server_and_the_next_one_starts_at_once(data: P
         owner.kill()
 
         with Postgres(data, settings=THROWAWAY) as heir:
-            assert not runs(server)
+            assert not is_alive(server.pid)
             assert heir.dsn != dsn
             assert ask(heir.dsn, "SELECT 1") == 1
     attached.close()
@@ -175,7 +163,7 @@ def test_an_owner_that_is_told_to_end_leaves_no_server(data: Path, number: signa
         server = server_process(Postgres.start(data))
         owner.send_signal(number)
 
-        wait_until_gone(server)
+        wait_gone(server.pid)
 
 
 def test_a_killed_server_is_started_again_under_the_same_dsn(data: Path) -> None:
@@ -183,7 +171,7 @@ def test_a_killed_server_is_started_again_under_the_same_dsn(data: Path) -> None
     with Postgres(data, settings=THROWAWAY, on_line=lambda name, line: lines.put(line)) as server:
         killed = server_process(server)
         killed.kill()
-        wait_until_gone(killed)
+        wait_gone(killed.pid)
         while "ready to accept connections" not in lines.get(timeout=DEADLINE):
             pass
         while "ready to accept connections" not in lines.get(timeout=DEADLINE):
@@ -202,7 +190,7 @@ def test_a_server_whose_watchdog_was_killed_too_is_ended_by_the_next_owner(data:
         owner.kill()
 
         with Postgres(data, settings=THROWAWAY) as heir:
-            assert not runs(orphan)
+            assert not is_alive(orphan.pid)
             assert ask(heir.dsn, "SELECT 1") == 1
 
 

@@ -15,7 +15,9 @@ from queue import Queue
 import psutil
 import pytest
 
+from infra.local.locks import is_alive
 from infra.local.processes import RESTART_SECONDS, Command, StartFailed, Supervisor, free_port, is_listening
+from tests.support.waiting import wait_gone
 
 DEADLINE = 30
 FOREVER = "import os, signal; print(os.getpid(), flush=True); signal.pause()"
@@ -64,23 +66,6 @@ def python(code: str, name: str = "child", **options: object) -> Command:
     return Command(name=name, argv=[sys.executable, "-c", code], **options)  # type: ignore[arg-type]
 
 
-def wait_gone(*pids: int) -> None:
-    """A zombie counts: it awaits its parent, which may be a container's idle first process."""
-    poll = threading.Event()
-    for _ in range(DEADLINE * 20):
-        if not any(_runs(pid) for pid in pids):
-            return
-        poll.wait(0.05)
-    pytest.fail(f"still running: {[pid for pid in pids if _runs(pid)]}")
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-
-
 def test_every_line_is_told_with_the_name_of_its_process(supervisor: Supervisor, lines: Lines) -> None:
     greet = "import sys; print('hello'); print('oh', file=sys.stderr)\n"
     supervisor.start(python(greet + FOREVER, "greeter"))
@@ -118,9 +103,9 @@ def test_an_owner_who_could_not_follow_is_told_again_and_the_child_left_alone(li
     heard = [told.get(timeout=DEADLINE) for _ in range(4)]
 
     assert heard == ["again", "again", "again", "done"]
-    assert _runs(second)
+    assert is_alive(second)
     supervisor.close()
-    assert not _runs(second)
+    assert not is_alive(second)
 
 
 def test_a_child_that_keeps_dying_is_restarted_ever_later_up_to_a_cap(lines: Lines) -> None:
@@ -178,7 +163,7 @@ signal.signal(signal.SIGTERM, end)
     supervisor.close()
 
     assert {lines.queue.get(timeout=DEADLINE) for _ in range(2)} == {("first", "bye"), ("second", "bye")}
-    assert not any(_runs(pid) for pid in pids)
+    assert not any(is_alive(pid) for pid in pids)
     with pytest.raises(StartFailed, match="being stopped"):
         supervisor.start(python(FOREVER))
 
@@ -189,7 +174,7 @@ def test_a_child_that_ignores_the_polite_signal_is_killed(supervisor: Supervisor
 
     supervisor.close()
 
-    assert not _runs(pid)
+    assert not is_alive(pid)
 
 
 def test_a_childs_own_children_go_with_it(supervisor: Supervisor, lines: Lines) -> None:
@@ -235,7 +220,7 @@ def test_a_killed_watchdog_takes_the_whole_family_along_before_the_next_one_star
     os.kill(supervisor.pid("child"), signal.SIGKILL)
 
     heirs = [lines.next_pid()]
-    assert not any(_runs(pid) for pid in family)
+    assert not any(is_alive(pid) for pid in family)
     heirs.append(lines.next_pid())
     assert not set(heirs) & set(family)
 

@@ -26,7 +26,7 @@ from shared.adapters.postgres.migrations import migrate
 from shared.domain.errors import Unavailable
 from shared.domain.stages import LEASE_SECONDS, JobType
 from tests.support.tcp_gate import TcpGate
-from tests.support.workload import poll
+from tests.support.waiting import poll
 from tests.support.world import World, manuscript
 
 DEADLINE = 60.0

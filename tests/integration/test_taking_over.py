@@ -7,11 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import psutil
-
 from infra.local.database import publish_again, take_over
 from infra.local.stack import running_stack
 from shared.use_cases.reconcile import Reconciled
+from tests.support.waiting import wait_gone
 from tests.support.world import World, manuscript
 
 
@@ -55,8 +54,6 @@ def test_a_stack_that_was_killed_and_never_reaped_is_not_running(tmp_path: Path)
     assert running_stack(tmp_path) == environment
 
     process.kill()
-    while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
-        pass
-
+    wait_gone(process.pid)
     assert running_stack(tmp_path) is None
     process.communicate()

@@ -1,12 +1,10 @@
-"""Kills parts of a local stack with SIGKILL at random moments, and starts the stacks that this is done to."""
+"""Kills parts of a local stack with SIGKILL at random moments."""
 
 from __future__ import annotations
 
 import os
 import random
 import signal
-import subprocess
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -16,14 +14,9 @@ from pathlib import Path
 
 import psutil
 
-from infra.local.stack import running_stack
 from shared.domain.stages import STAGES
-from tests.support.workload import BOOKS, Workload, poll
-
-SLOW_MODELS = {"BINDERY_FAKE_MODEL_SECONDS": "0.2", "BINDERY_MODELS": "fake", "BINDERY_MAX_BOOKS_UNDER_WAY": "1000"}
-"""A stack's environment variables: its fake models take so long that there is time to kill."""
-
-START_SECONDS = 180.0
+from tests.support.waiting import poll
+from tests.support.workload import BOOKS, DEADLINE, Workload
 
 FUNCTIONS = {s.function: s.type.value for s in STAGES.values()}
 """The type of job that each function does, by the function's name."""
@@ -91,7 +84,7 @@ def kill_at(
     """Wait until random numbers of jobs are completed, and kill each time. Return when that was."""
     schedule = KillSchedule(rng, times, {"": 7 * len(BOOKS)})
     kills: list[tuple[datetime, str]] = []
-    for _ in poll(START_SECONDS, "the moment to kill"):
+    for _ in poll(DEADLINE, "the moment to kill"):
         if schedule.due(workload.counts()):
             kills.append((kill(), ""))
         if not schedule.left():
@@ -105,26 +98,6 @@ def folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
         os.chmod(name, 0o755)
         yield Path(name)
-
-
-@contextmanager
-def dev(data: Path) -> Iterator[psutil.Popen]:
-    """Run `bindery dev` on the emulators until the end of the block."""
-    command = [sys.executable, "-m", "infra.cli.main", "dev", "--backend", "emulators", "--data-dir", str(data)]
-    with (data / "log").open("a") as log, psutil.Popen(command, stdout=log, stderr=subprocess.STDOUT) as process:
-        try:
-            yield process
-        finally:
-            end([process], signal.SIGTERM)
-            process.wait(60)
-
-
-def await_stack(data: Path, process: psutil.Popen) -> dict[str, str]:
-    for _ in poll(START_SECONDS, "the stack"):
-        assert process.is_running(), (data / "log").read_text()[-2000:]
-        if found := running_stack(data):
-            return dict(found)
-    raise AssertionError
 
 
 def kill_machine(process: psutil.Popen) -> datetime:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from threading import Event
 from typing import Any
 from uuid import UUID
 
@@ -21,11 +20,11 @@ from infra.local.emulator_stack import PROJECT
 from shared.adapters.postgres.database import Database
 from shared.adapters.postgres.projections import PostgresProjections
 from shared.domain.stages import MAX_LEASE_EXPIRATIONS
+from tests.support.waiting import poll
 from tests.support.world import World, manuscript
 
 BOOKS = {f"Small book {n}": manuscript(chapters=3, words=240, name=f"small {n} ") for n in range(1, 21)}
 DEADLINE = 180.0
-_POLL_SECONDS = 0.1
 _EMULATOR_HOSTS = ("PUBSUB_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST")
 
 _ROWS = """
@@ -64,15 +63,6 @@ def rows_without_faults(world: World) -> Rows:
     books = [world.import_book(content, title) for title, content in BOOKS.items()]
     world.run()
     return rows_of(world.dsn, books)
-
-
-def poll(seconds: float, what: str) -> Iterator[None]:
-    """Yield for each turn of a loop that waits for `what`. Raises AssertionError after so many seconds."""
-    deadline, pause = time.monotonic() + seconds, Event()
-    while time.monotonic() < deadline:
-        yield
-        pause.wait(_POLL_SECONDS)
-    raise AssertionError(f"waited {seconds} s in vain for {what}")
 
 
 @contextmanager

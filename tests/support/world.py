@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,6 +23,7 @@ from shared.domain.identity import Caller
 from shared.domain.push_envelope import write_envelope
 from shared.domain.stages import STAGES, JobType
 from shared.ports import Document, Message
+from tests.support.waiting import poll
 
 
 class HeldBroker:
@@ -181,12 +181,9 @@ class World:
 
 def await_lock(world: World) -> None:
     """Wait until a session of the database waits for another's lock."""
-    pause = threading.Event()
-    for _ in range(400):
+    for _ in poll(20, "somebody to wait for a lock"):
         if world.rows("SELECT 1 FROM pg_locks WHERE NOT granted"):
             return
-        pause.wait(0.05)
-    raise AssertionError("nobody waits for a lock")
 
 
 def manuscript(chapters: int = 5, words: int = 450, changed: Sequence[int] = (), name: str = "") -> str:
