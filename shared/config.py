@@ -66,6 +66,11 @@ class Config(BaseSettings):
     search_text_weight: float = Field(1.5, ge=0, description="Weight of words against meaning in search")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged")
 
+    @property
+    def local_only(self) -> bool:
+        """Whether everyone is accepted, on this machine alone."""
+        return self.auth == "local"
+
     @model_validator(mode="after")
     def _complete(self) -> Self:
         missing = [
@@ -74,15 +79,15 @@ class Config(BaseSettings):
                 ("DATABASE_URL or BINDERY_CLOUD_SQL_INSTANCE", not (self.database_url or self.cloud_sql_instance)),
                 ("DATABASE_USER", self.cloud_sql_instance and not self.database_user),
                 ("PROJECT", not self.project),
-                ("PUSH_AUDIENCE", self.auth == "firebase" and not self.push_audience),
-                ("PUSH_SERVICE_ACCOUNT", self.auth == "firebase" and not self.push_service_account),
+                ("PUSH_AUDIENCE", not self.local_only and not self.push_audience),
+                ("PUSH_SERVICE_ACCOUNT", not self.local_only and not self.push_service_account),
             )
             if needed
         ]
         problems = [f"BINDERY_{name} is not set" for name in missing]
         if self.database_url and not _is_dsn(self.database_url):
             problems.append("BINDERY_DATABASE_URL is no DSN: postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
-        if self.auth == "local":
+        if self.local_only:
             problems += self._reasons_against_local()
         if in_the_cloud := _sign_of_the_cloud():
             problems += self._reasons_against_doubles(in_the_cloud)

@@ -146,7 +146,7 @@ class Adapters:
 
     @part
     def authenticator(self) -> Authenticator:
-        if self.config.auth == "local":
+        if self.config.local_only:
             from shared.adapters.local_auth import LocalAuthenticator
 
             return LocalAuthenticator(self.config.local_user)
@@ -156,7 +156,7 @@ class Adapters:
 
     @part
     def push_verifier(self) -> PushVerifier:
-        if self.config.auth == "local":
+        if self.config.local_only:
             from shared.adapters.local_auth import LocalPushVerifier
 
             return LocalPushVerifier()

@@ -52,7 +52,7 @@ class App(UseCases):
             ),
             store=self.store,
             clock=self.clock,
-            local_only=self.config.auth == "local",
+            local_only=self.config.local_only,
         )
 
     @part
@@ -60,7 +60,7 @@ class App(UseCases):
         from shared.http.reconcile import ReconcileEndpoint
 
         return ReconcileEndpoint(
-            verifier=self.push_verifier, reconcile=self.reconcile, local_only=self.config.auth == "local"
+            verifier=self.push_verifier, reconcile=self.reconcile, local_only=self.config.local_only
         )
 
     @part
@@ -85,6 +85,6 @@ class App(UseCases):
                 identifiers=self.identifiers,
                 project_again=ProjectAgain(projections=self.projections, projector=self.projector, clock=self.clock),
                 max_body_bytes=self.config.max_body_bytes,
-                local_only=self.config.auth == "local",
+                local_only=self.config.local_only,
             )
         )
