@@ -6,23 +6,17 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
-from shared.domain.splitting.chunks import count_words
-from shared.domain.splitting.headings import Heading, HeadingKind
+from shared.domain.splitting.headings import EPIGRAPH_WORDS, FRAME, Heading, HeadingKind
 from shared.domain.splitting.listed import listed_headings
-from shared.domain.splitting.page import Page
+from shared.domain.splitting.page import LOOK_AHEAD, Page
 from shared.domain.splitting.unmarked import unmarked_headings
 
 # Between the lines of a table of contents there is hardly a word.
 _TOC_WORDS = 15
-# Between a part's heading and its first chapter there is an epigraph at most.
-_EPIGRAPH_WORDS = 60
 # The items of a list are shorter than chapters.
 _NUMBERED_CHAPTER_WORDS = 40
 # Numbers that first come after this share of the text head a list in it, not its chapters.
 _LATEST_START = 0.3
-_LOOK_AHEAD = 2000
-
-_FRAME = (HeadingKind.FRONT, HeadingKind.BACK)
 
 
 def chapter_headings(page: Page, headings: list[Heading]) -> list[Heading]:
@@ -32,7 +26,7 @@ def chapter_headings(page: Page, headings: list[Heading]) -> list[Heading]:
     after them. Where a title is missing, a pattern that finds those that are there knows better.
     """
     listing = listed_headings(page, headings)
-    by_pattern = _by_pattern(page.text, headings, page.end)
+    by_pattern = _by_pattern(page, headings)
     if listing is None:
         return by_pattern or unmarked_headings(page)
     listed = {h.start for h in listing.headings}
@@ -42,26 +36,26 @@ def chapter_headings(page: Page, headings: list[Heading]) -> list[Heading]:
     return by_pattern if knows_all and (goes_on or not listing.complete) else list(listing.headings)
 
 
-def _by_pattern(text: str, headings: list[Heading], end: int) -> list[Heading]:
-    real = _without_contents(text, _without_sentences(headings), end)
+def _by_pattern(page: Page, headings: list[Heading]) -> list[Heading]:
+    real = _without_contents(page, _without_sentences(headings))
     count = Counter(h.kind for h in real)
     if count[HeadingKind.CHAPTER] >= 2:
         return _by_keyword(real)
-    if chosen := _by_level(text, real, end):
+    if chosen := _by_level(page, real):
         return chosen
-    if chosen := _by_number(text, real, end):
+    if chosen := _by_number(page, real):
         return chosen
     if count[HeadingKind.PART] >= 2 and not count[HeadingKind.CHAPTER]:
         return _by_part(real)
     if count[HeadingKind.CHAPTER] or count[HeadingKind.SPECIAL] >= 2:
         return [h for h in real if h.kind in (HeadingKind.CHAPTER, HeadingKind.PART, HeadingKind.SPECIAL)]
     only = [h for h in real if h.kind is HeadingKind.MARKDOWN]
-    return only[:1] if len(only) == 1 and len(text) < _LOOK_AHEAD * 20 else []
+    return only[:1] if len(only) == 1 and len(page.text) < LOOK_AHEAD * 20 else []
 
 
-def _words_after(text: str, headings: list[Heading], i: int, end: int) -> int:
-    stop = headings[i + 1].start if i + 1 < len(headings) else end
-    return count_words(text[headings[i].end : min(stop, headings[i].end + _LOOK_AHEAD)])
+def _words_after(page: Page, headings: list[Heading], i: int) -> int:
+    stop = headings[i + 1].start if i + 1 < len(headings) else page.end
+    return page.words_between(headings[i].end, stop)
 
 
 def _without_sentences(headings: list[Heading]) -> list[Heading]:
@@ -87,14 +81,14 @@ def _without_sentences(headings: list[Heading]) -> list[Heading]:
     return kept
 
 
-def _without_contents(text: str, headings: list[Heading], end: int) -> list[Heading]:
+def _without_contents(page: Page, headings: list[Heading]) -> list[Heading]:
     """Leave out tables of contents: headings close upon each other that come again later."""
     keys = _KeysAhead(headings)
     dropped: set[int] = set()
     i = 0
     while i < len(headings):
         j = i
-        while j < len(headings) and _words_after(text, headings, j, end) <= _TOC_WORDS:
+        while j < len(headings) and _words_after(page, headings, j) <= _TOC_WORDS:
             j += 1
         # With the one after them: the last line of the contents stands before the first page.
         run = range(i, min(j + 1, len(headings)))
@@ -157,7 +151,7 @@ def _by_keyword(headings: list[Heading]) -> list[Heading]:
         for h in headings
         if h.kind in (HeadingKind.CHAPTER, HeadingKind.PART, HeadingKind.SPECIAL)
         or (level and h.kind is HeadingKind.MARKDOWN and h.level == level and h.start > chapters[0].start)
-        or (level and h.kind in _FRAME and h.level == level and chapters[0].start < h.start < chapters[-1].start)
+        or (level and h.kind in FRAME and h.level == level and chapters[0].start < h.start < chapters[-1].start)
     ]
     return _in_order([*plain, *_unnamed_parts(headings, level)]) if level else plain
 
@@ -169,36 +163,36 @@ def _unnamed_parts(headings: list[Heading], level: int) -> list[Heading]:
     return [replace(h, kind=HeadingKind.PART) for h in upper if h.level in several]
 
 
-def _by_level(text: str, headings: list[Heading], end: int) -> list[Heading]:
+def _by_level(page: Page, headings: list[Heading]) -> list[Heading]:
     """Markdown headings of one level: the highest of which there are several that hold text themselves."""
-    marked = [h for h in headings if h.level and h.kind not in _FRAME]
+    marked = [h for h in headings if h.level and h.kind not in FRAME]
     count = Counter(h.level for h in marked if h.kind is not HeadingKind.PART)
     for level in sorted(n for n, many in count.items() if many >= 2):
-        if not _only_groups(text, marked, level, end):
+        if not _only_groups(page, marked, level):
             break
     else:
         return []
     same = [h for h in headings if h.level == level and h.kind is not HeadingKind.PART]
-    core = [h.start for h in same if h.kind not in _FRAME]
-    inner = [h for h in same if h.kind not in _FRAME or core[0] < h.start < core[-1]]
+    core = [h.start for h in same if h.kind not in FRAME]
+    inner = [h for h in same if h.kind not in FRAME or core[0] < h.start < core[-1]]
     named = (HeadingKind.PART, HeadingKind.SPECIAL)
     others = [h for h in headings if h.kind in named and (h.level != level or h.kind is HeadingKind.PART)]
     return _in_order([*inner, *others, *_unnamed_parts(headings, level)])
 
 
-def _only_groups(text: str, marked: list[Heading], level: int, end: int) -> bool:
+def _only_groups(page: Page, marked: list[Heading], level: int) -> bool:
     """Whether headings of this level are followed at once by deeper ones, and by several each."""
     own = [i for i, h in enumerate(marked) if h.level == level]
     deeper = sum(1 for h in marked if h.level > level)
     groups = sum(
         1
         for i in own
-        if i + 1 < len(marked) and marked[i + 1].level > level and _words_after(text, marked, i, end) <= _EPIGRAPH_WORDS
+        if i + 1 < len(marked) and marked[i + 1].level > level and _words_after(page, marked, i) <= EPIGRAPH_WORDS
     )
     return deeper > len(own) and groups * 5 >= len(own) * 4
 
 
-def _by_number(text: str, headings: list[Heading], end: int) -> list[Heading]:
+def _by_number(page: Page, headings: list[Heading]) -> list[Heading]:
     """Numbers on their own lines, or numbered titles, that count on from 1 with chapters below them.
 
     Where both count, bare numbers that begin below a numbered title are its sections.
@@ -206,7 +200,7 @@ def _by_number(text: str, headings: list[Heading], end: int) -> list[Heading]:
     bare, titled = _chain(headings, bare=True), _chain(headings, bare=False)
     chains = [titled, bare] if titled and bare and titled[0].start < bare[0].start else [bare, titled]
     for chain in chains:
-        if len(chain) >= 2 and _has_chapters(text, chain, end):
+        if len(chain) >= 2 and _has_chapters(page, chain):
             others = (HeadingKind.PART, HeadingKind.SPECIAL)
             return _in_order([*chain, *(h for h in headings if h.kind in others)])
     return []
@@ -231,15 +225,15 @@ def _chain(headings: list[Heading], *, bare: bool) -> list[Heading]:
     return chain
 
 
-def _has_chapters(text: str, chain: list[Heading], end: int) -> bool:
-    words = sorted(_words_after(text, chain, i, end) for i in range(len(chain)))
+def _has_chapters(page: Page, chain: list[Heading]) -> bool:
+    words = sorted(_words_after(page, chain, i) for i in range(len(chain)))
     enough = 3 if all(h.bare for h in chain) else _NUMBERED_CHAPTER_WORDS
     if words[len(words) // 2] < enough:
         return False
-    if chain[0].start > max(_LATEST_START * len(text), 10 * _LOOK_AHEAD):
+    if chain[0].start > max(_LATEST_START * len(page.text), 10 * LOOK_AHEAD):
         return False
     # The number of a page stands in the middle of sentences.
-    broken = sum(1 for h in chain if text[max(0, h.start - 80) : h.start].rstrip()[-1:].isalpha())
+    broken = sum(1 for h in chain if page.text[max(0, h.start - 80) : h.start].rstrip()[-1:].isalpha())
     return broken * 2 <= len(chain)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from shared.domain.splitting.chunks import count_words
 from shared.domain.splitting.headings import MAX_HEADING_LENGTH, MAX_SHORT_TITLE_WORDS, HeadingKind, clean, read_heading
-from shared.domain.splitting.page import Page
+from shared.domain.splitting.page import WRAPPED_LINE, Page
 from shared.domain.splitting.title_keys import is_label, split_label, title_keys, without_page_number
 
 _HEADING = re.compile(
@@ -22,7 +22,6 @@ _COLUMN_HEADS = frozenset({"chapter", "chap", "page", "pages", "no", "story", "p
 # So many words that come nowhere again, and the contents are over.
 _MISSED_WORDS = 30
 _TITLE_LINES = 3
-_WRAPPED_LINE = 55
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +68,7 @@ def _may_head(page: Page, i: int) -> bool:
         return False
     if page.crammed:
         return True
-    is_title = len(words) <= _WRAPPED_LINE or words.isupper() or len(page.block(i, _TITLE_LINES + 1)) <= _TITLE_LINES
+    is_title = len(words) <= WRAPPED_LINE or words.isupper() or len(page.block(i, _TITLE_LINES + 1)) <= _TITLE_LINES
     return is_title and (page.is_blank(i - 1) or is_label(page.words[i - 1]))
 
 

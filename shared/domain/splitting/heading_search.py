@@ -14,14 +14,13 @@ from shared.domain.splitting.headings import (
     clean,
     read_heading,
 )
-from shared.domain.splitting.page import Page
+from shared.domain.splitting.page import WRAPPED_LINE, Page
 
 # No two repetitions side by side that take the same characters: a hostile line would take the square of its length.
 _ATX = re.compile(r"[ ]{0,3}(#{1,6})[ \t]+(\S.*)$")
 _SETEXT = re.compile(r"[ ]{0,3}(={2,}|-{3,})\s*$")
 _ENDED = re.compile(r"[.!?…:][\"'”’»)\]_*]*\s*$")
 _LONG_LINE = 120
-_WRAPPED_LINE = 55
 _MAX_SUBTITLE_LINE = 80
 # A chapter's heading, its line in the contents, and its subtitle, of as many chapters as a book may have.
 MAX_HEADINGS = 30_000
@@ -90,7 +89,7 @@ class _Search:
         if heading.kind in (HeadingKind.CHAPTER, HeadingKind.PART) and not heading.weak:
             if heading.bare or self.page.crammed:
                 return True
-            return apart and (closed or len(line) < _WRAPPED_LINE or self._shouted_block(i))
+            return apart and (closed or len(line) < WRAPPED_LINE or self._shouted_block(i))
         if heading.kind is HeadingKind.NUMBER and listed:
             return True
         return self.page.crammed or (apart and closed)

@@ -42,6 +42,12 @@ class HeadingKind(StrEnum):
     BACK = "back"
 
 
+FRAME = (HeadingKind.FRONT, HeadingKind.BACK)
+"""What stands around a book's chapters."""
+EPIGRAPH_WORDS = 60
+"""Between a part's heading and its first chapter there are no more words than these."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Heading:
     """A line that could be a heading: `title` as printed, but for keywords in capitals and decoration.

@@ -8,19 +8,16 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from shared.domain.splitting.contents import Entry, TitleLines, contents_headings, openings, read_contents
-from shared.domain.splitting.headings import Heading, HeadingKind, clean, read_heading
+from shared.domain.splitting.headings import EPIGRAPH_WORDS, FRAME, Heading, HeadingKind, clean, read_heading
 from shared.domain.splitting.page import Page
 from shared.domain.splitting.title_keys import is_label, split_label, title_keys
 from shared.domain.splitting.title_places import title_places
 
 # Between the title of a group and its first one there is hardly a word.
 _GROUP_WORDS = 15
-# A part that the contents do not name stands just above a chapter, with an epigraph at most.
-_EPIGRAPH_WORDS = 60
 _FEWEST = 3
 _SECTION = re.compile(r"\d{1,3}\.\d")
-_FRAME = (HeadingKind.FRONT, HeadingKind.BACK)
-_NAMED = (*_FRAME, HeadingKind.PART, HeadingKind.SPECIAL)
+_NAMED = (*FRAME, HeadingKind.PART, HeadingKind.SPECIAL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,13 +65,13 @@ def _listing(page: Page, entries: Sequence[Entry], titles: TitleLines, headings:
         return None
     lost = max(places) - min(places) + 1 - len(places)
     read = _read(page, entries, places, {h.start: h for h in headings})
-    own = [k for k, h in read.items() if h.kind not in (*_FRAME, HeadingKind.PART)]
+    own = [k for k, h in read.items() if h.kind not in (*FRAME, HeadingKind.PART)]
     titled = sum(entries[k].is_titled for k in own)
     # Numbers alone are no titles: they are found by counting.
     if titled < 2 or titled * 2 < len(own) or lost * 3 > len(places):
         return None
     framed = [h for k, h in read.items() if own[0] <= k <= own[-1] or h.kind is HeadingKind.PART]
-    chapters = _grouped(page, [replace(h, kind=HeadingKind.CHAPTER) if h.kind in _FRAME else h for h in framed])
+    chapters = _grouped(page, [replace(h, kind=HeadingKind.CHAPTER) if h.kind in FRAME else h for h in framed])
     if sum(h.kind is HeadingKind.CHAPTER for h in chapters) < 2:
         return None
     begin = page.offsets[entries[-1].stop]
@@ -147,6 +144,6 @@ def _with_unlisted(page: Page, chapters: list[Heading], headings: Sequence[Headi
             added.append(h)
         if h.kind is HeadingKind.PART and not h.weak:
             following = next((s for s in starts if s > h.start), -1)
-            if following > 0 and page.words_between(h.end, following) <= _EPIGRAPH_WORDS:
+            if following > 0 and page.words_between(h.end, following) <= EPIGRAPH_WORDS:
                 added.append(h)
     return sorted([*chapters, *added], key=lambda h: h.start)

@@ -12,7 +12,10 @@ from shared.domain.splitting.chunks import count_words
 
 _FENCE = re.compile(r"[ ]{0,3}(`{3,}|~{3,})[ \t]*(?:(\w+)[ \t]*)?$")
 _INVISIBLE = string.whitespace + "\x1c\x1d\x1e\x85\xa0\u2028\u2029\u3000\ufeff\u200b"
-_LOOK_AHEAD = 2000
+LOOK_AHEAD = 2000
+"""No more characters than this are looked at for words."""
+WRAPPED_LINE = 55
+"""A line of prose that goes on in the next one is longer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +51,7 @@ class Page:
 
     def words_between(self, start: int, stop: int) -> int:
         """Counts no further than a look ahead."""
-        return count_words(self.text[start : min(stop, start + _LOOK_AHEAD)])
+        return count_words(self.text[start : min(stop, start + LOOK_AHEAD)])
 
 
 def read_page(text: str, start: int, end: int) -> Page:

@@ -99,14 +99,14 @@ def _longest_in_order(choices: Sequence[tuple[int, Sequence[int]]]) -> dict[int,
 def _almost(page: Page, entries: Sequence[Entry], found: dict[int, int]) -> dict[int, int]:
     """Lines that nearly are the titles still missing, between those of the titles around them."""
     also: dict[int, int] = {}
-    lost = [k for k in range(min(found, default=0), max(found, default=0)) if k not in found]
-    if len(lost) * 3 > len(found):
+    between = max(found, default=0) - min(found, default=0) + 1
+    if (between - len(found)) * 3 > len(found):
         return also
-    for k in lost:
-        before = max(also.get(j, found.get(j, 0)) for j in range(k))
-        after = found[next(j for j in range(k, len(entries)) if j in found)]
-        if line := _most_alike(page, entries[k], range(before + 1, after)):
-            also[k] = line
+    for known, following in pairwise(found):
+        before = found[known]
+        for k in range(known + 1, following):
+            if line := _most_alike(page, entries[k], range(before + 1, found[following])):
+                also[k] = before = line
     return also
 
 
