@@ -75,10 +75,8 @@ class Context(LocalContext):
         if self.url:
             if not _is_address(self.url):
                 stop(f"{self.url} is no address; give one that begins with http:// or https://", USAGE)
-            is_local = local is not None and local["BINDERY_URL"] == self.url
-            return Client(
-                url=self.url, token=self.token, environment=local if local and is_local else self._environment
-            )
+            known = local if local and local["BINDERY_URL"] == self.url else self._environment
+            return Client(url=self.url, token=self.token, environment=known)
         if local is None:
             stop(
                 f"no local stack is running here; start one with `{BINDERY} dev`, or name a deployment with --url",

@@ -26,6 +26,11 @@ _MARKS = {
 }
 
 
+def is_of_chapter(path: str) -> bool:
+    """Whether a live document is a chapter's, not its book's."""
+    return "/chapters/" in path
+
+
 class LiveBook:
     """A book being made: an overall bar, its stages, and a mark for each chapter."""
 
@@ -43,7 +48,7 @@ class LiveBook:
         self._task = self._bar.add_task("book", total=100, title="…", phase="waiting")
 
     def take(self, path: str, fields: Mapping[str, Any]) -> None:
-        if "/chapters/" in path:
+        if is_of_chapter(path):
             self.chapters[path] = fields["status"]
             return
         self.book = fields

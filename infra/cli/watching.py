@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from rich.live import Live
 
 from infra.cli.listeners import Change, Fields, Listener, ListenFailed
-from infra.cli.view import LiveBook, console, errors
+from infra.cli.view import LiveBook, console, errors, is_of_chapter
 
 DONE = ("completed", "failed", "cancelled")
 # A listener that died, or lost a change, looks like a book on which nothing happens.
@@ -64,7 +64,7 @@ def follow_book(source: Source, book_id: str, ask_after: float = _ASK_AFTER_SECO
                 while time.monotonic() - heard < _SILENCE_SECONDS:
                     for path, fields in listener.follow(ask_after):
                         heard, failures = time.monotonic(), 0
-                        known = known if "/chapters/" in path else fields
+                        known = known if is_of_chapter(path) else fields
                         yield path, fields
                     if end := _end_by_api(source, book_id, known):
                         yield end
@@ -87,7 +87,7 @@ def _end_by_api(source: Source, book_id: str, known: Fields) -> Change | None:
 
 
 def _is_end(path: str, fields: Fields) -> bool:
-    return "/chapters/" not in path and fields["status"] in DONE
+    return not is_of_chapter(path) and fields["status"] in DONE
 
 
 def _print_changes(source: Source, book_id: str, shown: LiveBook, as_json: bool) -> None:
