@@ -1,6 +1,7 @@
 """Fake models for tests and benchmarks: instant, deterministic, and they count their calls.
 
-`BINDERY_FAKE_MODEL_SECONDS` makes each request take so long: for tests that want to find work in the middle.
+For tests of whole processes, `BINDERY_FAKE_MODEL_SECONDS` makes each request take so long, and of
+`BINDERY_FAKE_MODEL_REJECTS` no text that holds it is summarised.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable, Sequence
 
 from shared.domain.contexts import BookContext, ChapterMetadata, Mention
 from shared.domain.embeddings import EmbeddingModel, EmbeddingTask, Vector
+from shared.domain.errors import Rejected
 
 _DIMENSIONS = 384
 
@@ -76,6 +78,8 @@ class FakeContextExtractor:
 
     def _asked(self, mode: str, text: str) -> None:
         _dawdle()
+        if (refused := os.environ.get("BINDERY_FAKE_MODEL_REJECTS")) and refused in text:
+            raise Rejected("the model can't read this")
         if self.before:
             self.before(text)
         with self._lock:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ import psutil
 import psycopg
 import pytest
 
+from tests.support.command_line import bindery, call
 from tests.support.dev_stack import STOP_SECONDS, address, dev
 from tests.support.waiting import wait_gone
 from tests.support.world import manuscript
@@ -33,11 +31,6 @@ QUESTIONS = [
 ]
 
 
-def bindery(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "infra.cli.main", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, input=stdin, timeout=240)
-
-
 @pytest.fixture(scope="module", params=["embedded", "emulators"])
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A `bindery dev` with the local models; its data folder."""
@@ -48,12 +41,6 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         family = process.children(recursive=True)
         yield data
     wait_gone(*(p.pid for p in family))
-
-
-def call(stack: Path, *arguments: str, stdin: str | None = None) -> Any:
-    done = bindery(*arguments, "--data-dir", str(stack), "--json", stdin=stdin)
-    assert done.returncode == 0, done.stderr + done.stdout
-    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 ROWS = """
@@ -106,7 +93,7 @@ def test_questions_in_other_words_find_their_chapter(stack: Path, book: str) -> 
 
 
 def test_watching_a_finished_book_says_so_at_once(stack: Path, book: str) -> None:
-    done = bindery("watch", book, "--data-dir", str(stack))
+    done = bindery(stack, "watch", book)
     assert done.returncode == 0
     assert "completed" in done.stdout
 
@@ -116,9 +103,7 @@ def test_the_exports_of_dev_are_all_that_a_client_in_another_folder_needs(
 ) -> None:
     exports = address(stack)
     for arguments, said in ((["watch", book[:8]], "completed"), (["migrate"], "up to date")):
-        command = [sys.executable, "-m", "infra.cli.main", *arguments]
-        env = os.environ | exports | {"PYTHONPATH": str(ROOT)}
-        done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path, timeout=60)
+        done = bindery(None, *arguments, env=exports | {"PYTHONPATH": str(ROOT)}, cwd=tmp_path)
         assert (done.returncode, done.stderr) == (0, "")
         assert said in done.stdout
 
@@ -129,19 +114,19 @@ def test_ids_may_be_cut_short(stack: Path, book: str) -> None:
 
 
 def test_standard_input_can_be_imported(stack: Path) -> None:
-    done = bindery("import", "-", "--title", "Piped", "--data-dir", str(stack), stdin="Chapter 1\n\nHello there.\n")
+    done = bindery(stack, "import", "-", "--title", "Piped", stdin="Chapter 1\n\nHello there.\n")
     assert done.returncode == 0
     assert done.stdout.startswith("book ")
 
 
 def test_an_unknown_book_is_an_error_without_a_traceback(stack: Path) -> None:
-    done = bindery("status", "00000000-0000-0000-0000-000000000000", "--data-dir", str(stack))
+    done = bindery(stack, "status", "00000000-0000-0000-0000-000000000000")
     assert done.returncode == 1
     assert done.stderr.strip() == "bindery: there is no such book"
 
 
 def test_the_demo_prints_one_object_and_leaves_nothing_running(tmp_path: Path) -> None:
-    done = bindery("demo", "--backend", "embedded", "--json", "--data-dir", str(tmp_path))
+    done = bindery(tmp_path, "demo", "--backend", "embedded", "--json")
 
     result = json.loads(done.stdout)
     assert set(result) == {"book_id", "status", "backend", "seconds", "chapters", "summary", "search"}
@@ -177,7 +162,7 @@ def test_a_stack_that_is_stopped_in_any_way_leaves_no_process_behind(tmp_path: P
     ],
 )
 def test_mistakes_get_a_line_and_an_exit_code(arguments: list[str], code: int, words: str) -> None:
-    done = bindery(*arguments)
+    done = bindery(None, *arguments)
     assert done.returncode == code
     assert words in done.stderr
     assert "Traceback" not in done.stderr
@@ -185,16 +170,14 @@ def test_mistakes_get_a_line_and_an_exit_code(arguments: list[str], code: int, w
 
 def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.docx").write_bytes(b"PK\x03\x04\xff\xfe")
-    done = bindery("import", str(tmp_path / "a.docx"))
+    done = bindery(None, "import", str(tmp_path / "a.docx"))
     assert done.returncode == 2
     assert "zipped file" in done.stderr
     assert "only text and Markdown can be imported" in done.stderr
 
 
 def test_asking_for_missing_emulators_says_what_to_install(tmp_path: Path) -> None:
-    env = os.environ | {"BINDERY_EMULATORS_HOME": str(tmp_path)}
-    command = [sys.executable, "-m", "infra.cli.main", "dev", "--backend", "emulators", "--data-dir", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60)
+    done = bindery(tmp_path, "dev", "--backend", "emulators", env={"BINDERY_EMULATORS_HOME": str(tmp_path)})
     assert done.returncode == 1
     assert "gcloud components install" in done.stderr
 
@@ -203,25 +186,25 @@ def test_a_book_is_cancelled_resumed_and_deleted(stack: Path) -> None:
     (reply,) = call(stack, "import", "-", "--title", "Cancelled", stdin=manuscript(24, 250))
     book = reply["book_id"]
     assert call(stack, "cancel", book) == [{"book_id": book, "status": "cancelled"}]
-    assert bindery("watch", book, "--data-dir", str(stack)).returncode == 1
+    assert bindery(stack, "watch", book).returncode == 1
     assert call(stack, "resume", book)[0]["status"] != "cancelled"
-    assert bindery("watch", book, "--data-dir", str(stack)).returncode == 0
-    refused = bindery("resume", book, "--data-dir", str(stack))
+    assert bindery(stack, "watch", book).returncode == 0
+    refused = bindery(stack, "resume", book)
     assert (refused.returncode, refused.stderr) == (
         1,
         "bindery: the book is completed, not cancelled: there is nothing to resume\n",
     )
 
-    assert bindery("delete", book, "--data-dir", str(stack), stdin="n\n").returncode != 0
+    assert bindery(stack, "delete", book, stdin="n\n").returncode != 0
     assert call(stack, "status", book)[0]["status"] == "completed"
     assert call(stack, "delete", book, "--yes") == [{"deleted": book}]
-    gone = bindery("status", book, "--data-dir", str(stack))
+    gone = bindery(stack, "status", book)
     assert (gone.returncode, gone.stderr) == (1, "bindery: there is no such book\n")
 
 
 def test_a_manuscript_without_words_is_refused_and_makes_no_book(stack: Path) -> None:
     before = call(stack, "books")
-    refused = bindery("import", "-", "--title", "Empty", "--data-dir", str(stack), stdin=" \n")
+    refused = bindery(stack, "import", "-", "--title", "Empty", stdin=" \n")
 
     assert refused.returncode == 2
     assert "the manuscript holds no words" in refused.stderr
@@ -262,7 +245,7 @@ def test_live_documents_are_written_anew(stack: Path, book: str) -> None:
     ],
 )
 def test_what_is_asked_wrongly_is_said_in_a_line(arguments: list[str], message: str) -> None:
-    done = bindery(*arguments)
+    done = bindery(None, *arguments)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr

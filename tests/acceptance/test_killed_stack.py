@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,10 +10,9 @@ import psutil
 import pytest
 
 from infra.local.processes import is_listening
+from tests.support.command_line import bindery, call
 from tests.support.dev_stack import SLOW_MODELS, address, dev
 from tests.support.waiting import poll, wait_gone
-
-CLI = [sys.executable, "-m", "infra.cli.main"]
 
 
 @pytest.fixture(params=["embedded", "emulators"])
@@ -25,16 +22,13 @@ def backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def bindery(data: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        [*CLI, *arguments, "--data-dir", str(data)], capture_output=True, text=True, timeout=240, check=False
-    )
-    assert done.returncode == 0, done.stderr + done.stdout
-    return done.stdout
-
-
 def import_sample(data: Path, sample: Path) -> str:
-    return str(json.loads(bindery(data, "import", str(sample), "--json").splitlines()[0])["book_id"])
+    return str(call(data, "import", str(sample))[0]["book_id"])
+
+
+def assert_completed(data: Path, book: str) -> None:
+    done = bindery(data, "watch", book)
+    assert (done.returncode, "completed" in done.stdout) == (0, True), done.stderr + done.stdout
 
 
 def wait_all_gone(processes: Sequence[psutil.Process]) -> None:
@@ -63,7 +57,7 @@ def test_a_stack_that_is_killed_leaves_nothing_behind_and_the_next_one_carries_o
         wait_all_gone([stack, *family])
 
     with dev(tmp_path, backend, SLOW_MODELS) as stack:
-        assert "completed" in bindery(tmp_path, "watch", book)
+        assert_completed(tmp_path, book)
         if sys.platform == "linux":  # which alone tells a process that its parent died
             kill_with_watchdogs(stack)
 
@@ -75,7 +69,7 @@ def test_a_stack_that_is_killed_leaves_nothing_behind_and_the_next_one_carries_o
         wait_all_gone(family)
         wait_for_api(tmp_path)
 
-        assert "completed" in bindery(tmp_path, "watch", book)
+        assert_completed(tmp_path, book)
 
 
 def kill_with_watchdogs(stack: psutil.Process) -> None:

@@ -1,4 +1,4 @@
-"""Replays by the book, with their receipts; the broker's own are in test_replays_of_a_novel.py."""
+"""Replays by the book, with their receipts; the broker's own are in acceptance/test_operator.py."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from infra.local.stack import running_stack
+from tests.support.command_line import CLI
 from tests.support.waiting import poll
 
 SLOW_MODELS = {"BINDERY_FAKE_MODEL_SECONDS": "0.2", "BINDERY_MODELS": "fake", "BINDERY_MAX_BOOKS_UNDER_WAY": "1000"}
@@ -27,7 +27,7 @@ def dev(data: Path, backend: str, variables: Mapping[str, str] | None = None) ->
 
     What it writes is in the folder's files `out` and `log`. `variables` are added to its environment.
     """
-    command = [sys.executable, "-m", "infra.cli.main", "dev", "--json", "--backend", backend, "--data-dir", str(data)]
+    command = [*CLI, "dev", "--json", "--backend", backend, "--data-dir", str(data)]
     env = os.environ | dict(variables or {})
     with (data / "out").open("w") as out, (data / "log").open("a") as log:
         process = psutil.Popen(command, stdout=out, stderr=log, env=env)

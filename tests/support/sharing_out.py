@@ -14,7 +14,7 @@ TOGETHER = {
     "tests/acceptance/test_cli.py": "stacks",
     "tests/acceptance/test_killed_stack.py": "stacks",
     "tests/integration/test_kills.py": "kills",
-    "tests/integration/test_replays_of_a_novel.py": "kills",
+    "tests/acceptance/test_operator.py": "kills",
 }
 """Files that start stacks of a dozen processes each: one after the other, or all of them wait for the machine."""
 
