@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import select
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -92,7 +93,7 @@ class Database:
                     # Else it waits twice as long after each failure, for up to five minutes, and every caller too.
                     reconnect_timeout=self._connect_seconds,
                     configure=_configure,
-                    check=ConnectionPool.check_connection,
+                    check=_check,
                     open=True,
                 )
                 # Else, since Python 3.13, the pool would keep a process that ends for 5 s a thread: psycopg's #954.
@@ -105,6 +106,15 @@ def _configure(connection: Connection) -> None:
     # Otherwise a search among one owner's chunks may find too few.
     connection.execute("SET hnsw.iterative_scan = 'relaxed_order'")
     connection.commit()
+
+
+def _check(connection: Connection) -> None:
+    """Raise OperationalError if the server has ended the connection, without a round trip for one that lives: between
+    two transactions a server has nothing to say but farewell."""
+    poller = select.poll()
+    poller.register(connection.fileno(), select.POLLIN)
+    if poller.poll(0):
+        ConnectionPool.check_connection(connection)
 
 
 def _what(error: Exception) -> str:
