@@ -29,8 +29,8 @@ class ExplainingDatabase(Database):
         self.loops: list[int] = []
 
     @contextmanager
-    def transaction(self) -> Iterator[Any]:
-        with self._real.transaction() as self._connection:
+    def statements(self) -> Iterator[Any]:
+        with self._real.statements() as self._connection:
             yield self
 
     def execute(self, statement: str, where: Any) -> Any:

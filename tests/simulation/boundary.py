@@ -174,6 +174,10 @@ class SimulatedDatabase:
     def transaction(self) -> _Transaction:
         return _Transaction(self.connection, self.boundary, _caller_of(inspect.currentframe()))
 
+    def statements(self) -> _Transaction:
+        """Each of them changes one thing, or reads: a boundary between two of them would show nothing more."""
+        return _Transaction(self.connection, self.boundary, _caller_of(inspect.currentframe()))
+
     def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
         """For checks: no boundary."""
         found = self.connection.execute(query, values).fetchall()

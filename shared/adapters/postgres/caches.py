@@ -54,14 +54,14 @@ class PostgresVectorCache:
         self, hashes: Sequence[bytes], model: EmbeddingModel, task: EmbeddingTask, fresh_since: datetime | None
     ) -> dict[bytes, Vector]:
         where = (list(hashes), model.name, model.version, task, fresh_since)
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             rows = connection.execute(SELECT_VECTORS_BY_HASH, where, binary=True).fetchall()
         return {r["content_hash"]: from_column(r["embedding"], model.dimensions) for r in rows}
 
     def keep(self, vectors: Mapping[bytes, Vector], model: EmbeddingModel, task: EmbeddingTask, now: datetime) -> None:
         columns: list[PgVector] = [to_column(v) for v in vectors.values()]
         row = (model.name, model.version, task, now, list(vectors), columns)
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             connection.execute(UPSERT_VECTORS, row)
 
 
@@ -73,7 +73,7 @@ class PostgresAnswerCache:
     def find(
         self, book_id: UUID, question: bytes, model: str, kind: type[Answer], fresh_since: datetime | None
     ) -> Answer | None:
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             row = connection.execute(SELECT_ANSWER_TO_QUESTION, (book_id, question, model, fresh_since)).fetchone()
         try:
             return self._adapter_of(kind).validate_python(row["answer"]) if row else None
@@ -83,7 +83,7 @@ class PostgresAnswerCache:
     def keep(self, book_id: UUID, question: bytes, model: str, answer: object, now: datetime) -> None:
         kept: Any = self._adapter_of(type(answer)).dump_python(answer, mode="json")
         row = {"book_id": book_id, "question": question, "model": model, "answer": Jsonb(kept), "now": now}
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             connection.execute(UPSERT_ANSWER_UNLESS_BOOK_IS_GONE, row)
 
     def _adapter_of(self, kind: type[Any]) -> TypeAdapter[Any]:

@@ -98,9 +98,9 @@ class PostgresCatalogue:
         return self._all(SELECT_CHAPTERS_OF_VERSION, (version.book_id, version.version))
 
     def _one(self, query: str, where: Any) -> Row | None:
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             return connection.execute(query, where).fetchone()
 
     def _all(self, query: str, where: Any) -> Sequence[Row]:
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             return connection.execute(query, where).fetchall()

@@ -6,7 +6,7 @@ import atexit
 import select
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -50,6 +50,25 @@ class Database:
 
         Raises Unavailable, and Rejected for what PostgreSQL can never hold.
         """
+        with self._lend() as connection:
+            yield connection
+
+    @contextmanager
+    def statements(self) -> Iterator[Connection]:
+        """Lend a connection on which each statement is a transaction of its own: one round trip instead of three.
+
+        Raises as `transaction` does.
+        """
+        with self._lend() as connection:
+            connection.autocommit = True
+            try:
+                yield connection
+            finally:
+                with suppress(psycopg.Error):  # a broken one is not lent again
+                    connection.autocommit = False
+
+    @contextmanager
+    def _lend(self) -> Iterator[Connection]:
         try:
             with self._pool().connection() as connection:
                 yield connection

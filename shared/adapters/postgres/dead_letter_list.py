@@ -84,15 +84,15 @@ class PostgresDeadLetters:
 
     def page(self, chosen: DeadLetterFilter, after: int | None, limit: int) -> Sequence[Row]:
         where = filter_values(chosen, limit) | {"after": after}
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             return connection.execute(SELECT_PAGE_OF_DEAD_LETTERS, where).fetchall()
 
     def groups(self, chosen: DeadLetterFilter, limit: int) -> Sequence[Row]:
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             return connection.execute(COUNT_DEAD_LETTERS_BY_CAUSE, filter_values(chosen, limit)).fetchall()
 
     def actions(self, dead_letter_id: int) -> Sequence[Row]:
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             return connection.execute(SELECT_ACTIONS_OF_DEAD_LETTER, (dead_letter_id,)).fetchall()
 
     def discard(

@@ -69,5 +69,5 @@ class PostgresIdentifiers:
             SELECT id FROM ({STATEMENTS[kind]}) AS found
             WHERE right(id, length(%(suffix)s)) = %(suffix)s ORDER BY id COLLATE "C" LIMIT %(limit)s
         """
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             return [row["id"] for row in connection.execute(query, where)]

@@ -125,7 +125,7 @@ class PostgresJobStore:
         )
 
     def renew(self, fencing_tokens: Sequence[UUID], now: datetime) -> None:
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             connection.execute(PROLONG_LEASES_OF_TOKENS, (_lease_until(now), list(fencing_tokens)))
 
     def commit(self, claim: Claimed, result: Result, now: datetime) -> list[Job]:
@@ -187,15 +187,15 @@ class PostgresJobStore:
             dead_letter_rows.add_unreadable(connection, topic, payload, failure, key, now)
 
     def children(self, job_id: str) -> list[Job]:
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             return [to_job(r) for r in connection.execute(SELECT_CHILDREN_NOT_BEGUN, (job_id,))]
 
     def mark_published(self, job_ids: Sequence[str], now: datetime) -> None:
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             connection.execute(MARK_PUBLISHED, (now, list(job_ids)))
 
     def stalled(self, now: datetime, limit: int) -> list[Job]:
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             return stalled_jobs(connection, now, limit)
 
     def _record_failure(self, connection: Connection, job: Job, failure: Failure, now: datetime) -> list[Job]:

@@ -66,7 +66,7 @@ class PostgresLibrary:
         return row["created_at"] if row["force"] else None
 
     def _version(self, columns: str, version: BookVersion) -> dict[str, Any]:
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             row = connection.execute(SELECT_FROM_VERSION.format(columns), (version.book_id, version.version)).fetchone()
         if row is None:
             raise Rejected("the book was deleted")
@@ -74,26 +74,26 @@ class PostgresLibrary:
 
     def beginning(self, version: BookVersion, characters: int) -> str:
         where = {"book_id": version.book_id, "version": version.version, "n": characters}
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             row = connection.execute(SELECT_BEGINNING_OF_CHAPTERS, where).fetchone()
         return (row and row["beginning"]) or ""
 
     def chapters(self, chapter_ids: Sequence[UUID]) -> list[ChapterText]:
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             rows = connection.execute(SELECT_CHAPTERS, (list(chapter_ids),)).fetchall()
         if len(rows) != len(chapter_ids):
             raise Rejected("the chapters were deleted")
         return [ChapterText(**r) for r in rows]
 
     def metadata(self, version: BookVersion) -> list[ChapterMetadata]:
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             return [
                 _metadata(r["metadata"])
                 for r in connection.execute(SELECT_METADATA_IN_ORDER, (version.book_id, version.version))
             ]
 
     def chapters_without_metadata(self, version: BookVersion) -> list[int]:
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             return [
                 r["chapter_number"]
                 for r in connection.execute(SELECT_NUMBERS_WITHOUT_METADATA, (version.book_id, version.version))
@@ -101,7 +101,7 @@ class PostgresLibrary:
 
     def reusable(self, version: BookVersion, metadata_model: str, embedding_model: EmbeddingModel) -> dict[bytes, UUID]:
         where = (version.book_id, version.version, metadata_model, embedding_model.name, embedding_model.version)
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             return {
                 r["content_hash"]: r["chapter_id"]
                 for r in connection.execute(SELECT_FINISHED_CHAPTERS_OF_EARLIER_VERSIONS, where)

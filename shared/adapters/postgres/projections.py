@@ -123,7 +123,7 @@ class PostgresProjections:
 
     def of_jobs(self, jobs: Sequence[Job]) -> list[Document]:
         chapter_ids = list({c for job in jobs for c in job.chapter_ids})
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             rows = connection.execute(SELECT_JOBS_WITH_OWNER, ([job.job_id for job in jobs],)).fetchall()
             chapters = (
                 connection.execute(
@@ -135,7 +135,7 @@ class PostgresProjections:
         return [*map(_job_document, rows), *map(_chapter_document, chapters)]
 
     def of_book(self, book_id: UUID, *, chapters: bool = False) -> list[Document]:
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             book = connection.execute(SELECT_BOOK_WITH_ITS_COUNTS, (book_id,)).fetchone()
             if book is None:
                 return []
@@ -150,20 +150,20 @@ class PostgresProjections:
 
     def acquire_write_window(self, book_id: UUID, now: datetime, min_seconds: float) -> bool:
         where = {"book_id": book_id, "now": now, "before": now - timedelta(seconds=min_seconds)}
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             return connection.execute(ACQUIRE_WRITE_WINDOW_IF_DUE, where).rowcount > 0
 
     def mark_projected(self, documents: Sequence[Document]) -> None:
         statuses = [(*entity, d.revision) for d in documents if (entity := _entity(d))]
         prefix = job_path("")
         jobs = [(d.path.removeprefix(prefix), d.revision) for d in documents if d.path.startswith(prefix)]
-        for statement, rows in ((MARK_STATUSES_PROJECTED, statuses), (MARK_JOBS_PROJECTED, jobs)):
-            if rows:
-                with self._database.transaction() as connection:
+        with self._database.statements() as connection:
+            for statement, rows in ((MARK_STATUSES_PROJECTED, statuses), (MARK_JOBS_PROJECTED, jobs)):
+                if rows:
                     connection.execute(statement, [list(column) for column in zip(*rows, strict=True)])
 
     def mark_unprojected(self, book_id: UUID | None) -> int:
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             books = [r["book_id"] for r in connection.execute(SELECT_BOOK_IDS, {"book_id": book_id})]
         for i in range(0, len(books), _BOOKS_AT_ONCE):
             with self._database.transaction() as connection:
@@ -172,21 +172,21 @@ class PostgresProjections:
         return len(books)
 
     def obsolete(self, book_id: UUID) -> list[Tombstone]:
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             rows = connection.execute(SELECT_TOMBSTONES_WHERE.format("WHERE book_id = %s"), (book_id, None))
             return [Tombstone(**r) for r in rows]
 
     def all_obsolete(self, limit: int) -> list[Tombstone]:
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             return [Tombstone(**r) for r in connection.execute(SELECT_TOMBSTONES_WHERE.format(""), (limit,))]
 
     def mark_deleted(self, tombstones: Sequence[Tombstone], now: datetime) -> None:
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             connection.execute(MARK_TOMBSTONES_APPLIED, (now, [t.path for t in tombstones]))
 
     def lagging(self, now: datetime, limit: int) -> list[Document]:
         where = {"before": now - _A_MOMENT, "limit": limit}
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             found = connection.execute(
                 f"{SELECT_ROWS_AHEAD_OF_THEIR_DOCUMENTS} ORDER BY projected_revision, id LIMIT %(limit)s", where
             ).fetchall()
@@ -201,7 +201,7 @@ class PostgresProjections:
         return [*map(_job_document, jobs), *map(_chapter_document, rows), *books]
 
     def count_lagging(self, now: datetime) -> int:
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             statement = f"SELECT count(*) AS n FROM ({SELECT_ROWS_AHEAD_OF_THEIR_DOCUMENTS}) l"
             row = connection.execute(statement, {"before": now - _A_MOMENT}).fetchone()
         return int(row["n"]) if row else 0

@@ -150,7 +150,7 @@ class PostgresRedrives:
         return Redrive(batch_id=batch_id, accepted=accepted, refused=refused)
 
     def batch(self, owner_uid: str | None, batch_id: UUID) -> Row | None:
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             rows = connection.execute(COUNT_BATCH_BY_OUTCOME, {"owner_uid": owner_uid, "batch_id": batch_id}).fetchall()
         if not rows:
             return None
@@ -159,7 +159,7 @@ class PostgresRedrives:
 
     def stop(self, owner_uid: str | None, batch_id: UUID, reason: str, now: datetime) -> int:
         where = {"owner_uid": owner_uid, "batch_id": batch_id, "reason": reason, "now": now}
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             return connection.execute(DROP_ACTIONS_OF_BATCH_THAT_WAIT, where).rowcount
 
     def release(self, now: datetime, limit: int) -> list[Job]:

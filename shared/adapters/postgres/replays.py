@@ -70,14 +70,14 @@ class PostgresReplays:
         self._database = database
 
     def count(self, topic: JobType, since: datetime | None, book_id: UUID | None) -> int:
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             row = connection.execute(
                 f"SELECT count(*) AS n {OF_JOBS_THAT_HAD_ENDED}", _where(topic, since, book_id)
             ).fetchone()
         return int(row["n"]) if row else 0
 
     def jobs(self, topic: JobType, book_id: UUID) -> list[Job]:
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             rows = connection.execute(
                 f"SELECT j.* {OF_JOBS_THAT_HAD_ENDED} ORDER BY j.job_id", _where(topic, None, book_id)
             )
@@ -93,11 +93,11 @@ class PostgresReplays:
         now: datetime,
     ) -> None:
         row = {"replay_id": replay_id, "source": Jsonb(dict(source)), "requested_by": requested_by, "now": now}
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             connection.execute(INSERT_REPLAY + OF_JOBS_THAT_HAD_ENDED, row | _where(topic, None, book_id))
 
     def receipt(self, replay_id: UUID) -> Mapping[str, Any] | None:
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             return connection.execute(SELECT_RECEIPT, (replay_id,)).fetchone()
 
 

@@ -105,7 +105,7 @@ class PostgresRetention:
         return dropped
 
     def _execute(self, statement: str, where: Mapping[str, Any]) -> int:
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             return connection.execute(statement, where).rowcount
 
 

@@ -56,5 +56,5 @@ class PostgresSearchIndex:
             "model_version": model.version,
             "limit": limit,
         }
-        with self._database.transaction() as connection:
+        with self._database.statements() as connection:
             return [Candidate(**row) for row in connection.execute(SELECT_CANDIDATES_OF_OWNER, where)]
