@@ -9,8 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-"""The names of this machine in a URL."""
+from shared.domain.errors import ConfigError
 
 # Where Google runs a container it sets one of these, and it can be reached from outside.
 _SET_IN_THE_CLOUD = (
@@ -24,12 +23,7 @@ _SET_IN_THE_CLOUD = (
     "FUNCTION_NAME",
 )
 
-
 _EMULATOR_HOSTS = ("PUBSUB_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST")
-
-
-class ConfigError(Exception):
-    """The environment does not make a configuration. The message lists everything that is wrong."""
 
 
 class Config(BaseSettings):

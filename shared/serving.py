@@ -8,7 +8,8 @@ import threading
 from flask import Request, Response
 
 from shared.bootstrap import App
-from shared.config import Config, ConfigError, read_config
+from shared.config import Config, read_config
+from shared.domain.errors import ConfigError
 from shared.domain.stages import JobType
 from shared.log import configure_logging
 

@@ -12,7 +12,7 @@ import requests
 from requests.auth import AuthBase
 
 from infra.cli.listeners import Listener, StackListener, Unwatchable, harmless
-from shared.config import LOOPBACK
+from shared.loopback import LOOPBACK
 
 _CONNECT_SECONDS, _ANSWER_SECONDS = 10, 60
 _NO_SUCH_API = (404, 405, 501)

@@ -18,8 +18,7 @@ from infra.cli.option_groups import Commands
 from infra.local.postgres import AlreadyRunning
 from infra.local.processes import StartFailed
 from infra.local.stack import NoEmulators
-from shared.config import ConfigError
-from shared.domain.errors import Unavailable
+from shared.domain.errors import ConfigError, Unavailable
 
 app = Commands(
     no_args_is_help=True,

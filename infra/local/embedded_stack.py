@@ -25,7 +25,8 @@ from shared import serving
 from shared.adapters.memory.broker import MemoryBroker, Subscription
 from shared.adapters.memory.live_documents import MemoryLiveDocuments
 from shared.bootstrap import App, Overrides
-from shared.config import ConfigError, read_config
+from shared.config import read_config
+from shared.domain.errors import ConfigError
 from shared.domain.stages import MAX_DELIVERIES, REDELIVERY_SECONDS, STAGES, JobType, Stage
 from shared.http.hosts import refuse_other_hosts
 from shared.ports import Document

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from infra.local.emulators import Missing, find_emulators
 from infra.local.locks import is_alive
 from infra.local.processes import OnLine
-from shared.config import LOOPBACK
+from shared.loopback import LOOPBACK
 
 Backend = Literal["auto", "emulators", "embedded"]
 

@@ -11,7 +11,8 @@
     ├── TooManyBooks       the user has as many books under way as are allowed
     ├── KeyReused          an idempotency key came with another request before
     ├── UnknownSnapshot    there is no snapshot of this name
-    └── SnapshotExists     there is a snapshot of this name already
+    ├── SnapshotExists     there is a snapshot of this name already
+    └── ConfigError        the environment does not make a configuration: nothing starts
 
 Anything else that a stage raises is unexpected, and is retried too: retrying is the default, stopping is a named error.
 """
@@ -69,3 +70,7 @@ class UnknownSnapshot(BinderyError):
 
 class SnapshotExists(BinderyError):
     """There is a snapshot of this name already."""
+
+
+class ConfigError(BinderyError):
+    """The environment does not make a configuration. The message lists everything that is wrong."""

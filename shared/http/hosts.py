@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 from flask import Response
 from werkzeug.wrappers import Request
 
-from shared.config import LOOPBACK
 from shared.http.problems import problem
+from shared.loopback import LOOPBACK
 
 
 def refuse_other_hosts(request: Request) -> Response | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from shared.config import Config, ConfigError, read_config
+from shared.config import Config, read_config
+from shared.domain.errors import ConfigError
 
 HERE = "postgresql://bindery@127.0.0.1:5432/bindery"
 
