@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -46,6 +47,7 @@ class EmulatorStack:
         self._publishes_again = publishes_again
         self._postgres = start_database(data / "postgres", on_line)
         self.database_url = self._postgres.dsn
+        self._making_topics = threading.Lock()
         self._emulators, self._functions = Supervisor(on_line), Supervisor(on_line)
         try:
             self._start(settings, emulators)
@@ -95,11 +97,14 @@ class EmulatorStack:
 
     def _make_topics(self) -> None:
         """Make topics again, and publish again, since the Pub/Sub emulator forgot everything."""
-        if self._topics_of != (pid := self.pid("pubsub")):
-            self._relay.disconnect()
-            create_topics(PROJECT)
-            self._relay.connect()
-            self._topics_of = pid
+        with self._making_topics:
+            if self._topics_of != (pid := self.pid("pubsub")):
+                self._relay.disconnect()
+                create_topics(PROJECT)
+                if pid != self.pid("pubsub"):
+                    return  # it died meanwhile; we are called for the next one, too
+                self._relay.connect()
+                self._topics_of = pid
         if self._publishes_again:
             publish_again(self.database_url)
             self._call_reconcile()

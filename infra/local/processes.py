@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 OnLine = Callable[[str, str], None]
 """Takes a process's name and a line that it wrote."""
@@ -213,13 +214,14 @@ class Supervisor:
         self._clock = clock
         self._pause = pause or self._closed.wait
         self._processes: dict[str, Process] = {}
-        self._keepers: list[threading.Thread] = []
+        self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
 
     def start(self, command: Command, on_restart: Callable[[], None] = lambda: None) -> None:
         """Starts it and returns once it serves; restarts it whenever it ends. Raises StartFailed.
 
-        `on_restart` runs once the new process serves, and again for as long as it raises.
+        `on_restart` runs once the new process serves, and again for as long as it raises: in a thread of its own,
+        beside the one for the process before, if that has not come to its end.
         """
         try:
             self._run(command)
@@ -227,24 +229,27 @@ class Supervisor:
             with self._lock:
                 self._processes.pop(command.name, None)
             raise
-        name = f"keep-{command.name}"
-        keeper = threading.Thread(target=self._keep, args=(command, on_restart), name=name, daemon=True)
+        self._start_thread(f"keep-{command.name}", self._keep, command, on_restart)
+
+    def _start_thread(self, name: str, target: Callable[..., None], *args: Any) -> None:
+        thread = threading.Thread(target=target, args=args, name=name, daemon=True)
         with self._lock:
-            self._keepers.append(keeper)
+            self._threads = [*(t for t in self._threads if t.is_alive()), thread]
             # Under the lock: `close` joins only what was started.
-            keeper.start()
+            thread.start()
 
     def pid(self, name: str) -> int:
         """Of the watchdog of the command as it runs now. Raises KeyError."""
         with self._lock:
             return self._processes[name].pid
 
-    def _run(self, command: Command) -> None:
+    def _run(self, command: Command) -> Process:
         with self._lock:
             if self._closed.is_set():
                 raise StartFailed(f"{command.name} was not started: all is being stopped")
             process = self._processes[command.name] = Process(command, self._on_line)
         process.wait_until_ready()
+        return process
 
     def _keep(self, command: Command, on_restart: Callable[[], None]) -> None:
         failures = 0
@@ -263,24 +268,22 @@ class Supervisor:
                 return
             failures += 1
             try:
-                self._run(command)
+                process = self._run(command)
             except Exception as error:
                 if not self._closed.is_set():
                     self._on_line(command.name, f"not ready: {error}")
             else:
-                self._tell(command.name, on_restart)
+                self._start_thread(f"tell-{command.name}", self._tell, process, on_restart)
 
-    def _tell(self, name: str, on_restart: Callable[[], None]) -> None:
+    def _tell(self, process: Process, on_restart: Callable[[], None]) -> None:
         """Call `on_restart` until it succeeds, or the process ends. Its failure does not stop the process."""
         failures = 0
-        with self._lock:
-            process = self._processes[name]
         while process.is_running() and not self._closed.is_set():
             try:
                 on_restart()
                 return
             except Exception as error:
-                self._on_line(name, f"restarted, but what follows failed: {error}")
+                self._on_line(process.command.name, f"restarted, but what follows failed: {error}")
             if self._pause(_delay(failures)):
                 return
             failures += 1
@@ -289,11 +292,11 @@ class Supervisor:
         """Stops all at once, and waits for them. Safe to repeat."""
         self._closed.set()
         with self._lock:
-            processes, keepers = list(self._processes.values()), list(self._keepers)
+            processes, threads = list(self._processes.values()), self._threads
         for process in processes:
             process.begin_stop()
         for process in processes:
             process.stop()
-        for keeper in keepers:
-            if keeper is not threading.current_thread():
-                keeper.join(5)
+        for thread in threads:
+            if thread is not threading.current_thread():
+                thread.join(5)

@@ -9,23 +9,27 @@ from google.api_core.exceptions import AlreadyExists
 from google.cloud import pubsub_v1
 from google.protobuf.duration_pb2 import Duration
 
+from shared.adapters.google.pubsub_retry import retry_for
 from shared.domain.stages import MAX_BACKOFF_SECONDS, MAX_DELIVERIES, REDELIVERY_SECONDS, STAGES, JobType, Stage
 
 RETENTION = timedelta(days=7)
 """How far back a replay can go."""
 
 _ACK_SECONDS = (10, 600)
+_SECONDS = 10.0
 
 
 def create_topics(project: str) -> None:
-    """Creates what is missing; safe to repeat."""
+    """Creates what is missing; safe to repeat. Raises GoogleAPICallError or RetryError soon: the client's own ten
+    minutes of patience would outlast an emulator's restart."""
+    patience = {"timeout": _SECONDS, "retry": retry_for(_SECONDS)}
     with pubsub_v1.PublisherClient() as publisher, pubsub_v1.SubscriberClient() as subscriber:
         for stage in STAGES.values():
             with suppress(AlreadyExists):
-                publisher.create_topic(name=publisher.topic_path(project, stage.type))
+                publisher.create_topic(name=publisher.topic_path(project, stage.type), **patience)
         for stage in STAGES.values():
             with suppress(AlreadyExists):
-                subscriber.create_subscription(_subscription(project, stage))
+                subscriber.create_subscription(_subscription(project, stage), **patience)
 
 
 def _subscription(project: str, stage: Stage) -> dict[str, object]:

@@ -108,6 +108,27 @@ def test_an_owner_who_could_not_follow_is_told_again_and_the_child_left_alone(li
     assert not is_alive(second)
 
 
+def test_a_child_that_dies_while_its_owner_still_follows_is_started_again(lines: Lines) -> None:
+    told: Queue[int] = Queue()
+    closing = threading.Event()
+
+    def follow() -> None:
+        told.put(1)
+        assert closing.wait(DEADLINE)
+
+    supervisor = Supervisor(lines, pause=lambda seconds: False)
+    supervisor.start(python(FOREVER), on_restart=follow)
+    pids = [lines.next_pid()]
+    for _ in range(2):
+        os.kill(pids[-1], signal.SIGKILL)
+        pids.append(lines.next_pid())
+        told.get(timeout=DEADLINE)
+
+    closing.set()
+    supervisor.close()
+    assert len(set(pids)) == 3
+
+
 def test_a_child_that_keeps_dying_is_restarted_ever_later_up_to_a_cap(lines: Lines) -> None:
     pauses: Queue[float] = Queue()
     supervisor = Supervisor(lines, clock=lambda: 0.0, pause=_recorder(pauses))
