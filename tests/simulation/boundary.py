@@ -171,12 +171,12 @@ class SimulatedDatabase:
         self.connection.commit()
         self.boundary: Boundary | None = None
 
-    def transaction(self) -> _Transaction:
-        return _Transaction(self.connection, self.boundary, _caller_of(inspect.currentframe()))
+    def transaction(self) -> _Lent:
+        return _Lent(self.connection, self.boundary, _caller_of(inspect.currentframe()), autocommit=False)
 
-    def statements(self) -> _Transaction:
+    def statements(self) -> _Lent:
         """Each of them changes one thing, or reads: a boundary between two of them would show nothing more."""
-        return _Transaction(self.connection, self.boundary, _caller_of(inspect.currentframe()))
+        return _Lent(self.connection, self.boundary, _caller_of(inspect.currentframe()), autocommit=True)
 
     def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
         """For checks: no boundary."""
@@ -188,21 +188,22 @@ class SimulatedDatabase:
         """It outlives the Apps that share it."""
 
 
-class _Transaction:
-    def __init__(self, connection: Connection, boundary: Boundary | None, port: str) -> None:
-        self._connection, self._boundary, self._port = connection, boundary, port
+class _Lent:
+    def __init__(self, connection: Connection, boundary: Boundary | None, port: str, *, autocommit: bool) -> None:
+        self._connection, self._boundary, self._port, self._autocommit = connection, boundary, port, autocommit
 
     def __enter__(self) -> Connection:
         if self._boundary:
             self._boundary.before(self._port)
         assert self._connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE, "nested transactions"
+        self._connection.autocommit = self._autocommit
         return self._connection
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
         if kind is not None:
             self._connection.rollback()
             return
-        self._connection.commit()
+        self._connection.commit()  # nothing, where each statement has committed
         if self._boundary:
             self._boundary.committed(self._port)
             self._boundary.after(self._port)

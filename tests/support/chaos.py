@@ -16,7 +16,7 @@ import psutil
 
 from shared.domain.stages import STAGES
 from tests.support.waiting import poll
-from tests.support.workload import BOOKS, DEADLINE, Workload
+from tests.support.workload import BOOKS, DEADLINE, LOOK_SECONDS, Workload
 
 FUNCTIONS = {s.function: s.type.value for s in STAGES.values()}
 """The type of job that each function does, by the function's name."""
@@ -84,7 +84,7 @@ def kill_at(
     """Wait until random numbers of jobs are completed, and kill each time. Return when that was."""
     schedule = KillSchedule(rng, times, {"": 7 * len(BOOKS)})
     kills: list[tuple[datetime, str]] = []
-    for _ in poll(DEADLINE, "the moment to kill"):
+    for _ in poll(DEADLINE, "the moment to kill", pause_seconds=LOOK_SECONDS):
         if schedule.due(workload.counts()):
             kills.append((kill(), ""))
         if not schedule.left():

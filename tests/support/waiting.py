@@ -8,16 +8,15 @@ from threading import Event
 
 from infra.local.locks import is_alive
 
-_PAUSE_SECONDS = 0.1
 _GONE_SECONDS = 30.0
 
 
-def poll(seconds: float, what: str) -> Iterator[None]:
+def poll(seconds: float, what: str, *, pause_seconds: float = 0.1) -> Iterator[None]:
     """Yield for each turn of a loop that waits for `what`. Raises AssertionError after so many seconds."""
     deadline, pause = time.monotonic() + seconds, Event()
     while time.monotonic() < deadline:
         yield
-        pause.wait(_PAUSE_SECONDS)
+        pause.wait(pause_seconds)
     raise AssertionError(f"waited {seconds} s in vain for {what}")
 
 

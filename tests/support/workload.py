@@ -25,6 +25,8 @@ from tests.support.world import World, manuscript
 
 BOOKS = {f"Small book {n}": manuscript(chapters=3, words=240, name=f"small {n} ") for n in range(1, 21)}
 DEADLINE = 180.0
+LOOK_SECONDS = 0.3
+"""Each look costs the machine that the books need, too."""
 _EMULATOR_HOSTS = ("PUBSUB_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST")
 
 _ROWS = """
@@ -135,7 +137,7 @@ class Workload:
         A quick context may come after its book's completion, which does not wait for it.
         """
         started = time.monotonic()
-        for _ in poll(DEADLINE, "all books"):
+        for _ in poll(DEADLINE, "all books", pause_seconds=LOOK_SECONDS):
             meanwhile()
             done = len(self.books) == len(BOOKS) and set(self.statuses()) == {"completed"}
             if done and {state for _, state in self.counts()} == {"completed"}:
