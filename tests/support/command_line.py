@@ -1,40 +1,67 @@
-"""The command line, as its user runs it."""
+"""The command line, as its user runs it: each call is a process of its own.
+
+The processes are forked from one that has the modules loaded, which takes a quarter of the time of a new interpreter.
+What the command line reads from the environment at import (BINDERY_COMMAND) is that process's: see CLI.
+"""
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+# A new interpreter.
 CLI = [sys.executable, "-m", "infra.cli.main"]
 _SECONDS = 240.0
+
+_forked = multiprocessing.get_context("forkserver")
+_forked.set_forkserver_preload(["infra.cli.main", "pydantic.type_adapter"])
 
 
 def bindery(
     data: Path | None,
     *arguments: str,
-    stdin: str | None = None,
+    stdin: str = "",
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command, on the stack of a data folder if one is given. `env` is added to the environment."""
-    command = [*CLI, *arguments, *(["--data-dir", str(data)] if data else [])]
-    return subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        input=stdin,
-        timeout=_SECONDS,
-        env=os.environ | dict(env or {}),
-        cwd=cwd,
-    )
+    command = ["bindery", *arguments, *(["--data-dir", str(data)] if data else [])]
+    with TemporaryDirectory() as streams:
+        folder = Path(streams)
+        (folder / "0").write_text(stdin, "utf-8")
+        process = _forked.Process(
+            target=_run, args=(command, os.environ | dict(env or {}), cwd or Path.cwd(), folder), name="bindery"
+        )
+        process.start()
+        process.join(_SECONDS)
+        if process.exitcode is None:
+            process.kill()
+            raise subprocess.TimeoutExpired(command, _SECONDS)
+        out, err = ((folder / name).read_text("utf-8") for name in ("1", "2"))
+    return subprocess.CompletedProcess(command, process.exitcode, out, err)
 
 
-def call(data: Path, *arguments: str, stdin: str | None = None) -> list[Any]:
+def _run(command: Sequence[str], env: Mapping[str, str], cwd: Path, folder: Path) -> None:
+    from infra.cli.main import main
+
+    for number, flags in enumerate((os.O_RDONLY, os.O_WRONLY | os.O_CREAT, os.O_WRONLY | os.O_CREAT)):
+        os.dup2(os.open(folder / str(number), flags), number)
+    sys.stdin = os.fdopen(0, encoding="utf-8")
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(cwd)
+    sys.argv = list(command)
+    main()
+
+
+def call(data: Path, *arguments: str, stdin: str = "") -> list[Any]:
     """Run a command that must succeed, and return each line of JSON that it printed."""
     done = bindery(data, *arguments, "--json", stdin=stdin)
     assert done.returncode == 0, done.stderr + done.stdout

@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ import pytest
 
 from infra.cli import books, context, dead_letters, identifiers, main, operations
 from infra.cli.listeners import Listener, ListenFailed
-from tests.support.command_line import bindery
+from tests.support.command_line import CLI
 
 BOOK = "0d9c1e2a-0000-4000-8000-000000000001"
 OTHER = "0d9c1e2a-0000-4000-8000-000000000002"
@@ -129,13 +130,18 @@ def test_the_version_is_the_distributions(run: Run) -> None:
 
 
 def test_what_people_are_told_to_type_is_what_they_typed(tmp_path: Path) -> None:
-    env = {"BINDERY_COMMAND": "./infra/bindery", "PYTHONPATH": os.getcwd(), "COLUMNS": "200", "BINDERY_URL": ""}
-    told = bindery(None, "books", env=env, cwd=tmp_path)
+    env = os.environ | {"BINDERY_COMMAND": "./infra/bindery", "PYTHONPATH": os.getcwd(), "COLUMNS": "200"}
+    env.pop("BINDERY_URL", None)
+
+    def typed(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*CLI, *arguments], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+
+    told, shown = typed("books"), typed("status", "--help").stdout
     assert told.returncode == 3
     assert told.stderr.startswith(
         "./infra/bindery: no local stack is running here; start one with `./infra/bindery dev`"
     )
-    assert "Usage: ./infra/bindery status" in (shown := bindery(None, "status", "--help", env=env, cwd=tmp_path).stdout)
+    assert "Usage: ./infra/bindery status" in shown
     assert "Example: ./infra/bindery status 0d9c… --json" in shown
 
 
