@@ -1,0 +1,49 @@
+"""The listener of `bindery watch`, while Firestore answers and refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Semaphore
+from typing import Any
+
+import grpc
+import pytest
+
+from infra.cli.firestore_listener import FirestoreListener
+
+
+class RefusingFirestore(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """A server that is unavailable to each call. `calls` is released by each."""
+
+    def __init__(self) -> None:
+        self.calls = Semaphore(0)
+        self._server = grpc.server(ThreadPoolExecutor(4), handlers=[self])
+        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self._server.start()
+
+    def service(self, details: Any) -> Any:
+        return grpc.stream_stream_rpc_method_handler(self._refuse)
+
+    def _refuse(self, requests: Any, context: Any) -> None:
+        self.calls.release()
+        context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
+
+    def close(self) -> None:
+        self._server.stop(None).wait()
+
+
+@pytest.fixture
+def refusing(monkeypatch: pytest.MonkeyPatch) -> Iterator[RefusingFirestore]:
+    server = RefusingFirestore()
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", server.address)
+    yield server
+    server.close()
+
+
+def test_a_listener_that_is_refused_asks_again_but_not_without_a_pause(refusing: RefusingFirestore) -> None:
+    names = {"FIRESTORE_EMULATOR_HOST": refusing.address, "GOOGLE_CLOUD_PROJECT": "demo-refused"}
+    with FirestoreListener(names, None, "b1"):
+        for _ in range(4):  # each of its two streams, twice
+            assert refusing.calls.acquire(timeout=30)
+        assert not all(refusing.calls.acquire(timeout=1) for _ in range(60))
