@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import IO, Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 from infra.local.emulators import Missing, find_emulators
-from infra.local.locks import is_alive
 from infra.local.processes import OnLine
 from shared.loopback import LOOPBACK
 
@@ -46,8 +46,11 @@ def run_stack(data: Path, backend: Backend, on_line: OnLine, **settings: Any) ->
     stack = _start(data, backend, {"models": models, **settings}, on_line)
     state = data / _STATE
     try:
-        _write_private(state, {"pid": os.getpid(), "backend": stack.backend, "environment": dict(stack.environment)})
-        yield stack
+        with _private(state) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # until the stack ends, however it does
+            json.dump({"backend": stack.backend, "environment": dict(stack.environment)}, file)
+            file.flush()
+            yield stack
     finally:
         state.unlink(missing_ok=True)
         stack.close()
@@ -76,17 +79,22 @@ def running_stack(data: Path) -> Mapping[str, str] | None:
             about = os.fstat(file.fileno())
             if about.st_uid != os.geteuid() or about.st_mode & 0o077:
                 return None  # unpacked or planted by somebody else: its addresses can't be trusted
-            state = json.load(file)
-        pid, environment = int(state["pid"]), dict(state["environment"])
+            environment = dict(json.load(file)["environment"])
+            if _is_unlocked(file):
+                return None  # left by a stack that was killed
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if urlsplit(str(environment.get("BINDERY_URL"))).hostname not in LOOPBACK:
-        return None
-    # A stack that was killed in a container may stay a zombie for good.
-    return environment if is_alive(pid) else None
+    return environment if urlsplit(str(environment.get("BINDERY_URL"))).hostname in LOOPBACK else None
 
 
-def _write_private(file: Path, value: Any) -> None:
-    """For this user alone: it names the database's password."""
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
-        json.dump(value, out)
+def _is_unlocked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _private(file: Path) -> IO[str]:
+    """Opens it anew for this user alone: it names the database's password."""
+    return os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w")

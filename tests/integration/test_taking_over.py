@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 from infra.local.database import publish_again, take_over
-from infra.local.stack import running_stack
 from shared.use_cases.reconcile import Reconciled
-from tests.support.waiting import wait_gone
 from tests.support.world import World, manuscript
 
 
@@ -44,16 +37,3 @@ def test_work_that_waited_is_sent_again_at_once(world: World) -> None:
     assert reconcile_at_once(world).published == waiting
     world.run()
     assert world.status(book)["status"] == "completed"
-
-
-def test_a_stack_that_was_killed_and_never_reaped_is_not_running(tmp_path: Path) -> None:
-    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    environment = {"BINDERY_URL": "http://127.0.0.1:1"}
-    (tmp_path / "stack.json").write_text(json.dumps({"pid": process.pid, "environment": environment}))
-    (tmp_path / "stack.json").chmod(0o600)
-    assert running_stack(tmp_path) == environment
-
-    process.kill()
-    wait_gone(process.pid)
-    assert running_stack(tmp_path) is None
-    process.communicate()

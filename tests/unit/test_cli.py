@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import threading
@@ -121,13 +122,22 @@ def test_a_time_that_is_none_is_said_in_a_line(text: str) -> None:
 def test_a_folder_that_names_another_stack_is_not_believed(
     tmp_path: Path, mode: int, url: str, is_believed: bool
 ) -> None:
-    state = tmp_path / "stack.json"
-    state.write_text(json.dumps({"pid": os.getpid(), "environment": {"BINDERY_URL": url}}))
-    state.chmod(mode)
-    assert (running_stack(tmp_path) is not None) is is_believed
+    with (tmp_path / "stack.json").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # as a stack that runs
+        json.dump({"environment": {"BINDERY_URL": url}}, file)
+        file.flush()
+        os.fchmod(file.fileno(), mode)
+        assert (running_stack(tmp_path) is not None) is is_believed
 
 
-@pytest.mark.parametrize("state", ["[]", "{", '{"pid": 1, "environment": {}}', '{"pid": "x", "environment": 3}'])
+def test_a_stack_that_was_killed_is_not_running_though_another_process_has_its_pid_now(tmp_path: Path) -> None:
+    state = {"pid": os.getpid(), "environment": {"BINDERY_URL": "http://127.0.0.1:1"}}
+    (tmp_path / "stack.json").write_text(json.dumps(state))
+    (tmp_path / "stack.json").chmod(0o600)
+    assert running_stack(tmp_path) is None
+
+
+@pytest.mark.parametrize("state", ["[]", "{", '{"environment": {}}', '{"environment": 3}'])
 def test_a_broken_note_of_a_stack_is_none(tmp_path: Path, state: str) -> None:
     (tmp_path / "stack.json").write_text(state)
     (tmp_path / "stack.json").chmod(0o600)
