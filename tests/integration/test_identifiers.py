@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 from uuid import UUID
 
@@ -72,13 +73,12 @@ def test_no_more_than_a_few_candidates_are_told(world: World) -> None:
 def test_every_digit_counts_in_the_range_of_a_prefix(dsn: str) -> None:
     ids = [UUID(int=n << 124 | 0xABC << 112 | n) for n in (0, 7, 15)]
     upcoming = iter(ids)
-    world = World(dsn, overrides={"new_id": lambda: next(upcoming)})
-    for n in range(len(ids)):
-        world.import_book(manuscript(1, name=str(n)))
-    for book_id in ids:
-        for length in range(1, 37):
-            assert find(world, "book", str(book_id)[:length]) == [str(book_id)]
-    world.close()
+    with closing(World(dsn, overrides={"new_id": lambda: next(upcoming)})) as world:
+        for n in range(len(ids)):
+            world.import_book(manuscript(1, name=str(n)))
+        for book_id in ids:
+            for length in range(1, 37):
+                assert find(world, "book", str(book_id)[:length]) == [str(book_id)]
 
 
 @pytest.mark.parametrize("kind", ["book", "job", "redrive", "fingerprint"])

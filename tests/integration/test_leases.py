@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import timedelta
 from typing import Any
 
@@ -214,36 +214,36 @@ def test_places_are_free_again_when_their_process_is_gone(world: World) -> None:
 
 
 def test_a_user_has_a_limit_of_books_under_way(dsn: str) -> None:
-    world = World(dsn, max_books_under_way=2)
-    first = world.import_book(manuscript(1), title="One")
-    world.import_book(manuscript(1), title="Two")
-    refused = world.post({"title": "Three", "content": manuscript(1)})
+    with closing(World(dsn, max_books_under_way=2)) as world:
+        first = world.import_book(manuscript(1), title="One")
+        world.import_book(manuscript(1), title="Two")
+        refused = world.post({"title": "Three", "content": manuscript(1)})
 
-    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "30")
-    assert "2 books are under way" in refused.json["detail"]
-    assert len(world.rows("SELECT 1 FROM books")) == 2
-    assert world.post({"title": "Ben's", "content": manuscript(1)}, user="ben").status_code == 202
-    again = {"title": "One, changed", "content": manuscript(2), "book_id": first}
-    assert world.post(again).status_code == 202
-    world.run()
-    assert world.post({"title": "Three", "content": manuscript(1)}).status_code == 202
-    world.close()
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "30")
+        assert "2 books are under way" in refused.json["detail"]
+        assert len(world.rows("SELECT 1 FROM books")) == 2
+        assert world.post({"title": "Ben's", "content": manuscript(1)}, user="ben").status_code == 202
+        again = {"title": "One, changed", "content": manuscript(2), "book_id": first}
+        assert world.post(again).status_code == 202
+        world.run()
+        assert world.post({"title": "Three", "content": manuscript(1)}).status_code == 202
 
 
 def test_what_is_redriven_keeps_to_the_limit_of_books_under_way(dsn: str) -> None:
-    world = World(dsn, max_books_under_way=1)
-    broken = FailingChapters(world, 1, 2)
-    for n in range(3):
-        world.import_book(manuscript(chapters=2, name=f"{n} "), title=f"Book {n}")
-        world.run()
-    broken.numbers.clear()
-    assert len(redrive(world, all=True)["accepted"]) == 9
-    unfinished = "SELECT 1 FROM processing_status WHERE entity_type = 'book' AND status IN ('pending', 'processing')"
-    for _ in range(10):
-        assert len(world.rows(unfinished)) <= 1
-        world.run()
-        world.clock.advance(60)
-        world.app.reconcile()
-    assert list_dead_letters(world) == []
-    assert {r["status"] for r in world.rows("SELECT status FROM processing_status")} == {"completed"}
-    world.close()
+    with closing(World(dsn, max_books_under_way=1)) as world:
+        broken = FailingChapters(world, 1, 2)
+        for n in range(3):
+            world.import_book(manuscript(chapters=2, name=f"{n} "), title=f"Book {n}")
+            world.run()
+        broken.numbers.clear()
+        assert len(redrive(world, all=True)["accepted"]) == 9
+        unfinished = (
+            "SELECT 1 FROM processing_status WHERE entity_type = 'book' AND status IN ('pending', 'processing')"
+        )
+        for _ in range(10):
+            assert len(world.rows(unfinished)) <= 1
+            world.run()
+            world.clock.advance(60)
+            world.app.reconcile()
+        assert list_dead_letters(world) == []
+        assert {r["status"] for r in world.rows("SELECT status FROM processing_status")} == {"completed"}

@@ -6,7 +6,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,38 +137,36 @@ def firestore_gate(firestore_host: str, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 def test_what_pubsub_refuses_is_published_by_reconcile(dsn: str, pubsub_gate: TcpGate) -> None:
-    world = World(dsn, overrides={"publisher": PubSubPublisher(PROJECT, timeout_seconds=1.0)})
-    pubsub_gate.shut()
-    reply = world.post(BOOK)
-    with pytest.raises(Unavailable):
-        after(world, 30)
-    pubsub_gate.open()
+    with closing(World(dsn, overrides={"publisher": PubSubPublisher(PROJECT, timeout_seconds=1.0)})) as world:
+        pubsub_gate.shut()
+        reply = world.post(BOOK)
+        with pytest.raises(Unavailable):
+            after(world, 30)
+        pubsub_gate.open()
 
-    assert (reply.status_code, reply.json["published"]) == (202, False)
-    await_reconcile(world)
-    world.close()
+        assert (reply.status_code, reply.json["published"]) == (202, False)
+        await_reconcile(world)
     assert published(dsn) == [f"book-{reply.json['book_id']}-v1"]
 
 
 def test_a_stage_that_pubsub_refuses_is_delivered_again_and_does_not_work_again(dsn: str, pubsub_gate: TcpGate) -> None:
-    world = World(dsn)
-    publisher = PubSubPublisher(PROJECT, timeout_seconds=1.0)
-    world.import_book(BOOK["content"])
-    message = world.take(JobType.BOOK_PROCESSING)
-    held = world.broker.publish
-    world.broker.publish = publisher.publish  # type: ignore[method-assign]
-    pubsub_gate.shut()
-    refused = world.deliver(message)
-    pubsub_gate.open()
+    with closing(World(dsn)) as world:
+        publisher = PubSubPublisher(PROJECT, timeout_seconds=1.0)
+        world.import_book(BOOK["content"])
+        message = world.take(JobType.BOOK_PROCESSING)
+        held = world.broker.publish
+        world.broker.publish = publisher.publish  # type: ignore[method-assign]
+        pubsub_gate.shut()
+        refused = world.deliver(message)
+        pubsub_gate.open()
 
-    assert refused == 429
-    for _ in poll(DEADLINE, "the broker"):
-        if world.deliver(message) == 204:
-            break
-    assert len(published(dsn)) >= 5, "three chapters, their vectors, the quick context"
-    assert world.rows("SELECT attempts FROM jobs WHERE type = 'book-processing'") == [{"attempts": 1}]
-    world.broker.publish = held  # type: ignore[method-assign]
-    world.close()
+        assert refused == 429
+        for _ in poll(DEADLINE, "the broker"):
+            if world.deliver(message) == 204:
+                break
+        assert len(published(dsn)) >= 5, "three chapters, their vectors, the quick context"
+        assert world.rows("SELECT attempts FROM jobs WHERE type = 'book-processing'") == [{"attempts": 1}]
+        world.broker.publish = held  # type: ignore[method-assign]
 
 
 def published(dsn: str) -> list[str]:
@@ -192,18 +190,17 @@ def await_reconcile(world: World) -> None:
 
 
 def test_while_firestore_refuses_the_books_go_on_and_are_shown_afterwards(dsn: str, firestore_gate: TcpGate) -> None:
-    world = World(dsn, overrides={"live_documents": FirestoreLiveDocuments(PROJECT, retry_seconds=0.2)})
-    firestore_gate.shut()
-    book_id = world.import_book(manuscript(chapters=1))
-    completes(world, book_id)
-    with pytest.raises(Unavailable):
-        after(world, 30)
-    firestore_gate.open()
+    with closing(World(dsn, overrides={"live_documents": FirestoreLiveDocuments(PROJECT, retry_seconds=0.2)})) as world:
+        firestore_gate.shut()
+        book_id = world.import_book(manuscript(chapters=1))
+        completes(world, book_id)
+        with pytest.raises(Unavailable):
+            after(world, 30)
+        firestore_gate.open()
 
-    await_reconcile(world)
-    assert document(f"books/{book_id}")["status"] == "completed"
-    assert document(f"books/{book_id}/chapters/0001")["progress"] == 100
-    world.close()
+        await_reconcile(world)
+        assert document(f"books/{book_id}")["status"] == "completed"
+        assert document(f"books/{book_id}/chapters/0001")["progress"] == 100
 
 
 def document(path: str) -> Any:
@@ -270,22 +267,21 @@ def test_postgresql_that_a_full_disk_ended_is_back_when_there_is_room() -> None:
     settings = {"min_wal_size": "32MB", "max_wal_size": "32MB", "shared_buffers": "16MB"}
     with small_disk(120) as disk, Postgres(disk / "data", settings=settings) as server:
         migrate(server.dsn, MIGRATIONS)
-        world = World(server.dsn, overrides={"database": Database(server.dsn, connect_seconds=1)})
-        ballast = fill(disk)
-        for _ in poll(DEADLINE, "the end of the disk"):
-            # Its log finds no room for another segment, which ends the server.
-            with suppress(psycopg.OperationalError), psycopg.connect(server.dsn) as connection:
-                connection.execute("CREATE TABLE IF NOT EXISTS filler AS SELECT 1 AS n")
-                connection.execute("INSERT INTO filler SELECT generate_series(1, 1000000)")
-            refused = world.post({"title": "A Book", "content": manuscript(chapters=1)})
-            if refused.status_code != 202:
-                break
-        ballast.unlink()
+        with closing(World(server.dsn, overrides={"database": Database(server.dsn, connect_seconds=1)})) as world:
+            ballast = fill(disk)
+            for _ in poll(DEADLINE, "the end of the disk"):
+                # Its log finds no room for another segment, which ends the server.
+                with suppress(psycopg.OperationalError), psycopg.connect(server.dsn) as connection:
+                    connection.execute("CREATE TABLE IF NOT EXISTS filler AS SELECT 1 AS n")
+                    connection.execute("INSERT INTO filler SELECT generate_series(1, 1000000)")
+                refused = world.post({"title": "A Book", "content": manuscript(chapters=1)})
+                if refused.status_code != 202:
+                    break
+            ballast.unlink()
 
-        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
-        for _ in poll(DEADLINE, "the server"):
-            reply = world.post(BOOK)
-            if reply.status_code == 202:
-                break
-        completes(world, reply.json["book_id"])
-        world.close()
+            assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+            for _ in poll(DEADLINE, "the server"):
+                reply = world.post(BOOK)
+                if reply.status_code == 202:
+                    break
+            completes(world, reply.json["book_id"])
