@@ -19,12 +19,12 @@ import pytest
 
 from infra.local.database import MIGRATIONS
 from infra.local.emulators import Emulators, Missing, find_emulators, start_firestore, start_pubsub
-from infra.local.postgres import Postgres
+from infra.local.postgres import THROWAWAY, Postgres
 from infra.local.processes import Supervisor
 from shared.adapters.postgres.migrations import migrate
 from tests.support.api_document import schemas_made_once
 from tests.support.fake_vertex import FakeVertex
-from tests.support.sharing_out import SharingOut, in_order
+from tests.support.sharing_out import SharingOut, in_order, stay_on_one_cpu
 from tests.support.world import World
 
 # Whoever starts a run in the background may have it ignore Ctrl-C, and so would all that the tests start.
@@ -33,8 +33,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """For `-n auto`: more than there are cores, since half of the time a test waits for a process."""
-    return (os.cpu_count() or 1) + 1
+    """For `-n auto`: two for each CPU, since half of the time a test waits for a process."""
+    return 2 * (os.cpu_count() or 1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+        stay_on_one_cpu(int(worker.removeprefix("gw")))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -55,7 +60,7 @@ def _quick_apis() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    settings = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "100"}
+    settings = {**THROWAWAY, "max_connections": "100"}
     with Postgres(tmp_path_factory.mktemp("postgres") / "data", settings=settings) as server:
         _execute(server.dsn, "CREATE DATABASE template_bindery")
         migrate(server.dsn_of("template_bindery"), MIGRATIONS)
