@@ -12,8 +12,8 @@ import typer
 from infra.cli.main import app
 
 ROOT = Path(__file__).resolve().parents[2]
-NOT_OURS = (".venv", ".bindery", "node_modules")
-DOCUMENTS = sorted(p for p in ROOT.rglob("*.md") if not set(p.relative_to(ROOT).parts) & set(NOT_OURS))
+NOT_OURS = re.compile(r"(^|/)(\.(?!github/)|node_modules/)")
+DOCUMENTS = sorted(p for p in ROOT.rglob("*.md") if not NOT_OURS.search(str(p.relative_to(ROOT))))
 PAGES = [p for p in DOCUMENTS if p.name != "sample.md"]
 # The line counts of the reading list are for a first idea.
 DRIFT = 0.25
