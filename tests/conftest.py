@@ -24,7 +24,7 @@ from infra.local.processes import Supervisor
 from shared.adapters.postgres.migrations import migrate
 from tests.support.api_document import schemas_made_once
 from tests.support.fake_vertex import FakeVertex
-from tests.support.sharing_out import SharingOut, in_order, stay_on_one_cpu
+from tests.support.sharing_out import SharingOut, cpus, in_order, stay_on_one_cpu
 from tests.support.world import World
 
 # Whoever starts a run in the background may have it ignore Ctrl-C, and so would all that the tests start.
@@ -34,7 +34,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 def pytest_xdist_auto_num_workers() -> int:
     """For `-n auto`: two for each CPU, since half of the time a test waits for a process."""
-    return 2 * (os.cpu_count() or 1)
+    return 2 * len(cpus())
 
 
 def pytest_configure(config: pytest.Config) -> None:

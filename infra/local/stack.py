@@ -96,5 +96,6 @@ def _is_unlocked(file: IO[str]) -> bool:
 
 
 def _private(file: Path) -> IO[str]:
-    """Opens it anew for this user alone: it names the database's password."""
-    return os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w")
+    """Makes it anew, for this user alone: it names the database's password."""
+    file.unlink(missing_ok=True)
+    return os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w")

@@ -6,14 +6,14 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from infra.cli.listeners import Listener, ListenFailed
+from infra.cli.listeners import Listener
+from infra.cli.watching import follow_book
 from shared.adapters.memory.live_documents import MemoryLiveDocuments
 from shared.ports import Document, LiveDocuments, Tombstone
 
@@ -49,13 +49,14 @@ def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
         return fields and {k: v for k, v in fields.items() if k != "revision"}
 
     def listen_to_book(hear: Callable[[Fields], None]) -> Callable[[], None]:
+        """As `bindery watch` does: the emulator may end a stream (RST_STREAM 8), and another one takes its place."""
         names = {"FIRESTORE_EMULATOR_HOST": host, "GOOGLE_CLOUD_PROJECT": project}
-        listener = FirestoreListener(names, None, "b1")
-        reader = threading.Thread(target=read_all, args=(listener, hear))
+        source = BookUnderWay(lambda book_id: FirestoreListener(names, None, book_id))
+        reader = threading.Thread(target=read_all, args=(source, hear))
         reader.start()
 
         def stop() -> None:
-            listener.close()
+            source.is_over.set()
             reader.join()
 
         return stop
@@ -64,9 +65,20 @@ def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     client.close()
 
 
-def read_all(listener: Listener, hear: Callable[[Fields], None]) -> None:
-    with suppress(ListenFailed):
-        for _, fields in listener.follow(60):
+class BookUnderWay:
+    """What the API says of a book until `is_over` is set, and its listeners."""
+
+    def __init__(self, listen: Callable[[str], Listener]) -> None:
+        self.listen = listen
+        self.is_over = threading.Event()
+
+    def get(self, path: str, **query: Any) -> Fields:
+        return {"status": "cancelled" if self.is_over.is_set() else "processing"}
+
+
+def read_all(source: BookUnderWay, hear: Callable[[Fields], None]) -> None:
+    for _, fields in follow_book(source, "b1", ask_after=0.5):
+        if not source.is_over.is_set():
             hear(fields)
 
 

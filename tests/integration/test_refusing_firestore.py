@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
-from infra.cli.firestore_listener import FirestoreListener
+from infra.cli.firestore_listener import FirestoreListener, PausingStream
 
 
 class RefusingFirestore(grpc.GenericRpcHandler):  # type: ignore[misc]
@@ -47,3 +47,11 @@ def test_a_listener_that_is_refused_asks_again_but_not_without_a_pause(refusing:
         for _ in range(4):  # each of its two streams, twice
             assert refusing.calls.acquire(timeout=30)
         assert not all(refusing.calls.acquire(timeout=1) for _ in range(60))
+
+
+def test_a_stream_that_was_closed_during_a_pause_is_not_opened_after_it() -> None:
+    opened: list[object] = []
+    stream = PausingStream(opened.append, should_recover=lambda error: True)
+    stream.close()
+    stream.open()
+    assert opened == []

@@ -9,8 +9,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from xdist.scheduler import LoadScopeScheduling
+
+_ROOT = Path(__file__).resolve().parents[2]
 
 TOGETHER = {
     "tests/acceptance/test_cli.py": "stacks",
@@ -50,6 +53,7 @@ LONGEST_FIRST = (
 
 def in_order(files: Sequence[str]) -> list[int]:
     """Return the places of tests in the order in which they are to begin. `files` are the tests' files, by place."""
+    assert all((_ROOT / file).exists() for file in (*SPREAD, *LONGEST_FIRST)), "a file was renamed"
     ranks = {name: n for n, name in enumerate(LONGEST_FIRST)}
     return sorted(range(len(files)), key=lambda n: ranks.get(files[n], len(ranks)))
 
@@ -63,6 +67,11 @@ class SharingOut(LoadScopeScheduling):  # type: ignore[misc]
         return nodeid if file in SPREAD else TOGETHER.get(file, file)
 
 
+def cpus() -> list[int]:
+    """Return the CPUs that this process may use."""
+    return sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else list(range(os.cpu_count() or 1))
+
+
 def stay_on_one_cpu(worker: int) -> None:
     """Keep a worker, and all that it starts, on one CPU, where the system can. `worker` counts from 0.
 
@@ -70,5 +79,4 @@ def stay_on_one_cpu(worker: int) -> None:
     so much that the whole suite takes half as long again.
     """
     if sys.platform == "linux":
-        cpus = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cpus[worker % len(cpus)]})
+        os.sched_setaffinity(0, {cpus()[worker % len(cpus())]})

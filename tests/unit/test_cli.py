@@ -7,8 +7,10 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import IO
 
 import pytest
 import typer
@@ -110,6 +112,15 @@ def test_a_time_that_is_none_is_said_in_a_line(text: str) -> None:
         moment(text)
 
 
+@contextmanager
+def locked(path: Path, mode: int = 0o600) -> Iterator[IO[str]]:
+    """As a stack that runs keeps its file."""
+    with path.open("w") as file:
+        os.fchmod(file.fileno(), mode)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file
+
+
 @pytest.mark.parametrize(
     ("mode", "url", "is_believed"),
     [
@@ -122,11 +133,9 @@ def test_a_time_that_is_none_is_said_in_a_line(text: str) -> None:
 def test_a_folder_that_names_another_stack_is_not_believed(
     tmp_path: Path, mode: int, url: str, is_believed: bool
 ) -> None:
-    with (tmp_path / "stack.json").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # as a stack that runs
+    with locked(tmp_path / "stack.json", mode) as file:
         json.dump({"environment": {"BINDERY_URL": url}}, file)
         file.flush()
-        os.fchmod(file.fileno(), mode)
         assert (running_stack(tmp_path) is not None) is is_believed
 
 
@@ -139,9 +148,10 @@ def test_a_stack_that_was_killed_is_not_running_though_another_process_has_its_p
 
 @pytest.mark.parametrize("state", ["[]", "{", '{"environment": {}}', '{"environment": 3}'])
 def test_a_broken_note_of_a_stack_is_none(tmp_path: Path, state: str) -> None:
-    (tmp_path / "stack.json").write_text(state)
-    (tmp_path / "stack.json").chmod(0o600)
-    assert running_stack(tmp_path) is None
+    with locked(tmp_path / "stack.json") as file:
+        file.write(state)
+        file.flush()
+        assert running_stack(tmp_path) is None
 
 
 def test_a_mistyped_dsn_shows_no_password(capsys: pytest.CaptureFixture[str]) -> None:
