@@ -70,7 +70,7 @@ class Context(LocalContext):
 
     @cached_property
     def client(self) -> Client:
-        """Ends the command if the address is none, or if none is given and no local stack runs."""
+        """Ends the command if --url is not an address, or if it is not given and no local stack runs."""
         local = running_stack(self.data_dir)
         if self.url:
             if not _is_address(self.url):

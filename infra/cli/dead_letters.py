@@ -131,7 +131,7 @@ def _print_redrive(redrive: Any, canary: bool) -> None:
 
 @letters.command("batch", epilog=examples(f"{BINDERY} dead-letters batch 7c1e…"))
 def show_batch(context: Context, batch: Batch) -> None:
-    """Show how a redrive goes: how many of its letters wait, were sent, succeeded, failed."""
+    """Show how a redrive goes: how many of its dead letters wait, were sent, succeeded, failed."""
     batch_id = whole_id(context.client, "redrive", batch)
     context.show(context.client.get(f"/api/dead-letters/redrives/{batch_id}"), view.show_batch)
 

@@ -83,7 +83,7 @@ def _decode_as(raw: bytes, encoding: str) -> Decoded:
         name = codecs.lookup(encoding).name
         return Decoded(text=raw.decode("utf-8-sig" if name == UTF_8 else name), encoding=name)
     except LookupError:
-        raise UnknownEncoding(f"{encoding} is no encoding that is known here; UTF-16 and cp1252 are") from None
+        raise UnknownEncoding(f"{encoding} is not a known encoding; utf-16 and cp1252 are") from None
     except UnicodeDecodeError as error:
         raise UnknownEncoding(f"it is not {encoding} (byte {error.start})") from None
 

@@ -14,8 +14,8 @@ FAILED, USAGE, UNREACHABLE = 1, 2, 3
 
 INTERRUPTED = 130
 
-_ASKED_WRONGLY = (400, 413, 415, 422)
-_NOBODY_THERE = (0, 502, 503, 504)
+_BAD_REQUEST = (400, 413, 415, 422)
+_NO_ANSWER = (0, 502, 503, 504)
 
 
 def say(message: str) -> None:
@@ -36,6 +36,6 @@ def stop(message: str, code: int) -> NoReturn:
 
 def code_of(status: int) -> int:
     """The exit code for an API's refusal, by its HTTP status; 0 stands for no answer at all."""
-    if status in _NOBODY_THERE:
+    if status in _NO_ANSWER:
         return UNREACHABLE
-    return USAGE if status in _ASKED_WRONGLY else FAILED
+    return USAGE if status in _BAD_REQUEST else FAILED

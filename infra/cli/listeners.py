@@ -18,7 +18,6 @@ from urllib3.exceptions import HTTPError
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _POLL_SECONDS = 0.5
-_FIRST_ANSWER_SECONDS = 30.0
 
 Fields = dict[str, Any]
 Change = tuple[str, Fields]
@@ -47,6 +46,8 @@ class Listener(ABC):
 
     `where` names what they come from.
     """
+
+    first_answer_seconds = 30.0
 
     def __init__(self, where: str) -> None:
         self._where = where
@@ -81,8 +82,8 @@ class Listener(ABC):
             except Empty:
                 if not is_active:
                     raise ListenFailed(f"the connection to {self._where} was lost") from None
-                if not self._answered.is_set() and time.monotonic() - self._began > _FIRST_ANSWER_SECONDS:
-                    raise ListenFailed(f"{self._where} did not answer for {_FIRST_ANSWER_SECONDS:.0f} s") from None
+                if not self._answered.is_set() and time.monotonic() - self._began > self.first_answer_seconds:
+                    raise ListenFailed(f"{self._where} did not answer for {self.first_answer_seconds:.0f} s") from None
                 continue
             heard = time.monotonic()
             yield change

@@ -117,7 +117,7 @@ def dev(context: LocalContext, backend: Which = "auto") -> None:
 
 
 def _wait_for_a_signal() -> None:
-    """Until a handler raises. Not `signal.pause`: a signal that came just before it would be waited for in vain."""
+    """Wait until a handler raises. `signal.pause` would miss a signal that came just before it."""
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
     signal.set_wakeup_fd(wake_write)
@@ -139,7 +139,7 @@ def migrate(
         applied = apply(database_url, MIGRATIONS)
     except ProgrammingError:
         # It may quote the DSN, with its password.
-        stop("the database's DSN is none: postgresql://USER:PASSWORD@HOST:PORT/DATABASE", USAGE)
+        stop("that is not a DSN; write postgresql://USER:PASSWORD@HOST:PORT/DATABASE", USAGE)
     except Error as error:
-        stop(f"the database: {type(error).__name__}: {str(error).strip() or 'no more is known'}", FAILED)
+        stop(f"the database: {type(error).__name__}: {str(error).strip() or 'it gave no reason'}", FAILED)
     print("\n".join(applied) if applied else "up to date")

@@ -16,26 +16,28 @@ MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
 _END_LEASES = """
     UPDATE jobs SET lease_until = '2000-01-01' WHERE state = 'processing'
 """
-_PUBLISH_AGAIN = """
+# Silent for so long that `reconcile` publishes them.
+_PUBLISH_JOBS_THAT_HAVE_NOT_ENDED = """
     UPDATE jobs SET published_at = '2000-01-01' WHERE state IN ('pending', 'processing', 'retrying')
 """
-_PROJECT_AGAIN = "UPDATE processing_status SET projected_revision = -1, projected_at = NULL"
-_PROJECT_JOBS_AGAIN = "UPDATE jobs SET projected_revision = -1"
+# Behind their rows, so that `reconcile` writes them.
+_PROJECT_BOOKS_AND_CHAPTERS = "UPDATE processing_status SET projected_revision = -1, projected_at = NULL"
+_PROJECT_JOBS = "UPDATE jobs SET projected_revision = -1"
 
 
 def publish_again(dsn: str) -> None:
     """The broker lost its messages: `reconcile` will send them all."""
-    _execute(dsn, _PUBLISH_AGAIN)
+    _execute(dsn, _PUBLISH_JOBS_THAT_HAVE_NOT_ENDED)
 
 
 def project_again(dsn: str) -> None:
     """The live documents are gone: `reconcile` will write them all."""
-    _execute(dsn, _PROJECT_AGAIN, _PROJECT_JOBS_AGAIN)
+    _execute(dsn, _PROJECT_BOOKS_AND_CHAPTERS, _PROJECT_JOBS)
 
 
 def take_over(dsn: str) -> None:
     """The stack before this one is gone, with its leases, its messages and its live documents."""
-    _execute(dsn, _END_LEASES, _PUBLISH_AGAIN, _PROJECT_AGAIN, _PROJECT_JOBS_AGAIN)
+    _execute(dsn, _END_LEASES, _PUBLISH_JOBS_THAT_HAVE_NOT_ENDED, _PROJECT_BOOKS_AND_CHAPTERS, _PROJECT_JOBS)
 
 
 def _execute(dsn: str, *statements: str) -> None:

@@ -124,8 +124,6 @@ class Postgres:
         if self._lock is not None:
             self._lock.close()
 
-    stop = close
-
     def __enter__(self) -> Postgres:
         return self
 

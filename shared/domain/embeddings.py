@@ -23,5 +23,4 @@ class EmbeddingModel:
     dimensions: int
     max_texts: int
     max_request_tokens: int
-    max_text_tokens: int
     tokens_per_word: float

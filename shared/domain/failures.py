@@ -38,6 +38,7 @@ def storable(text: str) -> str:
 
 
 def describe(error: BaseException) -> Failure:
+    """Return what is kept of an error, each part cut to its limit."""
     message = storable(str(error))
     frames = traceback.extract_tb(error.__traceback__)
     places = [f"{PurePath(f.filename).name}:{f.name}" for f in frames]

@@ -29,13 +29,11 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class VersionCounts:
-    """What there is of one version. `total`, `processed`, `embedded` and `failed` count chapters; `pending_*` too, but
+    """What there is of one version. `total` and `failed` count chapters; `pending_*` too, but
     leave out what failed for good. `steps` has those jobs that exist. `running` and `cancelled` count jobs."""
 
     version: BookVersion
     total: int = 0
-    processed: int = 0
-    embedded: int = 0
     failed: int = 0
     pending_metadata: int = 0
     pending_vectors: int = 0

@@ -20,12 +20,10 @@ MAX_ID = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Envelope:
-    """One delivery: `data` is the message's JSON object, `delivery_attempt` counts from 1 where the broker says it."""
+    """What was published: `data` is the message's JSON object."""
 
     data: Mapping[str, Any]
     attributes: Mapping[str, str]
-    message_id: str
-    delivery_attempt: int | None
 
     @property
     def job_id(self) -> str:
@@ -58,7 +56,7 @@ def read_envelope(body: Any) -> Envelope:
         message = body["message"]
         attributes = message.get("attributes") or {}
         data = json.loads(base64.b64decode(message.get("data") or "", validate=True))
-        message_id, attempt = message["messageId"], body.get("deliveryAttempt")
+        message_id = message["messageId"]
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise Rejected(f"not a push envelope: {type(error).__name__}") from None
     if not isinstance(data, dict):
@@ -67,7 +65,7 @@ def read_envelope(body: Any) -> Envelope:
         raise Rejected("the message's attributes are not texts")
     if not is_id(message_id):
         raise Rejected("the message has no messageId, or one that can't be kept")
-    return Envelope(data=data, attributes=attributes, message_id=message_id, delivery_attempt=attempt)
+    return Envelope(data=data, attributes=attributes)
 
 
 def is_id(value: Any) -> bool:

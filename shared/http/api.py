@@ -61,6 +61,7 @@ class ApiParts:
 
 
 def create_api(parts: ApiParts) -> OpenAPI:
+    """Make the Flask app of all endpoints; each request is checked for who asks before its handler runs."""
     app = OpenAPI(
         __name__,
         info=Info(title="Bindery", version="1", description="Turns a manuscript into a book that software can use."),

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 from flask import Response
 from flask_openapi3.openapi import OpenAPI
 from pydantic import BaseModel, Field
 
-from shared.domain.books import BookVersion, Status
+from shared.domain.books import BookVersion, Phase, Status
+from shared.domain.contexts import ContextMode
 from shared.domain.errors import UnknownBook
+from shared.domain.splitting.chapters import SplitMethod
 from shared.http.replies import caller, described, reply, scope
 from shared.http.schemas import BookPath, ErrorSummary
 from shared.ports import Catalogue
@@ -30,10 +32,10 @@ class StatusReply(BaseModel):
     book_id: UUID
     version: int
     status: Status
-    phase: str
+    phase: Phase
     progress: int = Field(ge=0, le=100)
     chapters: ChapterCounts
-    attempt: int = Field(description="The attempt that failed last, while one waits to be made again")
+    attempt: int = Field(description="Attempts so far of the job that waits for its next one; 0 if none waits")
     max_attempts: int | None
     next_attempt_at: datetime | None
     started_at: datetime | None
@@ -51,7 +53,7 @@ class BookEntry(BaseModel):
     title: str
     google_doc_id: str | None
     status: Status
-    phase: str
+    phase: Phase
     progress: int
     current_version: int | None
     total_word_count: int
@@ -70,7 +72,7 @@ class MentionEntry(BaseModel):
 
 
 class ContextReply(BaseModel):
-    mode: Literal["quick", "full"]
+    mode: ContextMode
     model: str
     summary: str
     characters: list[MentionEntry]
@@ -81,7 +83,7 @@ class ContextReply(BaseModel):
 
 
 class BookReply(BookEntry):
-    split_method: str | None = Field(description="`headings`, or `size` where the text has none")
+    split_method: SplitMethod | None = Field(description="`headings`, or `size` where the text has none")
     context: ContextReply | None
 
 

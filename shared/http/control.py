@@ -9,6 +9,7 @@ from flask import Response
 from flask_openapi3.openapi import OpenAPI
 from pydantic import BaseModel
 
+from shared.domain.books import Status
 from shared.domain.dead_letters import DeadLetterFilter, RedriveRequest
 from shared.domain.errors import InvalidState
 from shared.http.dead_letters import RedriveReply
@@ -21,7 +22,7 @@ from shared.use_cases.redrive import RedriveDeadLetters
 
 class ControlReply(BaseModel):
     book_id: UUID
-    status: str
+    status: Status
 
 
 def add_control(app: OpenAPI, catalogue: Catalogue, control: ControlBook, redrive: RedriveDeadLetters) -> None:
@@ -33,12 +34,14 @@ def add_control(app: OpenAPI, catalogue: Catalogue, control: ControlBook, redriv
         control.cancel(scope(), path.book_id)
         return status_of(path)
 
-    @app.post("/api/books/<book_id>/resume", summary="Go on with it", **described(ControlReply, 404, 409))
+    @app.post("/api/books/<book_id>/resume", summary="Go on with a cancelled book", **described(ControlReply, 404, 409))
     def resume_book(path: BookPath) -> Response:
         control.resume(scope(), path.book_id)
         return status_of(path)
 
-    @app.post("/api/books/<book_id>/retry", summary="Do again what failed", **described(RedriveReply, 404, 409))
+    @app.post(
+        "/api/books/<book_id>/retry", summary="Redrive a book's dead letters", **described(RedriveReply, 404, 409)
+    )
     def retry_book(path: BookPath) -> Response:
         required_status(catalogue, path.book_id)
         failed = DeadLetterFilter(owner_uid=scope(), book_id=path.book_id)

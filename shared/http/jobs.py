@@ -10,6 +10,7 @@ from flask_openapi3.openapi import OpenAPI
 from pydantic import BaseModel, Field
 
 from shared.domain.books import Status
+from shared.domain.stages import JobType
 from shared.http.problems import problem
 from shared.http.replies import described, reply, scope
 from shared.http.schemas import Attempt, ErrorSummary, Text
@@ -22,7 +23,7 @@ class JobPath(BaseModel):
 
 class JobReply(BaseModel):
     id: str
-    type: str
+    type: JobType
     data: dict[str, Any]
     state: Status
     progress: int

@@ -88,7 +88,7 @@ def _parse(raw: bytes) -> Any:
 
 
 def _key(raw: bytes, body: Any) -> str:
-    """The same for the same message, whichever delivery it is. An id alone is none: the emulator's begin again."""
+    """The same for each delivery of a message. Its id alone is not enough: the emulator's ids start anew."""
     message = body.get("message") if isinstance(body, dict) else None
     if isinstance(message, dict) and is_id(message.get("messageId")) and isinstance(message.get("data"), str):
         raw = f"{message['messageId']} {message['data']}".encode(errors="replace")

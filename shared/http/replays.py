@@ -40,8 +40,8 @@ class ReplayBody(BaseModel):
 class ReplayReply(BaseModel):
     """A receipt: its counts so far. `expected`: messages that it delivers again, where that is known."""
 
-    replay_id: UUID | None = Field(description="None after a dry run")
-    stage: str
+    replay_id: UUID | None = Field(description="null after a dry run")
+    stage: JobType
     expected: int | None = None
     messages_redelivered: int = 0
     stages_repeated: int = 0

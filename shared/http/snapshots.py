@@ -8,6 +8,7 @@ from flask import Response
 from flask_openapi3.openapi import OpenAPI
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.domain.stages import JobType
 from shared.http.replies import administrator, described, reply
 from shared.http.schemas import Text
 from shared.use_cases.snapshots import Snapshots
@@ -25,7 +26,7 @@ class SnapshotBody(BaseModel):
 
 class SnapshotEntry(BaseModel):
     name: str
-    stages: list[str]
+    stages: list[JobType]
     expires_at: datetime | None
 
 

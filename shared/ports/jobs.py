@@ -99,7 +99,9 @@ class JobStore(Protocol):
         """Prolong the leases that are still held."""
         ...
 
-    def mark_published(self, job_ids: Sequence[str], now: datetime) -> None: ...
+    def mark_published(self, job_ids: Sequence[str], now: datetime) -> None:
+        """Note that the broker has the messages of these jobs."""
+        ...
 
     def stalled(self, now: datetime, limit: int) -> list[Job]:
         """Jobs to publish again: never published, lease expired, retry overdue, or queued for too long."""

@@ -123,19 +123,19 @@ class OneMore:
     """Imports a new book every four seconds, as often as it is called."""
 
     def __init__(self, workload: Workload) -> None:
-        self._shelf = workload
+        self._workload = workload
         self._numbers = itertools.count(1)
         self._next = time.monotonic()
 
     def __call__(self) -> None:
         if time.monotonic() >= self._next:
             self._next += 4
-            title = f"{self._shelf.key}, one more {next(self._numbers)}"
-            self._shelf.post(title, manuscript(chapters=3, words=240, name=title)).raise_for_status()
+            title = f"{self._workload.key}, one more {next(self._numbers)}"
+            self._workload.post(title, manuscript(chapters=3, words=240, name=title)).raise_for_status()
 
     def wait(self) -> None:
         for _ in poll(DEADLINE, "the books that came meanwhile"):
-            if not self._shelf.query(UNFINISHED):
+            if not self._workload.query(UNFINISHED):
                 return
 
 

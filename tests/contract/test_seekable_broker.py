@@ -57,7 +57,7 @@ def test_what_was_published_since_a_time_is_delivered_again_as_the_same_messages
     assert numbers(deliver(broker, 9)) == [9], "and nothing else"
 
 
-def test_rewinding_again_delivers_again(broker: Broker) -> None:
+def test_seeking_back_again_delivers_again(broker: Broker) -> None:
     (first,) = deliver(broker, 0)
 
     for count in (2, 3, 4):
@@ -116,7 +116,7 @@ def test_a_snapshot_brings_back_what_was_unacknowledged_and_all_that_came_since(
     assert numbers(deliver(broker, 9)) == [9], "and nothing else"
 
 
-def test_one_topics_rewinding_leaves_another_alone(broker: Broker) -> None:
+def test_one_topics_seek_leaves_another_alone(broker: Broker) -> None:
     (first,) = deliver(broker, 0)
 
     broker.seekable_broker.seek_to_time(OTHER, published_at(first))
@@ -259,7 +259,7 @@ def test_a_snapshot_in_memory_lives_for_a_week_less_the_age_of_what_it_holds(age
         aged.seekable_broker.seek_to_snapshot(TOPIC, "before")
 
 
-def test_what_was_rewound_past_can_be_rewound_to(aged: Broker, clock: Clock) -> None:
+def test_a_seek_can_go_back_beyond_the_last_one(aged: Broker, clock: Clock) -> None:
     # As Pub/Sub documents it. Its emulator forgets what was not acknowledged.
     arrived, go_on = threading.Event(), threading.Event()
 

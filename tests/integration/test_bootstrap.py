@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
@@ -50,29 +52,32 @@ def overrides() -> Overrides:
 
 
 def test_twenty_first_requests_at_once_make_one_of_each_part(dsn: str, databases: list[Database]) -> None:
-    app = App(config(dsn), overrides())
-    serving.install(app)
     start = threading.Barrier(THREADS)
 
     def ask(_: int) -> int:
         start.wait(30)
         return serving.serve_api(Request(EnvironBuilder(path="/api/books").get_environ())).status_code
 
-    with ThreadPoolExecutor(THREADS) as pool:
+    with closing(App(config(dsn), overrides())) as app, installed(app), ThreadPoolExecutor(THREADS) as pool:
         answers = list(pool.map(ask, range(THREADS)))
-    serving.install(None)
-    app.close()
 
-    assert answers == [200] * THREADS
-    assert databases == [app.database]
+        assert answers == [200] * THREADS
+        assert databases == [app.database]
+
+
+@contextmanager
+def installed(app: App) -> Iterator[None]:
+    serving.install(app)
+    try:
+        yield
+    finally:
+        serving.install(None)
 
 
 def test_a_part_is_the_same_for_all_that_use_it(dsn: str) -> None:
-    app = App(config(dsn), overrides())
-
-    assert app.push.runner.outbox is app.control.outbox is app.outbox
-    assert app.store is app.outbox.store
-    app.close()
+    with closing(App(config(dsn), overrides())) as app:
+        assert app.push.runner.outbox is app.control.outbox is app.outbox
+        assert app.store is app.outbox.store
 
 
 def test_what_nobody_asks_for_is_not_made(dsn: str, databases: list[Database]) -> None:
@@ -84,10 +89,8 @@ def test_what_nobody_asks_for_is_not_made(dsn: str, databases: list[Database]) -
 
 def test_an_override_stands_in_for_its_part(dsn: str) -> None:
     broker = MemoryBroker()
-    app = App(config(dsn), {**overrides(), "publisher": broker})
-
-    assert app.outbox.publisher is broker
-    app.close()
+    with closing(App(config(dsn), {**overrides(), "publisher": broker})) as app:
+        assert app.outbox.publisher is broker
 
 
 def test_the_pools_threads_end_before_the_interpreter(dsn: str) -> None:

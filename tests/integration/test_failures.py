@@ -179,9 +179,9 @@ def test_a_message_that_the_broker_gave_up_on_is_recorded_and_fails_its_job(worl
     book_id = world.import_book(manuscript())
     message = world.take(JobType.BOOK_PROCESSING)
     marks = {"CloudPubSubDeadLetterSourceSubscription": "book-processing-push"}
-    buried = Message(topic=JobType.DEAD_LETTER, data=message.data, attributes=marks)
+    dead_letter = Message(topic=JobType.DEAD_LETTER, data=message.data, attributes=marks)
 
-    assert [world.deliver(buried), world.deliver(buried)] == [204, 204]
+    assert [world.deliver(dead_letter), world.deliver(dead_letter)] == [204, 204]
     assert world.status(book_id)["status"] == "failed"
     assert world.rows("SELECT error_class FROM dead_letters") == [{"error_class": "DeliveriesExhausted"}]
 

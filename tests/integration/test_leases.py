@@ -198,7 +198,7 @@ def _pending(answers: Sequence[Future[int]], done: int) -> list[Future[int]]:
     return [a for a in answers if a not in finished]
 
 
-def test_places_are_free_again_when_their_process_is_gone(world: World) -> None:
+def test_permits_are_free_again_when_their_process_is_gone(world: World) -> None:
     mine, other = PostgresConcurrencyLimiter(world.app.database), PostgresConcurrencyLimiter(world.app.database)
     held = ExitStack()
     for _ in range(EMBEDDING.concurrency):

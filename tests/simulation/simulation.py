@@ -78,7 +78,7 @@ class Simulation:
         self.steps: int = 0
         self.started = 0
         self.delivered = 0
-        self.paid_twice = self.healed_after = self.healing_began = 0
+        self.paid_twice = self.healing_began = 0
         self.ended_as: list[str] = []
         self.requests: list[Request] = []
         self.unexpected: list[str] = []
@@ -188,7 +188,6 @@ class Simulation:
         self.healing_began = len(self.events)
         self.events.append((self.clock(), "-", "HEALING"))
         for minute in range(_HEALING_ROUNDS):
-            self.healed_after = minute
             self._settle()
             if minute and not self._unfinished() and not self._mend():
                 return

@@ -76,7 +76,7 @@ class NoHeartbeat(Heartbeat):
     """No thread of its own: an attempt that the simulation makes slow loses its lease."""
 
     @contextmanager
-    def hold(self, lease: UUID, stage: Stage) -> Iterator[None]:
+    def hold(self, fencing_token: UUID, stage: Stage) -> Iterator[None]:
         yield
 
 

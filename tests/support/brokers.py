@@ -7,7 +7,7 @@ import json
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +65,7 @@ class Broker:
 @contextmanager
 def memory_broker() -> Iterator[Broker]:
     stage, dead_letters, broker = RecordingEndpoint(), RecordingEndpoint(), MemoryBroker()
-    for row, endpoint, buried in ((STAGE, stage, DEAD_LETTER.type), (DEAD_LETTER, dead_letters, None)):
+    for row, endpoint, dead_letter_topic in ((STAGE, stage, DEAD_LETTER.type), (DEAD_LETTER, dead_letters, None)):
         broker.subscribe(
             Subscription(
                 name=row.subscription,
@@ -74,11 +74,11 @@ def memory_broker() -> Iterator[Broker]:
                 concurrency=row.concurrency,
                 min_backoff=0.01,
                 max_deliveries=5,
-                dead_letter_topic=buried,
+                dead_letter_topic=dead_letter_topic,
             )
         )
-    yield Broker(broker, broker, stage, dead_letters)
-    broker.close()
+    with closing(broker):
+        yield Broker(broker, broker, stage, dead_letters)
 
 
 @contextmanager
@@ -102,10 +102,12 @@ def emulated_broker() -> Iterator[Broker]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     base = f"http://127.0.0.1:{server.server_port}"
     relay = Relay(project, {STAGE.subscription: f"{base}/stage", DEAD_LETTER.subscription: f"{base}/dead_letters"})
-    yield Broker(PubSubPublisher(project), PubSubSeekableBroker(project), stage, dead_letters)
-    relay.close()
-    server.shutdown()
-    server.server_close()
+    try:
+        yield Broker(PubSubPublisher(project), PubSubSeekableBroker(project), stage, dead_letters)
+    finally:
+        relay.close()
+        server.shutdown()
+        server.server_close()
 
 
 def message(n: int = 0) -> Message:

@@ -42,7 +42,7 @@ _CONTEXTS = """
     SELECT v.title, c.version, c.mode, c.model, c.context::text
     FROM book_contexts c JOIN book_versions v USING (book_id, version) WHERE book_id = ANY(%s) ORDER BY 1, 2, 3
 """
-_ABANDONED = """
+_EXPIRED_LEASES = """
     SELECT job_id, type, (f->>'at')::timestamptz AS again, finished_on
     FROM jobs, jsonb_array_elements(failures) f
     WHERE book_id = ANY(%s) AND f->>'error_class' = 'LeaseExpired'
@@ -196,7 +196,7 @@ class Workload:
         `kills` are times and job types; the kill before a claim is what interrupted it.
         """
         found = []
-        for row in self.query(_ABANDONED, list(self.books.values())):
+        for row in self.query(_EXPIRED_LEASES, list(self.books.values())):
             before = [at for at, job_type in kills if job_type in (row["type"], "") and at < row["again"]]
             if before:
                 at = max(before)

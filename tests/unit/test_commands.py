@@ -311,7 +311,8 @@ def test_a_listener_that_was_refused_is_not_waited_for() -> None:
         next(Silent(active=False).follow(600))
 
 
-def test_a_listener_that_is_never_answered_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("infra.cli.listeners._FIRST_ANSWER_SECONDS", 0.1)
+def test_a_listener_that_is_never_answered_is_given_up() -> None:
+    silent = Silent(active=True)
+    silent.first_answer_seconds = 0.1
     with pytest.raises(ListenFailed, match="Firestore of p did not answer"):
-        next(Silent(active=True).follow(600))
+        next(silent.follow(600))

@@ -150,6 +150,22 @@ def test_a_wrong_value_is_said_with_its_variable(local: pytest.MonkeyPatch) -> N
 
     with pytest.raises(ConfigError) as wrong:
         read_config()
-    assert "BINDERY_POOL_SIZE: Input should be greater than or equal to 1" in str(wrong.value)
-    assert "BINDERY_MODELS: Input should be 'vertex', 'local' or 'fake'" in str(wrong.value)
+    assert "BINDERY_POOL_SIZE: is too small; set 1 or more" in str(wrong.value)
+    assert "BINDERY_MODELS: is unknown; set 'vertex', 'local' or 'fake'" in str(wrong.value)
     assert "Value error" not in str(wrong.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("POOL_SIZE", "many", "is no whole number; set one"),
+        ("FAILED_CHAPTERS_TOLERATED", "2", "is too large; set 1 or less"),
+        ("FAILED_CHAPTERS_TOLERATED", "few", "is no number; set one"),
+    ],
+)
+def test_a_wrong_number_is_said_in_our_own_words(local: pytest.MonkeyPatch, name: str, value: str, said: str) -> None:
+    local.setenv(f"BINDERY_{name}", value)
+
+    with pytest.raises(ConfigError) as wrong:
+        read_config()
+    assert f"BINDERY_{name}: {said}" in str(wrong.value)

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from shared.adapters.google.vertex_embedder import _new_client
+from shared.adapters.google.vertex_embedder import connect
 from shared.adapters.google.vertex_errors import translated
 from shared.domain.contexts import BookContext, ChapterMetadata, Mention
 from shared.domain.errors import Rejected
@@ -50,7 +50,7 @@ class VertexContextExtractor:
     def __init__(self, project: str, location: str, model: str, new_client: Callable[[], Any] | None = None) -> None:
         self._name = model
         self._endpoint = f"projects/{project}/locations/{location}/publishers/google/models/{model}"
-        self._new_client = new_client or (lambda: _new_client(location))
+        self._new_client = new_client or (lambda: connect(location))
         self._lock = threading.Lock()
         self._client: Any = None
 

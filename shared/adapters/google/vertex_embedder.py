@@ -35,7 +35,7 @@ class VertexEmbedder:
         self._endpoint = f"projects/{project}/locations/{location}/publishers/google/models/{model}"
         self._name = model
         self._dimensions = dimensions
-        self._new_client = new_client or (lambda: _new_client(location))
+        self._new_client = new_client or (lambda: connect(location))
         self._lock = threading.Lock()
         self._client: Any = None
 
@@ -47,7 +47,6 @@ class VertexEmbedder:
             dimensions=self._dimensions,
             max_texts=_MAX_TEXTS,
             max_request_tokens=_MAX_REQUEST_TOKENS,
-            max_text_tokens=_MAX_TEXT_TOKENS,
             tokens_per_word=_TOKENS_PER_WORD,
         )
 
@@ -80,7 +79,7 @@ class VertexEmbedder:
             return self._client
 
 
-def _new_client(location: str) -> Any:
+def connect(location: str) -> Any:
     from google.cloud import aiplatform_v1
 
     return aiplatform_v1.PredictionServiceClient(

@@ -41,7 +41,6 @@ class LocalEmbedder:
             dimensions=384,
             max_texts=64,
             max_request_tokens=10_000,
-            max_text_tokens=MAX_TOKENS,
             tokens_per_word=1.4,
         )
 

@@ -129,7 +129,7 @@ def _configure(connection: Connection) -> None:
 
 def _check(connection: Connection) -> None:
     """Raise OperationalError if the server has ended the connection, without a round trip for one that lives: between
-    two transactions a server has nothing to say but farewell."""
+    two transactions a server sends nothing but its goodbye."""
     poller = select.poll()
     poller.register(connection.fileno(), select.POLLIN)
     if poller.poll(0):

@@ -73,7 +73,7 @@ DISCARD_DEAD_LETTERS_THAT_ARE_OPEN = """
 
 # What is discarded is not sent.
 DROP_ACTIONS_THAT_WAIT_FOR_DISCARDED = """
-    UPDATE dead_letter_actions SET outcome = 'dropped', reason = 'the letter was discarded', finished_at = %(now)s
+    UPDATE dead_letter_actions SET outcome = 'dropped', reason = 'the dead letter was discarded', finished_at = %(now)s
     WHERE dead_letter_id = ANY(%(ids)s) AND outcome IN ('held', 'waiting')
 """
 

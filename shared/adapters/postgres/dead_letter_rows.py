@@ -59,7 +59,7 @@ RELEASE_BATCH_THAT_IS_HELD = """
     WHERE a.action_id = n.action_id
 """
 
-# A canary failed.
+# The others of a canary that failed: they are not sent.
 DROP_BATCH_THAT_IS_HELD = """
     UPDATE dead_letter_actions SET outcome = 'dropped', finished_at = %(now)s, reason = 'the canary failed'
     WHERE batch_id = %(batch_id)s AND outcome = 'held'

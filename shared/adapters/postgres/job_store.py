@@ -25,6 +25,7 @@ from shared.ports import Claim, Claimed, NotClaimed, Undelivered
 
 # A claim looks first without a lock: most deliveries of an ended job end here.
 SELECT_JOB = "SELECT j.*, b.latest_version FROM jobs j JOIN books b USING (book_id) WHERE job_id = %s"
+# Then with one, to change it.
 LOCK_JOB = f"{SELECT_JOB} FOR UPDATE OF j"
 
 # Receipts of replays count them.
@@ -61,7 +62,7 @@ END_ATTEMPT_IF_TOKEN_IS_CURRENT = """
     WHERE job_id = %(job_id)s AND lease = %(fencing_token)s
 """
 
-# For a job whose deliveries are exhausted: without a token, since no attempt may be under way.
+# For a job whose deliveries are exhausted: without a token, since no attempt of its own may still be there to end it.
 FAIL_JOB_UNLESS_ENDED = """
     UPDATE jobs SET state = 'failed', lease = NULL, lease_until = NULL, next_attempt_at = NULL,
         finished_on = %(now)s, error = %(error)s, revision = nextval('revisions'),

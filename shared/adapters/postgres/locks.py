@@ -30,6 +30,7 @@ LOCK_STATUS_OF_BOOK_OF_OWNER = """
 
 # For the limit of books under way: a user's imports run one after another, so that two don't take the last place both.
 LOCK_OWNER = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))"
+# Under that lock. The book itself does not count: its next version takes no further place.
 COUNT_OTHER_BOOKS_UNDER_WAY = """
     SELECT count(*) AS books FROM books b
     JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id

@@ -68,7 +68,7 @@ MARK_STATUSES_PROJECTED = """
     WHERE s.entity_type = free.entity_type AND s.entity_id = free.entity_id
 """
 
-# As above.
+# The same for jobs.
 MARK_JOBS_PROJECTED = """
     WITH free AS (
         SELECT j.job_id, d.revision FROM jobs j
@@ -83,7 +83,7 @@ MARK_STATUSES_UNPROJECTED = """
     UPDATE processing_status SET projected_revision = -1, revision = nextval('revisions') WHERE book_id = ANY(%s)
 """
 
-# As above.
+# The same for the jobs of books.
 MARK_JOBS_UNPROJECTED = (
     "UPDATE jobs SET projected_revision = -1, revision = nextval('revisions') WHERE book_id = ANY(%s)"
 )

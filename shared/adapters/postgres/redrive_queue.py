@@ -181,7 +181,7 @@ class PostgresRedrives:
             if not connection.execute(MARK_ACTION_SENT_IF_IT_WAITS, (row["action_id"],)).rowcount:
                 # Unless another run was quicker: then it is that one's.
                 connection.execute(
-                    DROP_ACTION_IF_ITS_OUTCOME_IS, ("it is settled already", now, row["action_id"], "waiting")
+                    DROP_ACTION_IF_ITS_OUTCOME_IS, ("another run dealt with it", now, row["action_id"], "waiting")
                 )
                 return []
             problem = self._begin_again(connection, job, now) if is_latest else "a newer version took over"

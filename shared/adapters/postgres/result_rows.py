@@ -94,7 +94,7 @@ INSERT_CHUNKS_WITH_CACHED_VECTORS = """
           AND c.embedding_version = %(version)s AND c.task = %(task)s LIMIT 1) e
 """
 
-# The second level.
+# The vector of a whole chapter: books are embedded at two levels.
 UPDATE_VECTOR_OF_CHAPTER = """
     UPDATE recent_chapters SET embedding_vector = %s, embedding_model = %s, embedding_version = %s,
         embedding_timestamp = %s

@@ -19,7 +19,7 @@ from shared.domain.progress import Step, VersionCounts
 # of each would take the square of their number. A chapter whose vectors failed is waited for while its metadata is
 # under way.
 COUNT_CHAPTERS_BY_WHAT_IS_MISSING = """
-    SELECT t.total, t.total - m.missing AS processed, t.total - v.missing AS embedded, f.failed,
+    SELECT t.total, f.failed,
            m.missing - f.without_metadata AS pending_metadata, v.missing - f.without_vector AS pending_vectors
     FROM (SELECT coalesce(max(chapter_number), 0)::bigint AS total FROM recent_chapters
           WHERE book_id = %(book_id)s AND version = %(version)s) t,

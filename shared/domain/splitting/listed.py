@@ -44,7 +44,7 @@ def listed_headings(page: Page, headings: Sequence[Heading]) -> Listing | None:
             listings.append(listing)
             done = listing.last_line
     if not listings:
-        # Without a word above them, only contents that are true in every line are any.
+        # Without a heading above them, lines are contents only if each of them is a title further down.
         entries = read_contents(page, 0, titles)
         first = next((k for k, e in enumerate(entries) if e.key), 0)
         is_list = all(e.key and len(titles.after(e.key, e.stop - 1)) == 1 for e in entries[first:])

@@ -32,7 +32,7 @@ class ProcessBook:
         if not sections:
             raise Rejected("the manuscript holds no words")
         reusable = self._reusable(job, source)
-        chapters = [self._chapter(job, source.content, s, reusable) for s in sections]
+        chapters = [self._chapter(job, source.content, n, s, reusable) for n, s in enumerate(sections, 1)]
         return BookSplit(
             method=split.method,
             front_matter=_matter(source.content, split.sections, SectionKind.FRONT_MATTER),
@@ -46,13 +46,12 @@ class ProcessBook:
             return {}
         return self.library.reusable(job.book_version, self.extractor.model, self.embedder.model)
 
-    def _chapter(self, job: Job, text: str, section: Section, reusable: dict[bytes, UUID]) -> NewChapter:
+    def _chapter(self, job: Job, text: str, number: int, section: Section, reusable: dict[bytes, UUID]) -> NewChapter:
         content = text[section.start : section.end]
         digest = content_hash(content)
-        assert section.number is not None
         return NewChapter(
-            chapter_id=jobs.chapter_id(job.book_version, section.number),
-            number=section.number,
+            chapter_id=jobs.chapter_id(job.book_version, number),
+            number=number,
             title=section.title,
             content=content,
             content_hash=digest,
