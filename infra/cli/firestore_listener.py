@@ -45,6 +45,16 @@ class PausingStream(ResumableBidiRpc):
 firestore_watch.ResumableBidiRpc = PausingStream
 
 
+class QuietWatch(firestore_watch.Watch):  # type: ignore[misc]
+    """Keeps the `reason` of its end, which Firestore's client would raise in a thread of its own: a traceback."""
+
+    reason: object = None
+
+    def close(self, reason: object = None) -> None:
+        self.reason = self.reason or reason
+        super().close()
+
+
 class FirestoreListener(Listener):
     """Hears of a book and its chapters. Raises Unwatchable if Firestore would not know who asks."""
 
@@ -52,7 +62,10 @@ class FirestoreListener(Listener):
         super().__init__(_name(environment))
         self._client = _client(environment, token)
         book = self._client.document(f"books/{book_id}")
-        self._watches = [book.on_snapshot(self._hear), chapters_of(book, token).on_snapshot(self._hear)]
+        self._watches = [
+            QuietWatch.for_document(book, self._hear, firestore.DocumentSnapshot),
+            QuietWatch.for_query(chapters_of(book, token), self._hear, firestore.DocumentSnapshot),
+        ]
 
     def _hear(self, documents: Any, changes: Any, read_time: Any) -> None:
         self.answered()
@@ -61,8 +74,10 @@ class FirestoreListener(Listener):
             self.put(document.reference.path, document.to_dict())
 
     def is_active(self) -> bool:
-        # Firestore ends a listener that it refuses without a word.
         return all(watch.is_active for watch in self._watches)
+
+    def why_it_ended(self) -> str:
+        return next((str(watch.reason) for watch in self._watches if watch.reason), "")
 
     def close(self) -> None:
         for watch in self._watches:
@@ -90,7 +105,7 @@ def _client(environment: Mapping[str, str], token: str | None) -> Any:
 def chapters_of(book: Any, token: str | None) -> Any:
     """The chapters that this user may read: rules are no filters, so a query must ask for no more than they allow."""
     claims = _claims(token)
-    chapters = book.collection("chapters")
+    chapters = firestore.Query(book.collection("chapters"))
     if not claims or claims.get("admin") is True:
         return chapters
     return chapters.where(filter=firestore.FieldFilter("owner_uid", "==", claims.get("sub")))

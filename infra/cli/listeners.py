@@ -68,6 +68,10 @@ class Listener(ABC):
     def is_active(self) -> bool:
         """Whether changes may still come."""
 
+    def why_it_ended(self) -> str:
+        """What the other side said, if anything."""
+        return ""
+
     @abstractmethod
     def close(self) -> None: ...
 
@@ -81,7 +85,8 @@ class Listener(ABC):
                 change = self._changes.get(timeout=_POLL_SECONDS if is_active else 0)
             except Empty:
                 if not is_active:
-                    raise ListenFailed(f"the connection to {self._where} was lost") from None
+                    reason = self.why_it_ended()
+                    raise ListenFailed(f"the connection to {self._where} was lost{reason and f': {reason}'}") from None
                 if not self._answered.is_set() and time.monotonic() - self._began > self.first_answer_seconds:
                     raise ListenFailed(f"{self._where} did not answer for {self.first_answer_seconds:.0f} s") from None
                 continue

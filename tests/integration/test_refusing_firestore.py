@@ -11,12 +11,14 @@ import grpc
 import pytest
 
 from infra.cli.firestore_listener import FirestoreListener, PausingStream
+from infra.cli.listeners import ListenFailed
 
 
 class RefusingFirestore(grpc.GenericRpcHandler):  # type: ignore[misc]
-    """A server that is unavailable to each call. `calls` is released by each."""
+    """A server that ends each call with a status. `calls` is released by each."""
 
     def __init__(self) -> None:
+        self.status = grpc.StatusCode.UNAVAILABLE
         self.calls = Semaphore(0)
         self._server = grpc.server(ThreadPoolExecutor(4), handlers=[self])
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
@@ -27,7 +29,7 @@ class RefusingFirestore(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     def _refuse(self, requests: Any, context: Any) -> None:
         self.calls.release()
-        context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
+        context.abort(self.status, "not you")
 
     def close(self) -> None:
         self._server.stop(None).wait()
@@ -41,12 +43,21 @@ def refusing(monkeypatch: pytest.MonkeyPatch) -> Iterator[RefusingFirestore]:
     server.close()
 
 
+def listen(server: RefusingFirestore) -> FirestoreListener:
+    return FirestoreListener({"FIRESTORE_EMULATOR_HOST": server.address, "GOOGLE_CLOUD_PROJECT": "demo"}, None, "b1")
+
+
 def test_a_listener_that_is_refused_asks_again_but_not_without_a_pause(refusing: RefusingFirestore) -> None:
-    names = {"FIRESTORE_EMULATOR_HOST": refusing.address, "GOOGLE_CLOUD_PROJECT": "demo-refused"}
-    with FirestoreListener(names, None, "b1"):
+    with listen(refusing):
         for _ in range(4):  # each of its two streams, twice
             assert refusing.calls.acquire(timeout=30)
         assert not all(refusing.calls.acquire(timeout=1) for _ in range(60))
+
+
+def test_a_listener_that_may_not_read_ends_and_says_why(refusing: RefusingFirestore) -> None:
+    refusing.status = grpc.StatusCode.PERMISSION_DENIED
+    with listen(refusing) as listener, pytest.raises(ListenFailed, match="403 not you"):
+        next(listener.follow(30))
 
 
 def test_a_stream_that_was_closed_during_a_pause_is_not_opened_after_it() -> None:
