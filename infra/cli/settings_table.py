@@ -1,4 +1,4 @@
-"""The README's table of settings, from the code."""
+"""The table of settings in infra/README.md, from the code."""
 
 from __future__ import annotations
 

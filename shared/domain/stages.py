@@ -1,4 +1,4 @@
-"""The one table of stages: what the runner, the local stack and Terraform read (`stages.json`)."""
+"""The one table of stages: what the runner, the local stack and retention read (`stages.json`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measures Bindery and prints tables: `python -m tests.benchmarks.run --help`.
+"""Measures Bindery and prints tables: `./infra/dev bench --help`.
 
 Every figure stands beside a reference that was measured in the same run.
 """

@@ -1,4 +1,4 @@
-"""`python -m tests.simulation --seeds 0:1000`, `--seed 17 --trace`, `--mutants`."""
+"""`./infra/dev sim --seeds 0:1000`, `./infra/dev sim --seed 17 --trace`, `./infra/dev mutants`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _database() -> Iterator[SimulatedDatabase]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser = argparse.ArgumentParser(prog="./infra/dev sim", description=__doc__)
     parser.add_argument("--seeds", default="0:200", help="FROM:TO, TO not included")
     parser.add_argument("--seed", type=int, help="one seed")
     parser.add_argument("--trace", action="store_true", help="print every event")

@@ -50,7 +50,7 @@ class Report:
         last = "\n".join(f"    {event}" for event in self.trace[-_SHOWN:])
         return (
             f"seed {self.seed} broke: {self.broken.invariant}\n  {self.broken}\n  the last events:\n{last}\n"
-            f"  replay it:  python -m tests.simulation --seed {self.seed} --trace"
+            f"  replay it:  ./infra/dev sim --seed {self.seed} --trace"
         )
 
 

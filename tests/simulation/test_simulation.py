@@ -1,6 +1,6 @@
 """Sixty seeds in the ordinary suite, the same seed twice, and a hunt for deliberate bugs.
 
-More seeds are a command: `python -m tests.simulation --seeds 0:1000`.
+More seeds are a command: `./infra/dev sim --seeds 0:1000`.
 """
 
 from __future__ import annotations
