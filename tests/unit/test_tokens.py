@@ -83,12 +83,18 @@ REFUSED: dict[str, Callable[[], str | None]] = {
 }
 
 
+REASONS = (
+    "send a token: Authorization: Bearer ...",
+    "the token is not valid here; get a new one",
+    "the token names no user",
+)
+
+
 @pytest.mark.parametrize("case", REFUSED)
 def test_any_other_token_is_refused_and_the_reason_leaks_nothing(users: FirebaseAuthenticator, case: str) -> None:
-    header = REFUSED[case]()
     with pytest.raises(Unauthenticated) as refused:
-        users.authenticate(header)
-    assert not header or len(header) < 10 or header[7:] not in str(refused.value)
+        users.authenticate(REFUSED[case]())
+    assert str(refused.value) in REASONS
 
 
 def test_certificates_are_fetched_once_for_many_tokens_and_again_when_they_are_old(

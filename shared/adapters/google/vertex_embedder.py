@@ -17,7 +17,6 @@ _SECONDS = 60.0
 # The service allows 250 texts and 20,000 tokens a request; tokens are estimated here, so leave some room.
 _MAX_TEXTS = 250
 _MAX_REQUEST_TOKENS = 15_000
-_MAX_TEXT_TOKENS = 2_048
 _TOKENS_PER_WORD = 1.5
 
 
