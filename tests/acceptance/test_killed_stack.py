@@ -55,6 +55,7 @@ def test_a_stack_that_is_killed_leaves_nothing_behind_and_the_next_one_carries_o
         family = stack.children(recursive=True)
         stack.kill()
         wait_all_gone([stack, *family])
+    (tmp_path / "stack.json").chmod(0o644)  # as a folder that was unpacked may have it
 
     with dev(tmp_path, backend, SLOW_MODELS) as stack:
         assert_completed(tmp_path, book)
