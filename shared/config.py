@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.domain.errors import ConfigError
+from shared.validation import explain
 
 # Where Google runs a container it sets one of these, and it can be reached from outside.
 _SET_IN_THE_CLOUD = (
@@ -22,16 +23,6 @@ _SET_IN_THE_CLOUD = (
     "GAE_SERVICE",
     "FUNCTION_NAME",
 )
-
-# By Pydantic's names of errors; braces name what the error knows (its `ctx`).
-_SENTENCES = {
-    "float_parsing": "is no number; set one",
-    "greater_than_equal": "is too small; set {ge:g} or more",
-    "int_parsing": "is no whole number; set one",
-    "less_than_equal": "is too large; set {le:g} or less",
-    "literal_error": "is unknown; set {expected}",
-    "value_error": "{error}",
-}
 
 _EMULATOR_HOSTS = ("PUBSUB_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST")
 
@@ -164,14 +155,8 @@ def read_config(**settings: Any) -> Config:
     try:
         return Config(**settings)
     except ValidationError as error:
-        problems = [_named(e["loc"]) + _explain(e) for e in error.errors()]
+        problems = [_named(e["loc"]) + explain(e, "set") for e in error.errors()]
         raise ConfigError("; ".join(problems)) from None
-
-
-def _explain(error: Any) -> str:
-    """A sentence about one of `ValidationError.errors()`; Pydantic's own where we have none."""
-    sentence = _SENTENCES.get(error["type"])
-    return sentence.format_map(error.get("ctx", {})) if sentence else str(error["msg"])
 
 
 def _named(place: tuple[int | str, ...]) -> str:

@@ -25,6 +25,20 @@ def try_lock(path: Path) -> IO[str] | None:
     return file
 
 
+def lock(file: IO[str]) -> None:
+    """Lock an open file until it is closed, or its process ends, however it does."""
+    fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def is_locked(file: IO[str]) -> bool:
+    """Whether another open file holds the lock. If none does, this one holds a shared lock until it is closed."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
 def holder_is_alive(path: Path) -> bool:
     """Whether the process that took the lock lives: if not, a child of it still holds the lock."""
     try:

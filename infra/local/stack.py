@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,7 @@ from typing import IO, Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 from infra.local.emulators import Missing, find_emulators
+from infra.local.locks import is_locked, lock
 from infra.local.processes import OnLine
 from shared.loopback import LOOPBACK
 
@@ -47,7 +47,7 @@ def run_stack(data: Path, backend: Backend, on_line: OnLine, **settings: Any) ->
     state = data / _STATE
     try:
         with _private(state) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # until the stack ends, however it does
+            lock(file)
             json.dump({"backend": stack.backend, "environment": dict(stack.environment)}, file)
             file.flush()
             yield stack
@@ -80,19 +80,11 @@ def running_stack(data: Path) -> Mapping[str, str] | None:
             if about.st_uid != os.geteuid() or about.st_mode & 0o077:
                 return None  # unpacked or planted by somebody else: its addresses can't be trusted
             environment = dict(json.load(file)["environment"])
-            if _is_unlocked(file):
+            if not is_locked(file):
                 return None  # left by a stack that was killed
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return environment if urlsplit(str(environment.get("BINDERY_URL"))).hostname in LOOPBACK else None
-
-
-def _is_unlocked(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _private(file: Path) -> IO[str]:

@@ -29,8 +29,8 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class VersionCounts:
-    """What there is of one version. `total` and `failed` count chapters; `pending_*` too, but
-    leave out what failed for good. `steps` has those jobs that exist. `running` and `cancelled` count jobs."""
+    """What there is of one version. `total` and `failed` count chapters; `pending_*` too, but leave out
+    what failed for good. `steps` has those jobs that exist. `running` and `cancelled` count jobs."""
 
     version: BookVersion
     total: int = 0

@@ -9,7 +9,7 @@ from typing import Any
 from flask import Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from shared.http.validation import explain
+from shared.validation import explain
 
 _SHOWN = 20
 

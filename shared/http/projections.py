@@ -38,11 +38,7 @@ def add_projections(app: OpenAPI, catalogue: Catalogue, project_again: ProjectAg
             required_status(catalogue, body.book_id)
         return reply(ProjectionReply(books=project_again.begin(body.book_id)), 202)
 
-    @app.post(
-        "/api/projections/next",
-        summary="Write the next live documents",
-        **described(ProjectedReply),
-    )
+    @app.post("/api/projections/next", summary="Write the next live documents", **described(ProjectedReply))
     def project_next() -> Response:
         administrator()
         projected, left = project_again.next()

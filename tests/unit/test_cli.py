@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import threading
@@ -18,6 +17,7 @@ import typer
 from infra.cli.client import ApiError, Client
 from infra.cli.moments import moment
 from infra.cli.stacks import migrate
+from infra.local.locks import lock
 from infra.local.stack import running_stack
 
 Serve = Callable[[str, str], "Served"]
@@ -117,7 +117,7 @@ def locked(path: Path, mode: int = 0o600) -> Iterator[IO[str]]:
     """As a stack that runs keeps its file."""
     with path.open("w") as file:
         os.fchmod(file.fileno(), mode)
-        fcntl.flock(file, fcntl.LOCK_EX)
+        lock(file)
         yield file
 
 

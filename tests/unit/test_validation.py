@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from shared import http
 from shared.http.dead_letters import DiscardBody
-from shared.http.validation import explain
+from shared.validation import explain
 
 MODULES = [import_module(f"{http.__name__}.{found.name}") for found in iter_modules(http.__path__)]
 REQUESTS = [
