@@ -10,9 +10,11 @@ import os
 import random
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+import psutil
 import pytest
 import requests
 
@@ -161,10 +163,19 @@ def test_a_machine_that_dies_goes_on_where_it_was(emulators: Emulators, expected
 def kill_session(watchdog: int, rng: random.Random) -> datetime:
     """Then PostgreSQL ends all sessions, and recovers."""
     for _ in poll(60, "somebody to connect to PostgreSQL"):
-        if sessions := [p for p in family(watchdog)[2:] if "127.0.0.1" in " ".join(p.cmdline())]:
-            end([rng.choice(sessions)])
+        if found := sessions(watchdog):
+            end([rng.choice(found)])
             break
     return datetime.now(UTC)
+
+
+def sessions(watchdog: int) -> list[psutil.Process]:
+    found = []
+    for process in family(watchdog)[2:]:
+        with suppress(psutil.NoSuchProcess):  # it may end meanwhile
+            if "127.0.0.1" in " ".join(process.cmdline()):
+                found.append(process)
+    return found
 
 
 def restart_at_once(watchdog: int) -> datetime:
