@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from ipaddress import ip_address
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.domain.errors import ConfigError
+from shared.domain.stages import STAGES, JobType
 from shared.validation import explain
 
 # Where Google runs a container it sets one of these, and it can be reached from outside.
@@ -53,13 +55,23 @@ class Config(BaseSettings):
     firestore_database: str = Field("(default)", description="Firestore database of the live documents")
     max_body_bytes: int = Field(20_000_000, ge=1_000, description="Largest request body; more is answered with 413")
     max_books_under_way: int = Field(
-        50, ge=1, description="Books of one user that may be under way at once; more is answered with 429"
+        1000,
+        ge=1,
+        description="Books of one user that may be under way or wait for their turn; more is answered with 429",
+    )
+    concurrency: dict[JobType, Annotated[int, Field(ge=1, le=1000)]] = Field(
+        {}, description='Jobs of a stage that may be worked on at once, as JSON: `{"embedding-generation": 10}`'
     )
     failed_chapters_tolerated: float = Field(
         0.1, ge=0, le=1, description="Share of chapters that may fail before the book does"
     )
     search_text_weight: float = Field(1.5, ge=0, description="Weight of words against meaning in search")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged")
+
+    @property
+    def caps(self) -> Mapping[JobType, int]:
+        """How many jobs of each stage may be worked on at once, over all instances."""
+        return {t: self.concurrency.get(t, stage.concurrency) for t, stage in STAGES.items()}
 
     @property
     def local_only(self) -> bool:

@@ -16,10 +16,10 @@ MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
 _END_LEASES = """
     UPDATE jobs SET lease_until = '2000-01-01' WHERE state = 'processing'
 """
-# Silent for so long that `reconcile` publishes them.
-_PUBLISH_JOBS_THAT_HAVE_NOT_ENDED = """
-    UPDATE jobs SET published_at = '2000-01-01' WHERE state IN ('pending', 'processing', 'retrying')
-"""
+# As if they had not been published: `reconcile` does it.
+_TAKE_BACK_PERMITS = "UPDATE jobs SET permitted_at = NULL WHERE state IN ('pending', 'retrying')"
+# Silent for so long that `reconcile` publishes them again.
+_PUBLISH_JOBS_WHOSE_LEASE_ENDS = "UPDATE jobs SET published_at = '2000-01-01' WHERE state = 'processing'"
 # Behind their rows, so that `reconcile` writes them.
 _PROJECT_BOOKS_AND_CHAPTERS = "UPDATE processing_status SET projected_revision = -1, projected_at = NULL"
 _PROJECT_JOBS = "UPDATE jobs SET projected_revision = -1"
@@ -27,7 +27,7 @@ _PROJECT_JOBS = "UPDATE jobs SET projected_revision = -1"
 
 def publish_again(dsn: str) -> None:
     """The broker lost its messages: `reconcile` will send them all."""
-    _execute(dsn, _PUBLISH_JOBS_THAT_HAVE_NOT_ENDED)
+    _execute(dsn, _TAKE_BACK_PERMITS, _PUBLISH_JOBS_WHOSE_LEASE_ENDS)
 
 
 def project_again(dsn: str) -> None:
@@ -37,7 +37,8 @@ def project_again(dsn: str) -> None:
 
 def take_over(dsn: str) -> None:
     """The stack before this one is gone, with its leases, its messages and its live documents."""
-    _execute(dsn, _END_LEASES, _PUBLISH_JOBS_THAT_HAVE_NOT_ENDED, _PROJECT_BOOKS_AND_CHAPTERS, _PROJECT_JOBS)
+    publish_again(dsn)
+    _execute(dsn, _END_LEASES, _PROJECT_BOOKS_AND_CHAPTERS, _PROJECT_JOBS)
 
 
 def _execute(dsn: str, *statements: str) -> None:

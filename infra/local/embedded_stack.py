@@ -61,7 +61,7 @@ class EmbeddedStack:
         self.app = App(config, ports | (overrides or {}))
         serving.install(self.app)
         for stage in STAGES.values():
-            self.broker.subscribe(_subscription(stage))
+            self.broker.subscribe(_subscription(stage, config.caps[stage.type]))
         self._server = self._serve()
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self.environment = {"BINDERY_URL": self.url, "BINDERY_DATABASE_URL": self.database_url}
@@ -79,7 +79,6 @@ class EmbeddedStack:
         self._server.shutdown()
         self._server.server_close()
         self.broker.close()
-        self.app.projector.close()
         self.app.close()
         serving.install(None)
         self._postgres.close()
@@ -92,13 +91,13 @@ class _Quiet(WSGIRequestHandler):
         """The functions log what they do; a line for each request adds nothing."""
 
 
-def _subscription(stage: Stage) -> Subscription:
+def _subscription(stage: Stage, concurrency: int) -> Subscription:
     is_dead_letter = stage.type is JobType.DEAD_LETTER
     return Subscription(
         name=stage.subscription,
         topic=stage.type,
         endpoint=_endpoint(stage),
-        concurrency=stage.concurrency,
+        concurrency=concurrency,
         min_backoff=REDELIVERY_SECONDS,
         max_deliveries=MAX_DELIVERIES,
         dead_letter_topic=None if is_dead_letter else JobType.DEAD_LETTER,

@@ -19,6 +19,7 @@ from infra.local.processes import Command, OnLine, Supervisor, free_port, is_lis
 from infra.local.relay import Relay
 from infra.local.timer import Every
 from infra.local.topics import create_topics
+from shared.config import read_config
 from shared.domain.stages import STAGES
 
 PROJECT = "bindery-local"
@@ -50,6 +51,8 @@ class EmulatorStack:
         self._making_topics = threading.Lock()
         self._emulators, self._functions = Supervisor(on_line), Supervisor(on_line)
         try:
+            config = read_config(database_url=self.database_url, project=PROJECT, auth="local", **settings)
+            self._caps = config.caps
             self._start(settings, emulators)
         except BaseException:
             self._close_processes()
@@ -67,7 +70,7 @@ class EmulatorStack:
         with ThreadPoolExecutor(4) as pool:
             urls = dict(zip(names, pool.map(lambda n: self._start_function(n, settings), names), strict=True))
         self.url, self._reconcile_url = urls["api"], urls["reconcile"]
-        self._relay = Relay(PROJECT, {s.subscription: urls[s.function] for s in STAGES.values()})
+        self._relay = Relay(PROJECT, {s.subscription: urls[s.function] for s in STAGES.values()}, self._caps)
         self._reconcile = Every(RECONCILE_SECONDS, self._call_reconcile)
         self.environment = {
             "BINDERY_URL": self.url,
@@ -79,7 +82,7 @@ class EmulatorStack:
     def _start_function(self, name: str, settings: Mapping[str, Any]) -> str:
         port = free_port()
         source = str(FUNCTIONS / f"{name}.py")
-        threads = next((s.concurrency for s in STAGES.values() if s.function == name), 8)
+        threads = next((self._caps[s.type] for s in STAGES.values() if s.function == name), 8)
         inherited = {k: v for k, v in os.environ.items() if k not in _NOT_FOR_CHILDREN}
         own = {f"BINDERY_{k.upper()}": str(v) for k, v in settings.items()}
         own |= {"BINDERY_PROJECT": PROJECT, "BINDERY_DATABASE_URL": self.database_url, "BINDERY_AUTH": "local"}

@@ -18,7 +18,7 @@ from google.cloud.pubsub_v1.subscriber.scheduler import ThreadScheduler
 from google.cloud.pubsub_v1.types import FlowControl
 
 from shared.domain.push_envelope import write_envelope
-from shared.domain.stages import STAGES, Stage
+from shared.domain.stages import STAGES, JobType, Stage
 
 log = structlog.get_logger()
 
@@ -27,10 +27,11 @@ _ACKNOWLEDGES = (102, 200, 201, 202, 204)  # what production's push takes as suc
 
 
 class Relay:
-    """`urls` has the address of each stage's function, by subscription name."""
+    """`urls` has the address of each stage's function by subscription, `caps` how many requests it gets at once."""
 
-    def __init__(self, project: str, urls: Mapping[str, str]) -> None:
+    def __init__(self, project: str, urls: Mapping[str, str], caps: Mapping[JobType, int]) -> None:
         self._urls = urls
+        self._caps = caps
         self._client = pubsub_v1.SubscriberClient()
         self._project = project
         self._local = threading.local()
@@ -53,8 +54,9 @@ class Relay:
 
     def _pull(self, stage: Stage) -> Any:
         path = self._client.subscription_path(self._project, stage.subscription)
-        flow = FlowControl(max_messages=stage.concurrency, max_lease_duration=stage.timeout_seconds + 60)
-        scheduler = ThreadScheduler(ThreadPoolExecutor(stage.concurrency, thread_name_prefix=stage.subscription))
+        cap = self._caps[stage.type]
+        flow = FlowControl(max_messages=cap, max_lease_duration=stage.timeout_seconds + 60)
+        scheduler = ThreadScheduler(ThreadPoolExecutor(cap, thread_name_prefix=stage.subscription))
         return self._client.subscribe(
             path, lambda message: self._deliver(stage, message), flow_control=flow, scheduler=scheduler
         )

@@ -13,12 +13,10 @@ from uuid import UUID, uuid4
 from shared.adapters.postgres.database import Database
 from shared.bootstrap.parts import part
 from shared.config import Config
-from shared.pipeline.projector import Defer, defer_on_timer
 from shared.ports import (
     Authenticator,
     Catalogue,
     Clock,
-    ConcurrencyLimiter,
     ContextExtractor,
     DeadLetters,
     Embedder,
@@ -44,11 +42,9 @@ class Overrides(TypedDict, total=False):
     authenticator: Authenticator
     clock: Clock
     database: Database
-    defer: Defer
     embedder: Embedder
     extractor: ContextExtractor
     heartbeat: Heartbeat
-    limiter: ConcurrencyLimiter
     live_documents: LiveDocuments
     new_id: Callable[[], UUID]
     publisher: Publisher
@@ -80,10 +76,6 @@ class Adapters:
     @part
     def random(self) -> Callable[[], float]:
         return random.random
-
-    @part
-    def defer(self) -> Defer:
-        return defer_on_timer
 
     @part
     def database(self) -> Database:
@@ -168,13 +160,7 @@ class Adapters:
     def store(self) -> JobStore:
         from shared.adapters.postgres.job_store import PostgresJobStore
 
-        return PostgresJobStore(self.database, self.config.failed_chapters_tolerated)
-
-    @part
-    def limiter(self) -> ConcurrencyLimiter:
-        from shared.adapters.postgres.concurrency_limiter import PostgresConcurrencyLimiter
-
-        return PostgresConcurrencyLimiter(self.database)
+        return PostgresJobStore(self.database, self.config.failed_chapters_tolerated, self.config.caps)
 
     @part
     def projections(self) -> Projections:
@@ -192,8 +178,7 @@ class Adapters:
     def redrives(self) -> Redrives:
         from shared.adapters.postgres.redrive_queue import PostgresRedrives
 
-        c = self.config
-        return PostgresRedrives(self.database, c.failed_chapters_tolerated, c.max_books_under_way)
+        return PostgresRedrives(self.database, self.config.failed_chapters_tolerated)
 
     @part
     def retention(self) -> Retention:
@@ -221,6 +206,5 @@ class Adapters:
 
     def close(self) -> None:
         """Close what was opened. Safe to repeat."""
-        for name in ("limiter", "database"):
-            if name in self.__dict__:
-                self.__dict__[name].close()
+        if "database" in self.__dict__:
+            self.database.close()

@@ -38,7 +38,6 @@ class App(UseCases):
             store=self.store,
             outbox=self.outbox,
             projector=self.projector,
-            limiter=self.limiter,
             heartbeat=self.heartbeat,
             stages=stages,
             clock=self.clock,

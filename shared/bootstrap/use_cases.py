@@ -31,9 +31,7 @@ class UseCases(Adapters):
     def projector(self) -> Projector:
         from shared.pipeline.projector import Projector
 
-        return Projector(
-            projections=self.projections, live_documents=self.live_documents, clock=self.clock, defer=self.defer
-        )
+        return Projector(projections=self.projections, live_documents=self.live_documents, clock=self.clock)
 
     @part
     def heartbeat(self) -> Heartbeat:
@@ -59,9 +57,8 @@ class UseCases(Adapters):
         from shared.adapters.postgres.control import PostgresControl
         from shared.use_cases.control_book import ControlBook
 
-        c = self.config
         return ControlBook(
-            control=PostgresControl(self.database, c.failed_chapters_tolerated, c.max_books_under_way),
+            control=PostgresControl(self.database, self.config.failed_chapters_tolerated),
             outbox=self.outbox,
             projector=self.projector,
             clock=self.clock,

@@ -3,6 +3,7 @@
     BinderyError
     ├── Rejected           the input can never succeed: recorded at once, not retried
     ├── Unavailable        a service is down or throttling: retried, honouring `retry_after`
+    │   └── NotPublished   the broker may not have some messages: `reconcile` sends them
     ├── LeaseLost          another delivery has taken the job over: nothing was written
     ├── Unauthenticated    the caller did not prove who they are
     ├── Forbidden          the caller is known, and may not do this
@@ -19,6 +20,8 @@ Anything else that a stage raises is unexpected, and is retried too: retrying is
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 
 class BinderyError(Exception):
     """Base of the errors that are raised on purpose."""
@@ -34,6 +37,14 @@ class Unavailable(BinderyError):
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class NotPublished(Unavailable):
+    """The broker may not have some of the messages; `indexes` are their places among those that were sent."""
+
+    def __init__(self, message: str, indexes: Collection[int]) -> None:
+        super().__init__(message)
+        self.indexes = indexes
 
 
 class LeaseLost(BinderyError):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.resources import files
+from typing import Any
 
 
 class JobType(StrEnum):
@@ -20,12 +21,19 @@ class JobType(StrEnum):
     DEAD_LETTER = "dead-letter"
 
 
+class Dependency(StrEnum):
+    """What stages ask, and what may stay away."""
+
+    GENERATING_MODEL = "generating-model"
+    EMBEDDING_MODEL = "embedding-model"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """One row of the table. `function` is the file, the entry point and (in kebab case) the service.
 
-    `timeout_seconds` is the longest that one attempt may take. `strict`: never more than `concurrency` at once,
-    over all instances; elsewhere the platform's scaling bounds it, roughly.
+    `concurrency` is how many of its jobs may hold a permit at once, over all instances, unless a setting says
+    otherwise. `model` is what an attempt asks, if it asks one. `timeout_seconds` is the longest that one may take.
     """
 
     type: JobType
@@ -35,8 +43,8 @@ class Stage:
     completed_kept: int
     failed_kept: int
     concurrency: int
+    model: Dependency | None
     timeout_seconds: float
-    strict: bool
 
     @property
     def subscription(self) -> str:
@@ -64,10 +72,17 @@ MAX_LEASE_EXPIRATIONS = 10
 
 def _load() -> Mapping[JobType, Stage]:
     rows = json.loads(files(__package__).joinpath("stages.json").read_text("utf-8"))
-    return {JobType(name): Stage(type=JobType(name), **row) for name, row in rows.items()}
+    return {JobType(name): _stage(JobType(name), **row) for name, row in rows.items()}
+
+
+def _stage(job_type: JobType, *, model: str | None, **row: Any) -> Stage:
+    return Stage(type=job_type, model=Dependency(model) if model else None, **row)
 
 
 STAGES: Mapping[JobType, Stage] = _load()
+
+JOB_TYPES: Sequence[JobType] = tuple(t for t in STAGES if t is not JobType.DEAD_LETTER)
+"""Those that have rows of jobs."""
 
 
 def backoff_seconds(stage: Stage, attempt: int, jitter: float, retry_after: float | None = None) -> float:

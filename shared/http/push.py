@@ -44,8 +44,8 @@ class PushEndpoints:
         """Run the job that the message names."""
 
         def run(envelope: Envelope) -> Response:
-            if self.runner.run(envelope.job_id, job_type) is Outcome.REDELIVER:
-                return problem(429, "the job is busy, or no permit is free: deliver it again later")
+            if self.runner.run(envelope.job_id) is Outcome.REDELIVER:
+                return problem(429, "the job is busy, or waits for its next attempt: deliver it again later")
             return Response(status=204)
 
         return self._serve(request, job_type, run)

@@ -1,16 +1,19 @@
-"""The transactional outbox: the rows of jobs that a commit made. A publish that is lost is found and repeated."""
+"""The transactional outbox: rows of jobs, which are published when there is a permit for them.
+
+A message that is lost is found by `reconcile`, and sent again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import structlog
 
-from shared.domain.errors import Unavailable
+from shared.domain.errors import NotPublished, Unavailable
 from shared.domain.failures import Failure
 from shared.domain.jobs import Job
-from shared.domain.stages import JobType
+from shared.domain.stages import JOB_TYPES, JobType
 from shared.ports import Clock, JobStore, Message, Publisher
 
 log = structlog.get_logger()
@@ -22,25 +25,42 @@ class Outbox:
     publisher: Publisher
     clock: Clock
 
-    def publish(self, due: Sequence[Job]) -> None:
-        """Send the messages of these jobs and note it. Raises Unavailable; the rows stay, for `reconcile`."""
-        if not due:
-            return
-        self.send(due)
-        self.store.mark_published([job.job_id for job in due], self.clock())
+    def publish(self, types: Collection[JobType] = JOB_TYPES) -> bool:
+        """Publish the jobs of these stages whose turn it is, as many as there are permits.
 
-    def send(self, due: Sequence[Job]) -> None:
-        """Send the messages and note nothing. Raises Unavailable."""
-        self.publisher.publish([Message(topic=job.type, data=job.message) for job in due])
-
-    def publish_soon(self, due: Sequence[Job]) -> bool:
-        """Publish now, or leave it to `reconcile`; return whether it was published."""
+        Returns False if something could not be published: that is left to `reconcile`.
+        """
         try:
-            self.publish(due)
+            self.send(self.store.give_permits(types, self.clock()))
         except Unavailable as error:
-            log.warning("publish.unavailable", jobs=len(due), error=str(error))
+            log.warning("publish.unavailable", error=str(error))
             return False
         return True
+
+    def send(self, jobs: Sequence[Job]) -> None:
+        """Send the messages of jobs that hold permits, and note those that were. Raises Unavailable in the end.
+
+        Topic by topic: one that fails keeps no other from being served.
+        """
+        failure: Unavailable | None = None
+        for topic in dict.fromkeys(job.type for job in jobs):
+            same = [job for job in jobs if job.type == topic]
+            try:
+                self.repeat(same)
+                sent = same
+            except NotPublished as error:
+                sent, failure = [job for n, job in enumerate(same) if n not in error.indexes], error
+            except Unavailable as error:
+                sent, failure = [], error
+            if sent:
+                self.store.mark_published([job.job_id for job in sent], self.clock())
+        if failure:
+            raise failure
+
+    def repeat(self, jobs: Sequence[Job]) -> None:
+        """Send the messages of these jobs and note nothing. Raises Unavailable, NotPublished."""
+        if jobs:
+            self.publisher.publish([Message(topic=job.type, data=job.message) for job in jobs])
 
     def announce_failure(self, job: Job, failure: Failure) -> None:
         """Publish a recorded failure to the dead-letter topic. Losing this message loses nothing."""

@@ -1,13 +1,13 @@
-"""PostgreSQL to live documents. A book's document is written about once a second while work goes on, and the
-last state always arrives: a change of phase or status is never held back, what is held back is written by a
-timer, and `reconcile` finds what a dead process left behind.
+"""PostgreSQL to live documents, within the request that changed what they tell of.
+
+A book's document is written about once a second while work goes on. The last state always arrives: a change of phase or
+status is never held back, and what a held-back change or a dead process left behind is written by `reconcile`.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
@@ -22,25 +22,12 @@ log = structlog.get_logger()
 MIN_SECONDS = 1.0
 SLICE = 100
 
-Defer = Callable[[float, Callable[[], None]], None]
-"""Calls back after some seconds, on a thread of its own."""
-
-
-def defer_on_timer(seconds: float, callback: Callable[[], None]) -> None:
-    timer = threading.Timer(seconds, callback)
-    timer.daemon = True
-    timer.start()
-
 
 @dataclass(frozen=True, kw_only=True)
 class Projector:
     projections: Projections
     live_documents: LiveDocuments
     clock: Clock
-    defer: Defer = defer_on_timer
-    _waiting: set[UUID] = field(default_factory=set, init=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
-    _closed: threading.Event = field(default_factory=threading.Event, init=False)
 
     def project(self, job: Job) -> None:
         """Write what the job changed. A live document that can't be written now is left to `reconcile`."""
@@ -51,7 +38,6 @@ class Projector:
             elif self.projections.acquire_write_window(job.book_id, self.clock(), MIN_SECONDS):
                 self._write(job.book_id, documents + self.projections.of_book(job.book_id))
             else:
-                self._later(job.book_id)
                 self._write(job.book_id, documents)
         except Unavailable as error:
             log.warning("project.unavailable", job_id=job.job_id, error=str(error))
@@ -102,29 +88,3 @@ class Projector:
         if obsolete:
             self.live_documents.delete(obsolete)
             self.projections.mark_deleted(obsolete, self.clock())
-
-    def close(self) -> None:
-        """Nothing is written after this."""
-        with self._lock:
-            self._closed.set()
-
-    def _later(self, book_id: UUID) -> None:
-        with self._lock:
-            if book_id in self._waiting:
-                return
-            self._waiting.add(book_id)
-        self.defer(MIN_SECONDS, lambda: self._catch_up(book_id))
-
-    def _catch_up(self, book_id: UUID) -> None:
-        with self._lock:
-            self._waiting.discard(book_id)
-        if self._closed.is_set():
-            return
-        try:
-            if self.projections.acquire_write_window(book_id, self.clock(), MIN_SECONDS):
-                self._write(book_id, self.projections.of_book(book_id))
-            elif self.projections.of_book(book_id):
-                # Held back. A book that is deleted could never be claimed, and nothing waits for it.
-                self._later(book_id)
-        except Unavailable as error:
-            log.warning("project.unavailable", book_id=str(book_id), error=str(error))

@@ -37,4 +37,4 @@ class RecordDeadLetter:
         undelivered = self.store.fail_undelivered(job_id, failure, self.clock())
         if undelivered:
             self.projector.project(undelivered.job)
-            self.outbox.publish(undelivered.due)
+            self.outbox.publish({undelivered.job.type, *(j.type for j in undelivered.due)})

@@ -5,7 +5,7 @@ A crash anywhere repeats the stage and changes nothing twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
@@ -15,12 +15,12 @@ import structlog
 from shared.domain.errors import LeaseLost, Rejected, Unavailable
 from shared.domain.failures import Failure, describe
 from shared.domain.jobs import Job
-from shared.domain.stages import MAX_LEASE_EXPIRATIONS, STAGES, JobType, backoff_seconds
+from shared.domain.stages import MAX_LEASE_EXPIRATIONS, JobType, backoff_seconds
 from shared.pipeline.heartbeat import Heartbeat
 from shared.pipeline.outbox import Outbox
 from shared.pipeline.projector import Projector
 from shared.pipeline.stages import StageFunction
-from shared.ports import Claimed, Clock, ConcurrencyLimiter, JobStore, NotClaimed
+from shared.ports import Claimed, Clock, JobStore, NotClaimed
 
 log = structlog.get_logger()
 
@@ -38,27 +38,18 @@ class LeaseExpired(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Runner:
-    """Runs stages. `random` gives numbers in [0, 1); `limiter` has the permits of stages with a strict cap."""
+    """Runs stages. `random` gives numbers in [0, 1)."""
 
     store: JobStore
     outbox: Outbox
     projector: Projector
-    limiter: ConcurrencyLimiter
     heartbeat: Heartbeat
     stages: Mapping[JobType, StageFunction]
     clock: Clock
     random: Callable[[], float]
 
-    def run(self, job_id: str, job_type: JobType) -> Outcome:
+    def run(self, job_id: str) -> Outcome:
         """Run one delivery of this job's message. Raises only if even the claim could not be made."""
-        stage = STAGES[job_type]
-        if not stage.strict:
-            return self._run(job_id)
-        with self.limiter.acquire(stage) as is_free:
-            # Waiting for a permit is no attempt: the job is not even claimed.
-            return self._run(job_id) if is_free else Outcome.REDELIVER
-
-    def _run(self, job_id: str) -> Outcome:
         claim = self.store.claim(job_id, self.clock())
         attempt = claim.attempt if isinstance(claim, Claimed) else 0
         with structlog.contextvars.bound_contextvars(job_id=job_id, attempt=attempt):
@@ -66,11 +57,13 @@ class Runner:
             match claim:
                 case Claimed():
                     return self._attempt(claim)
-                case NotClaimed.DONE:
-                    return self._publish(self.store.children(job_id))
                 case NotClaimed.BUSY:
                     return Outcome.REDELIVER
-                case NotClaimed.STALE:
+                case NotClaimed.WAITING:
+                    return Outcome.ACKNOWLEDGE
+                case NotClaimed.DONE | NotClaimed.STALE:
+                    # Whoever ended it may have died before its permit went to the next.
+                    self.outbox.publish()
                     return Outcome.ACKNOWLEDGE
 
     def _attempt(self, claim: Claimed) -> Outcome:
@@ -92,7 +85,7 @@ class Runner:
             return self._retry(claim, error)
         log.info("stage.done", due=len(due))
         self.projector.project(job)
-        return self._publish(due)
+        return self._publish_next(job, due)
 
     def _retry(self, claim: Claimed, error: Exception) -> Outcome:
         stage = claim.job.stage
@@ -120,15 +113,11 @@ class Runner:
             return Outcome.REDELIVER
         self.projector.project(claim.job)
         self.outbox.announce_failure(claim.job, failure)
-        return self._publish(due)
+        return self._publish_next(claim.job, due)
 
-    def _publish(self, due: list[Job]) -> Outcome:
-        try:
-            self.outbox.publish(due)
-        except Unavailable as error:
-            # The redelivery finds the job done and publishes these again.
-            log.warning("publish.unavailable", error=str(error), jobs=len(due))
-            return Outcome.REDELIVER
+    def _publish_next(self, job: Job, due: Sequence[Job]) -> Outcome:
+        """Publish what waits for the permit that the job had, and what it made due."""
+        self.outbox.publish({job.type, *(j.type for j in due)})
         return Outcome.ACKNOWLEDGE
 
 

@@ -19,7 +19,10 @@ class Message:
 
 class Publisher(Protocol):
     def publish(self, messages: Sequence[Message]) -> None:
-        """Send all messages; returns when the broker has them. They arrive at least once, in any order."""
+        """Send all messages; returns when the broker has them. They arrive at least once, in any order.
+
+        Raises NotPublished, which names those that the broker may not have; or Unavailable: it may have none.
+        """
         ...
 
 

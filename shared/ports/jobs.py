@@ -1,9 +1,8 @@
-"""Jobs, their leases, and the permits of stages with a strict cap."""
+"""Jobs, their leases and their permits."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -13,7 +12,7 @@ from uuid import UUID
 from shared.domain.failures import Failure
 from shared.domain.jobs import Job
 from shared.domain.results import Result
-from shared.domain.stages import Stage
+from shared.domain.stages import JobType
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,17 +37,11 @@ class NotClaimed(StrEnum):
     """Another delivery works on it, or its next attempt is not due: deliver it again later."""
     STALE = "stale"
     """A newer version took over, it was cancelled, or there is no such job: acknowledge it."""
+    WAITING = "waiting"
+    """It holds no permit: it is published when it is its turn. Acknowledge it."""
 
 
 Claim = Claimed | NotClaimed
-
-
-class ConcurrencyLimiter(Protocol):
-    """Permits for attempts of stages with a strict cap, shared by all processes."""
-
-    def acquire(self, stage: Stage) -> AbstractContextManager[bool]:
-        """Hold a permit until the end of the block; False if none is free."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,18 +84,22 @@ class JobStore(Protocol):
         """Keep a message that names no job: one dead letter for each key, however often it comes."""
         ...
 
-    def children(self, job_id: str) -> list[Job]:
-        """Jobs that this one made and that are still pending."""
-        ...
-
     def renew(self, fencing_tokens: Sequence[UUID], now: datetime) -> None:
         """Prolong the leases that are still held."""
+        ...
+
+    def give_permits(self, types: Collection[JobType], now: datetime) -> list[Job]:
+        """Give the free permits of these stages to the jobs whose turn it is, and return those jobs, to be published.
+
+        A job keeps its permit until it has ended. Safe to repeat: what has a permit gets no other.
+        """
         ...
 
     def mark_published(self, job_ids: Sequence[str], now: datetime) -> None:
         """Note that the broker has the messages of these jobs."""
         ...
 
-    def stalled(self, now: datetime, limit: int) -> list[Job]:
-        """Jobs to publish again: never published, lease expired, retry overdue, or queued for too long."""
+    def stalled(self, now: datetime) -> list[Job]:
+        """Jobs that hold a permit and are to be published again: never published, never taken up, lease expired, or
+        retry overdue."""
         ...

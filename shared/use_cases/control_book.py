@@ -29,13 +29,14 @@ class ControlBook:
         ended = self.control.cancel(owner_uid, book_id, self.clock())
         log.info("book.cancelled", book_id=str(book_id), jobs=len(ended))
         self.projector.project_changes(ended)
+        self.outbox.publish()
 
     def resume(self, owner_uid: str | None, book_id: UUID) -> None:
         """Go on with what was not done. Raises InvalidState if the book is not cancelled."""
         begun = self.control.resume(owner_uid, book_id, self.clock())
         log.info("book.resumed", book_id=str(book_id), jobs=len(begun))
         self.projector.project_changes(begun)
-        self.outbox.publish_soon(begun)
+        self.outbox.publish()
 
     def delete(self, owner_uid: str | None, book_id: UUID) -> None:
         """Delete rows, vectors, jobs and live documents. A late result of an attempt is not written."""
@@ -45,3 +46,4 @@ class ControlBook:
             self.projector.delete_obsolete(book_id)
         except Unavailable as error:
             log.warning("project.unavailable", book_id=str(book_id), error=str(error))
+        self.outbox.publish()

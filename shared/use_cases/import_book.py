@@ -41,7 +41,7 @@ class ImportBook:
             return imported, True
         log.info("book.imported", book_id=str(imported.book_id), version=imported.version)
         self.projector.project(imported.job)
-        return imported, self.outbox.publish_soon([imported.job])
+        return imported, self.outbox.publish()
 
     def _book_id(self, request: ImportRequest) -> UUID:
         if request.google_doc_id:

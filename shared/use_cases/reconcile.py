@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from shared.domain.errors import Unavailable
+from shared.domain.stages import JOB_TYPES
 from shared.pipeline.outbox import Outbox
 from shared.pipeline.projector import Projector
 from shared.ports import Clock, JobStore, Retention
@@ -16,7 +17,7 @@ from shared.use_cases.redrive import RedriveDeadLetters
 log = structlog.get_logger()
 
 # A run is bounded: what is left over is found by the next one, a minute later.
-MAX_JOBS = 500
+MAX_REDRIVEN = 500
 MAX_DOCUMENTS = 1000
 MAX_DROPPED = 1000
 
@@ -43,19 +44,19 @@ class Reconcile:
 
         Raises Unavailable in the end if something could not be done.
         """
-        stalled = self.store.stalled(self.clock(), MAX_JOBS)
         failures: list[Unavailable] = []
+        redriven = self.redrive.release(MAX_REDRIVEN)
+        waiting = [*self.store.stalled(self.clock()), *self.store.give_permits(JOB_TYPES, self.clock())]
         try:
-            self.outbox.publish(stalled)
+            self.outbox.send(waiting)
         except Unavailable as error:
             failures.append(error)
-        redriven = self.redrive.release(MAX_JOBS)
         dropped = self.retention.drop(self.clock(), MAX_DROPPED)
         projected = self.project(failures)
-        log.info("reconcile.done", published=len(stalled), redriven=redriven, projected=projected, **dropped)
+        log.info("reconcile.done", published=len(waiting), redriven=redriven, projected=projected, **dropped)
         if failures:
             raise failures[0]
-        return Reconciled(published=len(stalled), redriven=redriven, projected=projected, dropped=dropped)
+        return Reconciled(published=len(waiting), redriven=redriven, projected=projected, dropped=dropped)
 
     def project(self, failures: list[Unavailable]) -> int:
         """Write the live documents that lag, and delete again those that may have been written late."""

@@ -42,7 +42,7 @@ class RedriveDeadLetters:
         begun = self.redrives.release(self.clock(), limit)
         if begun:
             self.projector.project_changes(begun)
-            self.outbox.publish_soon(begun)
+            self.outbox.publish()
         return len(begun)
 
     def stop(self, owner_uid: str | None, batch_id: UUID, requested_by: str) -> int:

@@ -68,5 +68,5 @@ class Replay:
         elif request.snapshot:
             self.broker.seek_to_snapshot(request.topic, request.snapshot)
         elif request.book_id:
-            self.outbox.send(self.replays.jobs(request.topic, request.book_id))
+            self.outbox.repeat(self.replays.jobs(request.topic, request.book_id))
         return replay_id

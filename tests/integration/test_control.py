@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from threading import Event
 from typing import Any
 from uuid import UUID
@@ -12,9 +10,6 @@ from uuid import UUID
 import pytest
 
 from shared.adapters.postgres import control, result_rows
-from shared.domain import jobs
-from shared.domain.books import BookVersion
-from shared.domain.contexts import ContextMode
 from shared.domain.errors import Rejected, Unavailable
 from shared.domain.stages import JobType
 from tests.integration.test_pipeline import ROWS
@@ -178,20 +173,6 @@ def test_a_late_message_brings_nothing_of_a_deleted_book_back(world: World) -> N
     assert world.rows("SELECT 1 FROM answers") == []
     assert world.live_documents.all() == []
     assert world.rows("SELECT 1 FROM dead_letters") == []
-
-
-def test_what_is_held_back_of_a_book_is_forgotten_when_it_is_deleted(world: World) -> None:
-    book_id = half_done(world)
-    timers: list[Callable[[], None]] = []
-    projector = replace(world.app.projector, defer=lambda seconds, callback: timers.append(callback))
-    for _ in range(2):
-        projector.project(jobs.extract_context_job(BookVersion(UUID(book_id), 1), ContextMode.QUICK))
-    assert len(timers) == 1
-    world.call("DELETE", f"/api/books/{book_id}")
-    timers.pop()()
-
-    assert timers == []
-    assert world.live_documents.all() == []
 
 
 def test_a_document_written_late_is_deleted_by_reconcile(world: World) -> None:

@@ -1,25 +1,20 @@
-"""Leases, heartbeats, strict caps, limits: what keeps two from doing the same, and one from doing too much."""
+"""Leases, heartbeats, limits: what keeps two from doing the same, and one from doing too much."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, closing
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from shared.adapters.fake_models import FakeEmbedder
-from shared.adapters.postgres.concurrency_limiter import PostgresConcurrencyLimiter
 from shared.domain.errors import Unavailable
 from shared.domain.stages import HEARTBEAT_SECONDS, LEASE_SECONDS, STAGES, JobType
 from shared.ports import Message
-from tests.support.failing_books import FailingChapters, list_dead_letters, redrive
 from tests.support.world import World, manuscript
-
-EMBEDDING = STAGES[JobType.EMBEDDING_GENERATION]
 
 
 def first_of(world: World, topic: JobType) -> Message:
@@ -146,73 +141,6 @@ def test_two_deliveries_at_the_same_instant_do_the_work_once(world: World) -> No
     assert set(world.embedder.calls.values()) == {1}
 
 
-def test_the_cap_on_embedding_holds_over_all_instances(dsn: str) -> None:
-    lock, running, most = threading.Lock(), 0, 0
-    full, go_on = threading.Semaphore(0), threading.Event()
-
-    def busy(texts: Sequence[str]) -> None:
-        nonlocal running, most
-        with lock:
-            running += 1
-            most = max(most, running)
-        full.release()
-        go_on.wait(60)
-        with lock:
-            running -= 1
-
-    instances = [World(dsn, FakeEmbedder(before=busy)) for _ in range(3)]
-    try:
-        books = [instances[0].import_book(manuscript(chapters=1, words=60 + n)) for n in range(12)]
-        for _ in books:
-            instances[0].deliver(instances[0].take(JobType.BOOK_PROCESSING))
-        waiting = [m for m in instances[0].broker.waiting if m.topic == JobType.EMBEDDING_GENERATION]
-        with ThreadPoolExecutor(12) as pool:
-            answers = [pool.submit(instances[n % 3].deliver, m) for n, m in enumerate(waiting)]
-            for _ in range(EMBEDDING.concurrency):
-                assert full.acquire(timeout=60)
-            refused = [a for a in answers if a not in _pending(answers, len(waiting) - EMBEDDING.concurrency)]
-            assert [a.result(60) for a in refused] == [429] * (12 - EMBEDDING.concurrency)
-            go_on.set()
-        assert most == EMBEDDING.concurrency
-        states = instances[0].rows(
-            "SELECT state, attempts, count(*) AS n FROM jobs WHERE type = 'embedding-generation' GROUP BY 1, 2 ORDER BY 1"
-        )
-        assert states == [
-            {"state": "completed", "attempts": 1, "n": EMBEDDING.concurrency},
-            {"state": "pending", "attempts": 0, "n": 12 - EMBEDDING.concurrency},
-        ]
-        instances[0].run()
-        assert {instances[0].status(b)["status"] for b in books} == {"completed"}
-    finally:
-        for instance in instances:
-            instance.close()
-
-
-def _pending(answers: Sequence[Future[int]], done: int) -> list[Future[int]]:
-    """Waits until so many are answered, and returns the others."""
-    finished: set[Future[int]] = set()
-    while len(finished) < done:
-        finished = {a for a in answers if a.done()}
-        if len(finished) < done:
-            wait([a for a in answers if not a.done()], timeout=0.2, return_when="FIRST_COMPLETED")
-    return [a for a in answers if a not in finished]
-
-
-def test_permits_are_free_again_when_their_process_is_gone(world: World) -> None:
-    mine, other = PostgresConcurrencyLimiter(world.app.database), PostgresConcurrencyLimiter(world.app.database)
-    held = ExitStack()
-    for _ in range(EMBEDDING.concurrency):
-        assert held.enter_context(mine.acquire(EMBEDDING))
-    with other.acquire(EMBEDDING) as taken:
-        assert not taken
-
-    mine.close()
-    with other.acquire(EMBEDDING) as taken:
-        assert taken
-    other.close()
-    held.close()
-
-
 def test_a_user_has_a_limit_of_books_under_way(dsn: str) -> None:
     with closing(World(dsn, max_books_under_way=2)) as world:
         first = world.import_book(manuscript(1), title="One")
@@ -227,23 +155,3 @@ def test_a_user_has_a_limit_of_books_under_way(dsn: str) -> None:
         assert world.post(again).status_code == 202
         world.run()
         assert world.post({"title": "Three", "content": manuscript(1)}).status_code == 202
-
-
-def test_what_is_redriven_keeps_to_the_limit_of_books_under_way(dsn: str) -> None:
-    with closing(World(dsn, max_books_under_way=1)) as world:
-        broken = FailingChapters(world, 1, 2)
-        for n in range(3):
-            world.import_book(manuscript(chapters=2, name=f"{n} "), title=f"Book {n}")
-            world.run()
-        broken.numbers.clear()
-        assert len(redrive(world, all=True)["accepted"]) == 9
-        unfinished = (
-            "SELECT 1 FROM processing_status WHERE entity_type = 'book' AND status IN ('pending', 'processing')"
-        )
-        for _ in range(10):
-            assert len(world.rows(unfinished)) <= 1
-            world.run()
-            world.clock.advance(60)
-            world.app.reconcile()
-        assert list_dead_letters(world) == []
-        assert {r["status"] for r in world.rows("SELECT status FROM processing_status")} == {"completed"}

@@ -91,7 +91,9 @@ def test_a_receipt_tells_what_did_change(world: World) -> None:
     begun = replay(world, stage="chapter-processing", book_id=book_id)
     with world.app.database.transaction() as connection:
         connection.execute("UPDATE recent_chapters SET title = 'Other' WHERE chapter_number = 2")
-        connection.execute("UPDATE jobs SET state = 'pending', attempts = 0 WHERE type = 'chapter-processing'")
+        connection.execute(
+            "UPDATE jobs SET state = 'pending', attempts = 0, permitted_at = created_at WHERE type = 'chapter-processing'"
+        )
         connection.execute("DELETE FROM answers")
     world.run()
 

@@ -149,7 +149,9 @@ def test_what_pubsub_refuses_is_published_by_reconcile(dsn: str, pubsub_gate: Tc
     assert published(dsn) == [f"book-{reply.json['book_id']}-v1"]
 
 
-def test_a_stage_that_pubsub_refuses_is_delivered_again_and_does_not_work_again(dsn: str, pubsub_gate: TcpGate) -> None:
+def test_what_pubsub_refused_of_a_stage_is_sent_by_reconcile_and_no_work_is_done_again(
+    dsn: str, pubsub_gate: TcpGate
+) -> None:
     with closing(World(dsn)) as world:
         publisher = PubSubPublisher(PROJECT, timeout_seconds=1.0)
         world.import_book(BOOK["content"])
@@ -157,12 +159,13 @@ def test_a_stage_that_pubsub_refuses_is_delivered_again_and_does_not_work_again(
         held = world.broker.publish
         world.broker.publish = publisher.publish  # type: ignore[method-assign]
         pubsub_gate.shut()
-        refused = world.deliver(message)
+        assert world.deliver(message) == 204
+        assert published(dsn) == [message.data["job_id"]]
         pubsub_gate.open()
 
-        assert refused == 429
         for _ in poll(DEADLINE, "the broker"):
-            if world.deliver(message) == 204:
+            with suppress(Unavailable):
+                after(world, 60)
                 break
         assert len(published(dsn)) >= 5, "three chapters, their vectors, the quick context"
         assert world.rows("SELECT attempts FROM jobs WHERE type = 'book-processing'") == [{"attempts": 1}]

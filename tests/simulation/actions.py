@@ -140,12 +140,6 @@ def reconcile(sim: Simulation) -> None:
     sim.reconcile()
 
 
-@action(lambda sim: 2.0 if sim.world.deferred else 0.0)
-def fire_timers(sim: Simulation) -> None:
-    sim.clock.advance(1)
-    sim.fire_deferred()
-
-
 @action(lambda sim: 1.0)
 def time_passes(sim: Simulation) -> None:
     sim.clock.advance(sim.rng.choice([0.2, 1, 3, 10]))

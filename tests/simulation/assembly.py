@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from typing import cast
 from uuid import UUID
 
@@ -24,7 +23,6 @@ from tests.simulation.profile import draw_profile, draw_refused
 from tests.simulation.simulation import Simulation
 from tests.simulation.tasks import Scheduler
 from tests.simulation.world import (
-    FakeLimiter,
     NoHeartbeat,
     Process,
     RecordingLiveDocuments,
@@ -96,7 +94,6 @@ def build_world(database: SimulatedDatabase, seed: int | str, refused: tuple[str
         ledger=ledger,
         embedder=PaidEmbedder(embedder, ledger, lambda: scheduler.current),
         extractor=PaidExtractor(extractor, ledger, lambda: scheduler.current),
-        limiter=FakeLimiter(profile.permits),
     )
 
     # What is tested: the functions, in processes that crash and are started again.
@@ -116,10 +113,8 @@ def _app(world: World, process: Process) -> App:
         auth="local",
         models="fake",
         failed_chapters_tolerated=TOLERATED,
+        concurrency=world.profile.caps,
     )
-
-    def defer(seconds: float, callback: Callable[[], None]) -> None:
-        world.deferred.append((world.clock() + timedelta(seconds=seconds), process, callback))
 
     app = App(
         config,
@@ -127,10 +122,8 @@ def _app(world: World, process: Process) -> App:
             "authenticator": FakeAuthenticator(),
             "clock": world.clock,
             "database": cast(Database, world.database),
-            "defer": defer,
             "embedder": cast(Embedder, Proxy(world.embedder, Embedder, world.boundary)),
             "extractor": cast(ContextExtractor, Proxy(world.extractor, ContextExtractor, world.boundary)),
-            "limiter": world.limiter,
             "live_documents": cast(LiveDocuments, Proxy(world.live_documents, LiveDocuments, world.boundary)),
             "new_id": lambda: UUID(int=world.rng.getrandbits(128), version=4),
             "publisher": cast(Publisher, Proxy(world.broker, Publisher, world.boundary)),

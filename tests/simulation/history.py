@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from shared.domain.stages import STAGES
 from tests.simulation import invariants, names
 from tests.simulation.invariants import Broken
 from tests.simulation.tasks import Task
@@ -45,6 +44,8 @@ class History:
         elif port == names.SCHEDULE_RETRY:
             (row,) = self._rows("SELECT next_attempt_at FROM jobs WHERE job_id = %s", task.job_id)
             self.not_before[str(task.job_id)] = row["next_attempt_at"]
+        elif port == names.GIVE_PERMITS:
+            self._hold(lambda: invariants.no_more_hold_permits_than_may(self._sim))
         elif port == names.IMPORT:
             self._imported()
         elif port == names.DROP_ROWS:
@@ -68,7 +69,7 @@ class History:
     def _claimed(self, task: Task) -> None:
         rows = self._rows(
             """
-            SELECT lease, lease_until, attempts, book_id, force FROM jobs JOIN book_versions USING (book_id, version)
+            SELECT lease, lease_until, attempts, book_id, force, permitted_at FROM jobs JOIN book_versions USING (book_id, version)
             WHERE job_id = %s AND state = 'processing'""",
             task.job_id,
         )
@@ -80,9 +81,8 @@ class History:
         task.notes.update(book=row["book_id"], forced=row["force"], claimed=True)
         self._sim.note(f"attempt {row['attempts']}")
         self._hold(lambda: invariants.retries_wait(self._sim, str(task.job_id)))
+        self._hold(lambda: invariants.who_works_holds_a_permit(task, row["permitted_at"]))
         self._hold(lambda: invariants.a_cancelled_book_stands_still(self._sim, task, "begins"))
-        if any(s.strict and s.type == task.notes.get("topic") for s in STAGES.values()):
-            self._hold(lambda: invariants.no_more_at_once_than_may_be(self._sim, task))
 
     def _hold(self, check: Callable[[], None]) -> None:
         """Not raised from here: the task would take it for a fault of its own."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -75,10 +76,17 @@ def a_cancelled_book_stands_still(sim: Simulation, task: Task, what: str) -> Non
             raise Broken("a cancelled book stands still", f"{task.name} {what} {task.job_id}")
 
 
-def no_more_at_once_than_may_be(sim: Simulation, task: Task) -> None:
-    same = [t for t in sim.scheduler.tasks if t.notes.get("topic") == task.notes["topic"] and t.notes.get("claimed")]
-    if len(same) > sim.world.limiter.permits:
-        raise Broken("a strict cap holds", f"{len(same)} attempts at {task.notes['topic']} at once")
+def who_works_holds_a_permit(task: Task, permitted_at: datetime | None) -> None:
+    if permitted_at is None:
+        raise Broken("a cap holds", f"{task.name} begins {task.job_id} without a permit")
+
+
+def no_more_hold_permits_than_may(sim: Simulation) -> None:
+    for row in sim.world.database.rows(
+        "SELECT type, count(*) AS n FROM jobs WHERE permitted_at IS NOT NULL GROUP BY 1"
+    ):
+        if row["n"] > sim.world.profile.caps[row["type"]]:
+            raise Broken("a cap holds", f"{row['n']} jobs of {row['type']} hold permits")
 
 
 def every_request_is_answered_once(sim: Simulation) -> None:

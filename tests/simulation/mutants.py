@@ -19,13 +19,13 @@ from shared.adapters.postgres import (
     imports,
     job_store,
     locks,
+    permits,
     projections,
     redrive_queue,
 )
 from shared.adapters.postgres.job_store import PostgresJobStore
 from shared.domain import progress
 from shared.pipeline.projector import Projector
-from shared.pipeline.runner import Runner
 from shared.pipeline.stages import process_book
 from tests.simulation.boundary import SimulatedDatabase
 from tests.simulation.session import simulate
@@ -134,17 +134,28 @@ def a_retry_does_not_wait() -> Iterator[None]:
 
 
 @mutant
-def nobody_publishes_children_again() -> Iterator[None]:
-    with changed(PostgresJobStore, "children", lambda self, job_id: []):
-        with changed(PostgresJobStore, "stalled", lambda self, now, limit: []):
-            yield
+def nobody_publishes_again_what_was_lost() -> Iterator[None]:
+    with changed(PostgresJobStore, "stalled", lambda self, now: []):
+        yield
+
+
+@mutant
+def a_job_that_has_ended_keeps_its_permit() -> Iterator[None]:
+    end = without(
+        job_store.END_ATTEMPT_IF_TOKEN_IS_CURRENT,
+        "permitted_at = CASE WHEN %(finished_on)s::timestamptz IS NULL THEN permitted_at END,",
+    )
+    with changed(job_store, "END_ATTEMPT_IF_TOKEN_IS_CURRENT", end):
+        yield
 
 
 @mutant
 def an_older_version_goes_on_writing() -> Iterator[None]:
-    new = rewritten(locks.lock_book, ' and row["version"] == version.version', "")
-    with changed(job_store, "lock_book", new), changed(redrive_queue, "lock_book", new):
-        yield
+    lock = rewritten(locks.lock_book, ' and row["version"] == version.version', "")
+    cancel = without(imports.CANCEL_JOBS_OF_OLDER_VERSIONS, "WHERE", "WHERE false AND")
+    with changed(job_store, "lock_book", lock), changed(redrive_queue, "lock_book", lock):
+        with changed(imports, "CANCEL_JOBS_OF_OLDER_VERSIONS", cancel):
+            yield
 
 
 @mutant
@@ -271,14 +282,16 @@ def a_redrive_has_no_outcome() -> Iterator[None]:
 
 
 @mutant
-def the_strict_cap_is_forgotten() -> Iterator[None]:
-    with class_rewritten(Runner, "if not stage.strict:", "if True:"):
+def a_cap_is_forgotten() -> Iterator[None]:
+    new = without(permits.GIVE_PERMITS_THAT_ARE_FREE, "(SELECT sum(permits) FROM held)", "0")
+    with changed(permits, "GIVE_PERMITS_THAT_ARE_FREE", new):
         yield
 
 
 @mutant
-def the_timer_of_a_deleted_book_goes_on() -> Iterator[None]:
-    with class_rewritten(Projector, "elif self.projections.of_book(book_id):", "else:"):
+def a_message_without_a_permit_begins_its_job() -> Iterator[None]:
+    new = rewritten(job_store.reason_against_claim, 'row["permitted_at"] is None', "False")
+    with changed(job_store, "reason_against_claim", new):
         yield
 
 
@@ -300,7 +313,8 @@ FOUND_AT = {
     "every_claim_succeeds": 0,
     "a_lease_never_ends": 9,
     "a_retry_does_not_wait": 2,
-    "nobody_publishes_children_again": 2,
+    "nobody_publishes_again_what_was_lost": 2,
+    "a_job_that_has_ended_keeps_its_permit": 0,
     "an_older_version_goes_on_writing": 12,
     "fan_in_counts_before_the_result_is_written": 1,
     "a_book_is_complete_before_its_vectors_are": 2,
@@ -318,8 +332,8 @@ FOUND_AT = {
     "what_was_written_late_is_not_deleted": 0,
     "a_redrive_leaves_the_fan_in_as_it_was": 12,
     "a_redrive_has_no_outcome": 12,
-    "the_strict_cap_is_forgotten": 2,
-    "the_timer_of_a_deleted_book_goes_on": 8,
+    "a_cap_is_forgotten": 2,
+    "a_message_without_a_permit_begins_its_job": 2,
 }
 
 

@@ -31,6 +31,7 @@ PUBLISH, PUT = name_of(Publisher.publish), name_of(LiveDocuments.put)
 
 CLAIM, COMMIT = name_of(PostgresJobStore.claim), name_of(PostgresJobStore.commit)
 SCHEDULE_RETRY, FAIL = name_of(PostgresJobStore.schedule_retry), name_of(PostgresJobStore.fail)
+GIVE_PERMITS = name_of(PostgresJobStore.give_permits)
 FAIL_UNDELIVERED = name_of(PostgresJobStore.fail_undelivered)
 IMPORT = name_of(PostgresImports.add)
 CANCEL, RESUME = name_of(PostgresControl.cancel), name_of(PostgresControl.resume)

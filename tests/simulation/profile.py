@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from shared.domain.stages import JobType
+from shared.domain.stages import JOB_TYPES, JobType
 from tests.simulation import names
 from tests.support.world import manuscript
 
@@ -15,8 +15,8 @@ from tests.support.world import manuscript
 class Profile:
     """Rates are chances at each boundary of a port's call, or of each message; 0 if the seed is spared.
 
-    `permits`: how many attempts of a stage with a strict cap may be under way. `cancels` to `projections` are the
-    weights of what owners and operators do. `sore` is where this seed crashes every other time: before or after which call, in jobs of which type.
+    `caps`: how many jobs of each stage may hold a permit. `cancels` to `projections` are the weights of what owners and
+    operators do. `sore` is where this seed crashes every other time: before or after which call, in jobs of which type.
     """
 
     switch: float
@@ -36,7 +36,7 @@ class Profile:
     rejecting: bool
     forcing: bool
     crowd: int
-    permits: int
+    caps: Mapping[JobType, int]
     cancels: float
     deletes: float
     redrives: float
@@ -68,13 +68,13 @@ def draw_profile(rng: random.Random) -> Profile:
         rejecting=rng.random() < 0.12,
         forcing=rng.random() < 0.2,
         crowd=rng.choice([2, 4, 8]),
-        permits=rng.choice([1, 2, 5]),
+        caps={t: rng.choice([1, 2, 5]) for t in JOB_TYPES},
         cancels=rate(0.4, 0.05, 0.3),
         deletes=rate(0.5, 0.05, 0.2),
         redrives=rate(0.5, 0.05, 0.2),
         replays=rate(0.3, 0.05, 0.2),
         projections=rate(0.3, 0.05, 0.2),
-        sore=(*rng.choice(SORE), rng.choice(TYPES)) if rng.random() < 0.6 else None,
+        sore=(*rng.choice(SORE), rng.choice(JOB_TYPES)) if rng.random() < 0.6 else None,
     )
 
 
@@ -87,7 +87,6 @@ SORE: Sequence[tuple[str, str]] = (
     (names.PUT, "after"),
     (names.PUT, "before"),
 )
-TYPES = [t for t in JobType if t is not JobType.DEAD_LETTER]
 
 
 CHAPTERS, WORDS = (3, 3, 4, 6), (100, 250, 450)

@@ -127,13 +127,6 @@ class Simulation:
         process = self.rng.choice(self.world.processes)
         self.spawn("reconcile", process, process.app.reconcile)
 
-    def fire_deferred(self) -> None:
-        """Starts what a process wanted to be called back for, if it is time."""
-        due = [d for d in self.world.deferred if d[0] <= self.clock()]
-        self.world.deferred[:] = [d for d in self.world.deferred if d[0] > self.clock()]
-        for _, process, callback in due:
-            self.spawn("timer", process, callback)
-
     def _answered(self, sent: Sent, task: Task) -> None:
         acknowledged = task.error is None and task.outcome < 300
         lost = self.boundary.faulty and self.rng.random() < self.world.profile.unacknowledged
@@ -158,9 +151,8 @@ class Simulation:
             invariants.readers_see_only_complete_versions(self)
 
     def crash(self, task: Task) -> None:
-        """The process dies: all the tasks in it, its timers, and what it remembered."""
+        """The process dies: all the tasks in it, and what it remembered."""
         task.process.restart()
-        self.world.deferred[:] = [d for d in self.world.deferred if d[1] is not task.process]
         for other in self.scheduler.tasks:
             if other.process is task.process:
                 other.killed = True
@@ -216,7 +208,6 @@ class Simulation:
                 client.retry(self)
             for request in list(self.requests):
                 request.send(self)
-            self.fire_deferred()
             for sent in self.broker.due():
                 self.deliver(sent)
             if not self.scheduler.tasks:
@@ -236,7 +227,8 @@ class Simulation:
     def _unfinished(self) -> list[str]:
         rows = self.world.database.rows("""
             SELECT job_id || ' ' || state AS what FROM jobs WHERE state IN ('pending', 'processing', 'retrying')""")
-        later = self.clock() + timedelta(minutes=1)
+        # What was written before the clock jumped back is found when it has caught up.
+        later = self.clock.peak + timedelta(minutes=1)
         lagging = self.world.api.app.projections.lagging(later, 1000)
         rows += [{"what": f"document {d.path}"} for d in lagging]
         rows += self.world.database.rows("""
@@ -245,7 +237,7 @@ class Simulation:
             WHERE finished_at IS NULL AND NOT EXISTS (
                 -- It ends when the book is resumed.
                 SELECT 1 FROM jobs j WHERE j.job_id = d.job_id AND j.state = 'cancelled')""")
-        waiting = [f"m{s.number}" for s in self.broker.waiting] + ["timer" for _ in self.world.deferred]
+        waiting = [f"m{s.number}" for s in self.broker.waiting]
         return (
             [r["what"] for r in rows]
             + waiting

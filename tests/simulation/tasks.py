@@ -125,7 +125,7 @@ class Scheduler:
         if task.killed:
             raise Crash
         if task.worker is None or task.worker.thread is not threading.current_thread():
-            raise Stuck("a thread that the scheduler does not know calls a port: give it to `defer`")
+            raise Stuck("a thread that the scheduler does not know calls a port")
 
     def kill(self, task: Task) -> None:
         """Ends a task where it stands. It must not be the one that runs."""

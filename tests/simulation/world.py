@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -27,7 +26,8 @@ from tests.simulation.profile import Profile
 from tests.simulation.tasks import Scheduler
 
 TABLES = """books, book_versions, idempotency_keys, recent_chapters, chapter_chunks, embedding_cache, book_contexts,
-    jobs, processing_status, dead_letters, dead_letter_actions, answers, obsolete_documents, deliveries, replays"""
+    jobs, processing_status, dead_letters, dead_letter_actions, answers, obsolete_documents, deliveries, replays,
+    turns, dependencies"""
 
 
 class SmallEmbedder(FakeEmbedder):
@@ -80,23 +80,6 @@ class NoHeartbeat(Heartbeat):
         yield
 
 
-class FakeLimiter:
-    """PostgreSQL's advisory locks are its sessions'; all the simulated processes share one. This is their twin."""
-
-    def __init__(self, permits: int) -> None:
-        self.permits = permits
-        self._held: Counter[str] = Counter()
-
-    @contextmanager
-    def acquire(self, stage: Stage) -> Iterator[bool]:
-        is_free = self._held[stage.type] < min(self.permits, stage.concurrency)
-        self._held[stage.type] += is_free
-        try:
-            yield is_free
-        finally:
-            self._held[stage.type] -= is_free
-
-
 class Process:
     """One instance of the functions: what it holds in memory dies with it."""
 
@@ -121,7 +104,7 @@ class Process:
 class World:
     """The parts of a simulated world, by name; `assembly.build_world` puts them together.
 
-    `refused` are the chapters that a model rejects. `deferred` are the timers of processes: when, whose, and what.
+    `refused` are the chapters that a model rejects.
     """
 
     rng: random.Random
@@ -136,13 +119,12 @@ class World:
     ledger: Ledger
     embedder: PaidEmbedder
     extractor: PaidExtractor
-    limiter: FakeLimiter
-    deferred: list[tuple[datetime, Process, Callable[[], None]]] = field(default_factory=list)
     processes: list[Process] = field(default_factory=list)
     api: Process = field(init=False)
 
 
 def clear(database: SimulatedDatabase) -> None:
     database.connection.execute(f"TRUNCATE {TABLES} CASCADE")
-    database.connection.execute("ALTER SEQUENCE revisions RESTART")
+    for sequence in ("revisions", "job_ordinals"):
+        database.connection.execute(f"ALTER SEQUENCE {sequence} RESTART")
     database.connection.commit()

@@ -101,7 +101,8 @@ def emulated_broker() -> Iterator[Broker]:
     server = make_server("127.0.0.1", 0, functions, threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     base = f"http://127.0.0.1:{server.server_port}"
-    relay = Relay(project, {STAGE.subscription: f"{base}/stage", DEAD_LETTER.subscription: f"{base}/dead_letters"})
+    urls = {STAGE.subscription: f"{base}/stage", DEAD_LETTER.subscription: f"{base}/dead_letters"}
+    relay = Relay(project, urls, {t: stage.concurrency for t, stage in STAGES.items()})
     try:
         yield Broker(PubSubPublisher(project), PubSubSeekableBroker(project), stage, dead_letters)
     finally:

@@ -103,7 +103,6 @@ class World:
                 "extractor": self.extractor,
                 "clock": self.clock,
                 "random": lambda: 1.0,
-                "defer": lambda seconds, callback: None,
                 "authenticator": FakeAuthenticator(),
                 **(overrides or {}),
             },
@@ -129,8 +128,8 @@ class World:
         assert reply.status_code == 202, reply.text
         return str(reply.json["book_id"])
 
-    def status(self, book_id: str) -> Any:
-        return self.get(f"/api/books/{book_id}/status").json
+    def status(self, book_id: str, user: str = "ann") -> Any:
+        return self.get(f"/api/books/{book_id}/status", user=user).json
 
     def deliver(self, message: Message, attempt: int = 1) -> int:
         """Push one message to its function, and return the HTTP status."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from shared.adapters.google.pubsub_retry import retry_for
-from shared.domain.errors import Unavailable
+from shared.domain.errors import NotPublished
 from shared.ports import Message
 
 if TYPE_CHECKING:
@@ -30,12 +30,15 @@ class PubSubPublisher:
     def publish(self, messages: Sequence[Message]) -> None:
         from google.api_core.exceptions import GoogleAPICallError, RetryError
 
-        try:
-            futures = [self._send(m) for m in messages]
-            for future in futures:
+        failed: dict[int, Exception] = {}
+        for index, future in enumerate([self._send(m) for m in messages]):
+            try:
                 future.result(timeout=self._timeout_seconds)
-        except (GoogleAPICallError, RetryError, TimeoutError) as error:
-            raise Unavailable(f"Pub/Sub: {type(error).__name__}: {error}") from error
+            except (GoogleAPICallError, RetryError, TimeoutError) as error:
+                failed[index] = error
+        if failed:
+            first = next(iter(failed.values()))
+            raise NotPublished(f"Pub/Sub: {type(first).__name__}: {first}", failed) from first
 
     def _send(self, message: Message) -> pubsub_v1.publisher.futures.Future:
         client = self._publisher()

@@ -8,7 +8,7 @@ from uuid import UUID
 from shared.adapters.postgres import status_rows
 from shared.adapters.postgres.database import Database
 from shared.adapters.postgres.job_rows import add_jobs, to_job
-from shared.adapters.postgres.locks import lock_book_of_owner, lock_owner_below_limit
+from shared.adapters.postgres.locks import lock_book_of_owner
 from shared.adapters.postgres.tombstones import add_book_tombstones
 from shared.domain.books import BookVersion, Status
 from shared.domain.errors import InvalidState, Unavailable
@@ -16,7 +16,7 @@ from shared.domain.jobs import Job, process_book_job
 
 # Without its fencing token, an attempt that is under way can write nothing any more.
 CANCEL_JOBS_UNLESS_ENDED = """
-    UPDATE jobs SET state = 'cancelled', lease = NULL, lease_until = NULL, next_attempt_at = NULL,
+    UPDATE jobs SET state = 'cancelled', lease = NULL, lease_until = NULL, next_attempt_at = NULL, permitted_at = NULL,
         finished_on = %(now)s, revision = nextval('revisions')
     WHERE book_id = %(book_id)s AND version = %(version)s AND state IN ('pending', 'processing', 'retrying')
     RETURNING *
@@ -47,13 +47,11 @@ _UNDER_WAY = (Status.PENDING, Status.PROCESSING, Status.RETRYING)
 
 
 class PostgresControl:
-    """`tolerated` is the share of chapters (0 to 1) that may fail before the book does; `max_under_way` books of one
-    user may be under way at once."""
+    """`tolerated` is the share of chapters (0 to 1) that may fail before the book does."""
 
-    def __init__(self, database: Database, tolerated: float, max_under_way: int) -> None:
+    def __init__(self, database: Database, tolerated: float) -> None:
         self._database = database
         self._tolerated = tolerated
-        self._max_under_way = max_under_way
 
     def cancel(self, owner_uid: str | None, book_id: UUID, now: datetime) -> list[Job]:
         with self._database.transaction() as connection:
@@ -80,7 +78,6 @@ class PostgresControl:
             book = lock_book_of_owner(connection, owner_uid, book_id)
             if book["status"] != Status.CANCELLED:
                 raise InvalidState(f"the book is {book['status']}, not cancelled: there is nothing to resume")
-            lock_owner_below_limit(connection, book["owner_uid"], book_id, self._max_under_way)
             begun = [to_job(r) for r in connection.execute(RESUME_JOBS_THAT_ARE_CANCELLED, book | {"now": now})]
             version = BookVersion(book_id, book["version"])
             status_rows.set_chapters(connection, version, Status.PENDING, now, those=[Status.CANCELLED])

@@ -58,6 +58,13 @@ RESET_STATUS_OF_BOOK = """
         created_at = excluded.created_at, updated_at = excluded.updated_at, revision = nextval('revisions')
 """
 
+# Nobody works on them any more, and their permits are free.
+CANCEL_JOBS_OF_OLDER_VERSIONS = """
+    UPDATE jobs SET state = 'cancelled', lease = NULL, lease_until = NULL, next_attempt_at = NULL, permitted_at = NULL,
+        finished_on = %s, revision = nextval('revisions')
+    WHERE book_id = %s AND version < %s AND state IN ('pending', 'processing', 'retrying')
+"""
+
 # What failed of older versions is obsolete.
 RESOLVE_DEAD_LETTERS_OF_OLDER_VERSIONS = """
     UPDATE dead_letters SET state = 'resolved' WHERE book_id = %s AND version < %s AND state IN ('open', 'redriven')
@@ -136,6 +143,7 @@ def _add_version(
     connection.execute(INSERT_VERSION, row | {"now": now})
     connection.execute(SET_LATEST_VERSION, (version, now, book_id))
     connection.execute(RESET_STATUS_OF_BOOK, {"book_id": book_id, "version": version, "now": now})
+    connection.execute(CANCEL_JOBS_OF_OLDER_VERSIONS, (now, book_id, version))
     connection.execute(RESOLVE_DEAD_LETTERS_OF_OLDER_VERSIONS, (book_id, version))
     connection.execute(DROP_ACTIONS_OF_OLDER_VERSIONS, (now, book_id, version))
     job = jobs.process_book_job(BookVersion(book_id, version))

@@ -16,9 +16,16 @@ from shared.domain.jobs import Job
 from shared.domain.stages import JobType
 
 # What counting asks for may be there already.
-INSERT_JOB_UNLESS_THERE = """
-    INSERT INTO jobs (job_id, type, book_id, version, data, max_attempts, created_by, created_at)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (job_id) DO NOTHING
+INSERT_JOBS_UNLESS_THERE = """
+    INSERT INTO jobs (job_id, type, book_id, version, data, max_attempts, created_by, created_at, owner_uid,
+                      imported_at)
+    SELECT n.job_id, n.type, n.book_id, n.version, n.data, n.max_attempts, %(created_by)s, %(now)s, b.owner_uid,
+           v.created_at
+    FROM unnest(%(job_ids)s::text[], %(types)s::text[], %(books)s::uuid[], %(versions)s::int[], %(data)s::jsonb[],
+                %(attempts)s::int[])
+         WITH ORDINALITY AS n (job_id, type, book_id, version, data, max_attempts, place)
+    JOIN books b USING (book_id) JOIN book_versions v USING (book_id, version)
+    ORDER BY n.place ON CONFLICT (job_id) DO NOTHING RETURNING job_id
 """
 
 
@@ -34,9 +41,16 @@ def to_job(row: Mapping[str, Any]) -> Job:
 
 def add_jobs(connection: Connection, jobs: Sequence[Job], created_by: str | None, now: datetime) -> list[Job]:
     """Write the rows that are not there yet, and return those jobs."""
-    added = []
-    for job in jobs:
-        row = (job.job_id, job.type, job.book_id, job.version, Jsonb(dict(job.data)), job.stage.attempts)
-        if connection.execute(INSERT_JOB_UNLESS_THERE, (*row, created_by, now)).rowcount:
-            added.append(job)
-    return added
+    if not jobs:
+        return []
+    columns = {
+        "job_ids": [j.job_id for j in jobs],
+        "types": [str(j.type) for j in jobs],
+        "books": [j.book_id for j in jobs],
+        "versions": [j.version for j in jobs],
+        "data": [Jsonb(dict(j.data)) for j in jobs],
+        "attempts": [j.stage.attempts for j in jobs],
+    }
+    written = connection.execute(INSERT_JOBS_UNLESS_THERE, columns | {"created_by": created_by, "now": now})
+    added = {row["job_id"] for row in written}
+    return [job for job in jobs if job.job_id in added]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,6 +13,7 @@ from shared.adapters.postgres import dead_letter_rows, result_rows, status_rows
 from shared.adapters.postgres.database import Connection, Database
 from shared.adapters.postgres.job_rows import add_jobs, to_job
 from shared.adapters.postgres.locks import lock_book
+from shared.adapters.postgres.permits import give_permits
 from shared.adapters.postgres.stalled_jobs import stalled_jobs
 from shared.domain import jobs
 from shared.domain.books import Status
@@ -20,7 +21,7 @@ from shared.domain.errors import LeaseLost, Rejected
 from shared.domain.failures import Failure, describe
 from shared.domain.jobs import Job
 from shared.domain.results import BookSplit, ChaptersEmbedded, Result
-from shared.domain.stages import LEASE_SECONDS, MAX_LEASE_EXPIRATIONS
+from shared.domain.stages import LEASE_SECONDS, MAX_LEASE_EXPIRATIONS, JobType
 from shared.ports import Claim, Claimed, NotClaimed, Undelivered
 
 # A claim looks first without a lock: most deliveries of an ended job end here.
@@ -46,7 +47,7 @@ PROLONG_LEASES_OF_TOKENS = "UPDATE jobs SET lease_until = %s WHERE lease = ANY(%
 
 # A newer version took over: nobody works on it any more.
 CANCEL_JOB_UNLESS_ENDED = """
-    UPDATE jobs SET state = 'cancelled', lease = NULL, lease_until = NULL, next_attempt_at = NULL,
+    UPDATE jobs SET state = 'cancelled', lease = NULL, lease_until = NULL, next_attempt_at = NULL, permitted_at = NULL,
         finished_on = %(now)s, revision = nextval('revisions')
     WHERE job_id = %(job_id)s AND state NOT IN ('completed', 'failed', 'cancelled')
 """
@@ -54,9 +55,10 @@ CANCEL_JOB_UNLESS_ENDED = """
 # Asked before results are written, so that an attempt that was overtaken stops early.
 IS_TOKEN_CURRENT = "SELECT 1 FROM jobs WHERE job_id = %s AND lease = %s"
 
-# The fencing token decides: an attempt that was overtaken writes nothing.
+# The fencing token decides: an attempt that was overtaken writes nothing. A job that has ended gives its permit back.
 END_ATTEMPT_IF_TOKEN_IS_CURRENT = """
     UPDATE jobs SET state = %(state)s, lease = NULL, lease_until = NULL, finished_on = %(finished_on)s,
+        permitted_at = CASE WHEN %(finished_on)s::timestamptz IS NULL THEN permitted_at END,
         next_attempt_at = %(next_attempt_at)s, error = %(error)s, result = %(result)s,
         failures = failures || %(failures)s, revision = nextval('revisions')
     WHERE job_id = %(job_id)s AND lease = %(fencing_token)s
@@ -64,15 +66,12 @@ END_ATTEMPT_IF_TOKEN_IS_CURRENT = """
 
 # For a job whose deliveries are exhausted: without a token, since no attempt of its own may still be there to end it.
 FAIL_JOB_UNLESS_ENDED = """
-    UPDATE jobs SET state = 'failed', lease = NULL, lease_until = NULL, next_attempt_at = NULL,
+    UPDATE jobs SET state = 'failed', lease = NULL, lease_until = NULL, next_attempt_at = NULL, permitted_at = NULL,
         finished_on = %(now)s, error = %(error)s, revision = nextval('revisions'),
         failures = failures || jsonb_build_object('attempt', attempts, 'at', %(now)s::timestamptz) || %(error)s
     WHERE job_id = %(job_id)s AND state IN ('pending', 'processing', 'retrying')
     RETURNING *
 """
-
-# A job that was done may have died before it published what comes next.
-SELECT_CHILDREN_NOT_BEGUN = "SELECT * FROM jobs WHERE created_by = %s AND state = 'pending' ORDER BY created_at, job_id"
 
 # What was published is not stalled for a while.
 MARK_PUBLISHED = "UPDATE jobs SET published_at = %s WHERE job_id = ANY(%s)"
@@ -81,11 +80,13 @@ LEASE_EXPIRED = {"error_class": "LeaseExpired", "message": "its process died, or
 
 
 class PostgresJobStore:
-    """`tolerated` is the share of chapters (0 to 1) that may fail before the book does."""
+    """`tolerated` is the share of chapters (0 to 1) that may fail before the book does; `caps` says how many jobs of
+    a stage may hold a permit at once."""
 
-    def __init__(self, database: Database, tolerated: float) -> None:
+    def __init__(self, database: Database, tolerated: float, caps: Mapping[JobType, int]) -> None:
         self._database = database
         self._tolerated = tolerated
+        self._caps = caps
 
     def claim(self, job_id: str, now: datetime) -> Claim:
         with self._database.transaction() as connection:
@@ -187,17 +188,17 @@ class PostgresJobStore:
         with self._database.transaction() as connection:
             dead_letter_rows.add_unreadable(connection, topic, payload, failure, key, now)
 
-    def children(self, job_id: str) -> list[Job]:
-        with self._database.statements() as connection:
-            return [to_job(r) for r in connection.execute(SELECT_CHILDREN_NOT_BEGUN, (job_id,))]
+    def give_permits(self, types: Collection[JobType], now: datetime) -> list[Job]:
+        with self._database.transaction() as connection:
+            return give_permits(connection, types, self._caps, now)
 
     def mark_published(self, job_ids: Sequence[str], now: datetime) -> None:
         with self._database.statements() as connection:
             connection.execute(MARK_PUBLISHED, (now, list(job_ids)))
 
-    def stalled(self, now: datetime, limit: int) -> list[Job]:
+    def stalled(self, now: datetime) -> list[Job]:
         with self._database.statements() as connection:
-            return stalled_jobs(connection, now, limit)
+            return stalled_jobs(connection, now)
 
     def _record_failure(self, connection: Connection, job: Job, failure: Failure, now: datetime) -> list[Job]:
         """Write the dead letter and the statuses; return the jobs that are due now that this one will never succeed."""
@@ -214,6 +215,8 @@ def reason_against_claim(row: Mapping[str, Any], now: datetime) -> NotClaimed | 
         return NotClaimed.DONE
     if state is Status.CANCELLED or row["version"] < row["latest_version"]:
         return NotClaimed.STALE
+    if row["permitted_at"] is None:
+        return NotClaimed.WAITING
     if state is Status.PROCESSING and row["lease_until"] > now:
         return NotClaimed.BUSY
     if state is Status.RETRYING and row["next_attempt_at"] > now:

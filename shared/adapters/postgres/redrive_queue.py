@@ -18,11 +18,10 @@ from shared.adapters.postgres.dead_letter_list import (
     filter_values,
 )
 from shared.adapters.postgres.job_rows import add_jobs, to_job
-from shared.adapters.postgres.locks import lock_book, lock_owner_below_limit
+from shared.adapters.postgres.locks import lock_book
 from shared.adapters.postgres.tombstones import add_tombstones, job_path
 from shared.domain.books import Status
 from shared.domain.dead_letters import MAX_REDRIVES, Redrive, RedriveRequest, Refusal
-from shared.domain.errors import TooManyBooks
 from shared.domain.jobs import Job
 
 Row = Mapping[str, Any]
@@ -60,7 +59,7 @@ DROP_ACTIONS_OF_BATCH_THAT_WAIT = f"""
 
 # Those first that were due first.
 SELECT_ACTIONS_THAT_ARE_DUE = """
-    SELECT a.action_id, d.dead_letter_id, d.type, d.book_id, d.version, d.job_id, b.owner_uid,
+    SELECT a.action_id, d.dead_letter_id, d.type, d.book_id, d.version, d.job_id,
            d.payload - 'job_id' - 'book_id' - 'version' AS data
     FROM dead_letter_actions a JOIN dead_letters d USING (dead_letter_id) JOIN books b USING (book_id)
     WHERE a.outcome = 'waiting' AND a.not_before <= %s ORDER BY a.not_before, a.action_id LIMIT %s
@@ -98,8 +97,9 @@ IS_JOB_UNDER_WAY = "SELECT 1 FROM jobs WHERE job_id = %s AND state IN ('pending'
 
 # The row may be gone by retention, or be that of the group in which one chapter failed.
 BEGIN_JOB_AGAIN_UNLESS_UNDER_WAY = """
-    INSERT INTO jobs (job_id, type, book_id, version, data, max_attempts, created_at)
-    VALUES (%(job_id)s, %(type)s, %(book_id)s, %(version)s, %(data)s, %(attempts)s, %(now)s)
+    INSERT INTO jobs (job_id, type, book_id, version, data, max_attempts, created_at, owner_uid, imported_at)
+    SELECT %(job_id)s, %(type)s, v.book_id, v.version, %(data)s, %(attempts)s, %(now)s, b.owner_uid, v.created_at
+    FROM books b JOIN book_versions v USING (book_id) WHERE book_id = %(book_id)s AND v.version = %(version)s
     ON CONFLICT (job_id) DO UPDATE SET
         state = 'pending', data = excluded.data, attempts = 0, abandoned = 0, failures = '[]', error = NULL,
         result = NULL, finished_on = NULL, published_at = NULL, created_at = excluded.created_at,
@@ -123,13 +123,11 @@ DELETE_FAN_IN_JOBS = """
 
 
 class PostgresRedrives:
-    """`tolerated` is the share of chapters (0 to 1) that may fail before the book does; `max_under_way` books of one
-    user may be under way at once."""
+    """`tolerated` is the share of chapters (0 to 1) that may fail before the book does."""
 
-    def __init__(self, database: Database, tolerated: float, max_under_way: int) -> None:
+    def __init__(self, database: Database, tolerated: float) -> None:
         self._database = database
         self._tolerated = tolerated
-        self._max_under_way = max_under_way
 
     def add(self, request: RedriveRequest, batch_id: UUID, now: datetime) -> Redrive:
         accepted: list[int] = []
@@ -172,11 +170,6 @@ class PostgresRedrives:
         """Make the job of a due action pending, undo the fan-in of its book, and return the due jobs."""
         job = to_job(row)
         with self._database.transaction() as connection:
-            try:
-                # First, since it locks the owner before the book, as an import does.
-                lock_owner_below_limit(connection, row["owner_uid"], job.book_id, self._max_under_way)
-            except TooManyBooks:
-                return []  # released when another book is done
             is_latest = lock_book(connection, job.book_version)
             if not connection.execute(MARK_ACTION_SENT_IF_IT_WAITS, (row["action_id"],)).rowcount:
                 # Unless another run was quicker: then it is that one's.

@@ -78,6 +78,7 @@ CONDITIONS_BY_TABLE = {
     "idempotency_keys": "created_at < %(week)s",
     "deliveries": "at < %(week)s",
     "replays": "at < %(month)s",
+    "turns": "given_at < %(day)s",
     # Deleted once more after an attempt that was under way can have written it.
     "obsolete_documents": "buried_at >= since + interval '15 minutes'",
 }
@@ -117,6 +118,7 @@ def _where(now: datetime, limit: int) -> dict[str, Any]:
         "states": list(states),
         "counts": list(counts),
         "now": now,
+        "day": now - timedelta(days=1),
         "week": now - timedelta(days=7),
         "month": now - timedelta(days=30),
         "limit": limit,

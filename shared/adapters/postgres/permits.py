@@ -1,0 +1,73 @@
+"""Permits: jobs beyond a stage's cap wait as rows, and are published when it is their turn.
+
+A row holds a permit from its `permitted_at` until it ends or waits again, so that no process that dies keeps one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any
+
+from shared.adapters.postgres.database import Connection
+from shared.adapters.postgres.job_rows import to_job
+from shared.domain.jobs import Job
+from shared.domain.stages import JOB_TYPES, JobType
+
+# Whoever gives permits of a stage does it alone, so that two don't give the last one both. Always in the same order.
+LOCK_STAGES = """
+    SELECT pg_advisory_xact_lock(hashtextextended(type, 2)) FROM (SELECT unnest(%s::text[]) AS type ORDER BY type) s
+"""
+
+# An owner's turn comes when no other that waits holds fewer permits of the stage; of two with as many, the one who was
+# given one longest ago. An owner's own books go in the order of their imports. Owners are found one by one through the
+# index: a user's thousand jobs cost no more than one. What another session is changing just now is skipped.
+GIVE_PERMITS_THAT_ARE_FREE = """
+    WITH RECURSIVE owners AS (
+        (SELECT owner_uid FROM jobs WHERE permitted_at IS NULL AND state IN ('pending', 'retrying') AND type = %(type)s
+         ORDER BY owner_uid LIMIT 1)
+        UNION ALL
+        SELECT (SELECT j.owner_uid FROM jobs j WHERE j.permitted_at IS NULL AND j.state IN ('pending', 'retrying')
+                AND j.type = %(type)s AND j.owner_uid > o.owner_uid ORDER BY j.owner_uid LIMIT 1)
+        FROM owners o WHERE o.owner_uid IS NOT NULL
+    ), held AS MATERIALIZED (
+        SELECT owner_uid, count(*) AS permits FROM jobs WHERE permitted_at IS NOT NULL AND type = %(type)s
+        GROUP BY owner_uid
+    ), free AS MATERIALIZED (
+        SELECT greatest(0, %(cap)s - coalesce((SELECT sum(permits) FROM held), 0))::int AS permits
+    ), candidates AS (
+        SELECT j.job_id, t.given_at, j.imported_at, j.ordinal, coalesce(h.permits, 0) + j.place AS turn
+        FROM owners o LEFT JOIN held h USING (owner_uid)
+        LEFT JOIN turns t ON t.type = %(type)s AND t.owner_uid = o.owner_uid CROSS JOIN free CROSS JOIN LATERAL (
+            SELECT job_id, imported_at, ordinal, row_number() OVER (ORDER BY imported_at, ordinal) AS place FROM jobs
+            WHERE permitted_at IS NULL AND state IN ('pending', 'retrying') AND type = %(type)s
+              AND owner_uid = o.owner_uid
+            ORDER BY imported_at, ordinal LIMIT (SELECT permits FROM free)) j
+        WHERE o.owner_uid IS NOT NULL AND free.permits > 0
+    ), next AS (
+        SELECT job_id, row_number() OVER (ORDER BY turn, given_at NULLS FIRST, imported_at, ordinal) AS place
+        FROM candidates
+        ORDER BY place LIMIT (SELECT permits FROM free)
+    ), unlocked AS (
+        SELECT j.job_id FROM jobs j WHERE j.job_id IN (SELECT job_id FROM next)
+          AND j.permitted_at IS NULL AND j.state IN ('pending', 'retrying') FOR UPDATE SKIP LOCKED
+    ), given AS (
+        UPDATE jobs j SET permitted_at = %(now)s FROM unlocked WHERE j.job_id = unlocked.job_id RETURNING j.*
+    ), noted AS (
+        INSERT INTO turns (type, owner_uid, given_at) SELECT DISTINCT type, owner_uid, %(now)s FROM given
+        ON CONFLICT (type, owner_uid) DO UPDATE SET given_at = excluded.given_at
+    )
+    SELECT given.* FROM given JOIN next USING (job_id) ORDER BY next.place
+"""
+
+
+def give_permits(
+    connection: Connection, types: Collection[JobType], caps: Mapping[JobType, int], now: datetime
+) -> list[Job]:
+    """Give the free permits of these stages to the jobs whose turn it is, and return those jobs in that order."""
+    connection.execute(LOCK_STAGES, ([str(t) for t in types],))
+    given: list[Job] = []
+    for job_type in (t for t in JOB_TYPES if t in types):
+        where: dict[str, Any] = {"type": job_type, "cap": caps[job_type], "now": now}
+        given += [to_job(row) for row in connection.execute(GIVE_PERMITS_THAT_ARE_FREE, where)]
+    return given
