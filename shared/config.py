@@ -62,6 +62,9 @@ class Config(BaseSettings):
     concurrency: dict[JobType, Annotated[int, Field(ge=1, le=1000)]] = Field(
         {}, description='Jobs of a stage that may be worked on at once, as JSON: `{"embedding-generation": 10}`'
     )
+    outage_hours: float = Field(
+        24, gt=0, description="Hours that a job waits for a model or another service that is away, before it fails"
+    )
     failed_chapters_tolerated: float = Field(
         0.1, ge=0, le=1, description="Share of chapters that may fail before the book does"
     )

@@ -20,6 +20,7 @@ _MARKS = {
     "completed": ("●", "green"),
     "failed": ("✗", "red"),
     "retrying": ("◌", "yellow"),
+    "waiting": ("◌", "yellow"),
     "processing": ("◐", "cyan"),
     "pending": ("·", "dim"),
     "cancelled": ("–", "dim"),
@@ -71,12 +72,23 @@ class LiveBook:
 def _phase(fields: Mapping[str, Any]) -> str:
     if fields["status"] == "retrying":
         return f"retrying {_attempt(fields)}"
+    if fields["status"] == "waiting":
+        return _waiting(fields)
     return str(fields["status"] if fields["status"] in ("completed", "failed", "cancelled") else fields["phase"])
 
 
 def _attempt(fields: Mapping[str, Any]) -> str:
-    at = f", the next at {plain(fields['next_attempt_at'])[11:]}" if fields.get("next_attempt_at") else ""
-    return f"(attempt {fields['attempt']} of {fields['max_attempts']} failed{at})"
+    if not fields["attempt"]:
+        return f"(a service is away{_next(fields)})"
+    return f"(attempt {fields['attempt']} of {fields['max_attempts']} failed{_next(fields)})"
+
+
+def _waiting(fields: Mapping[str, Any]) -> str:
+    return f"waiting for the {str(fields['waiting_for']).replace('-', ' ')}, which is away{_next(fields)}"
+
+
+def _next(fields: Mapping[str, Any]) -> str:
+    return f", the next try at {plain(fields['next_attempt_at'])[11:]}" if fields.get("next_attempt_at") else ""
 
 
 def show_book(book: Mapping[str, Any]) -> None:
@@ -128,6 +140,8 @@ def show_status(status: Mapping[str, Any]) -> None:
     console.print(f"chapters: {counts['done']} of {counts['total']} done, {counts['failed']} failed", highlight=False)
     if status["status"] == "retrying":
         console.print(_attempt(status), highlight=False)
+    if status["status"] == "waiting":
+        console.print(_waiting(status), highlight=False)
     if status.get("error"):
         console.print(f"[red]{escape(status['error']['error_class'])}: {escape(status['error']['message'])}")
 

@@ -27,7 +27,7 @@ from shared.adapters.memory.live_documents import MemoryLiveDocuments
 from shared.bootstrap import App, Overrides
 from shared.config import read_config
 from shared.domain.errors import ConfigError
-from shared.domain.stages import MAX_DELIVERIES, REDELIVERY_SECONDS, STAGES, JobType, Stage
+from shared.domain.stages import MAX_DELIVERIES, MAX_REDELIVERY_SECONDS, REDELIVERY_SECONDS, STAGES, JobType, Stage
 from shared.http.hosts import refuse_other_hosts
 from shared.ports import Document
 
@@ -99,6 +99,7 @@ def _subscription(stage: Stage, concurrency: int) -> Subscription:
         endpoint=_endpoint(stage),
         concurrency=concurrency,
         min_backoff=REDELIVERY_SECONDS,
+        max_backoff=MAX_REDELIVERY_SECONDS,
         max_deliveries=MAX_DELIVERIES,
         dead_letter_topic=None if is_dead_letter else JobType.DEAD_LETTER,
     )

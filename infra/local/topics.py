@@ -10,7 +10,7 @@ from google.cloud import pubsub_v1
 from google.protobuf.duration_pb2 import Duration
 
 from shared.adapters.google.pubsub_retry import retry_for
-from shared.domain.stages import MAX_BACKOFF_SECONDS, MAX_DELIVERIES, REDELIVERY_SECONDS, STAGES, JobType, Stage
+from shared.domain.stages import MAX_DELIVERIES, MAX_REDELIVERY_SECONDS, REDELIVERY_SECONDS, STAGES, JobType, Stage
 
 RETENTION = timedelta(days=7)
 """How far back a replay can go."""
@@ -43,7 +43,7 @@ def _subscription(project: str, stage: Stage) -> dict[str, object]:
         "message_retention_duration": Duration(seconds=int(RETENTION.total_seconds())),
         "retry_policy": {
             "minimum_backoff": Duration(seconds=int(REDELIVERY_SECONDS)),
-            "maximum_backoff": Duration(seconds=int(MAX_BACKOFF_SECONDS)),
+            "maximum_backoff": Duration(seconds=int(MAX_REDELIVERY_SECONDS)),
         },
     }
     if stage.type is not JobType.DEAD_LETTER:

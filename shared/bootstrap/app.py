@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from shared.bootstrap.parts import part
@@ -41,6 +42,7 @@ class App(UseCases):
             heartbeat=self.heartbeat,
             stages=stages,
             clock=self.clock,
+            patience=timedelta(hours=self.config.outage_hours),
             random=self.random,
         )
         return PushEndpoints(

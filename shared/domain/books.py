@@ -16,11 +16,12 @@ class BookVersion:
 
 
 class Status(StrEnum):
-    """The statuses of books and chapters, and the states of jobs."""
+    """The statuses of books and chapters, and the states of jobs. Only books wait: for a model that stays away."""
 
     PENDING = "pending"
     PROCESSING = "processing"
     RETRYING = "retrying"
+    WAITING = "waiting"
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"

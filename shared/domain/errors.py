@@ -1,19 +1,21 @@
 """What can go wrong on purpose. One tree, so that a caller sees at a glance what may reach it.
 
     BinderyError
-    ├── Rejected           the input can never succeed: recorded at once, not retried
-    ├── Unavailable        a service is down or throttling: retried, honouring `retry_after`
-    │   └── NotPublished   the broker may not have some messages: `reconcile` sends them
-    ├── LeaseLost          another delivery has taken the job over: nothing was written
-    ├── Unauthenticated    the caller did not prove who they are
-    ├── Forbidden          the caller is known, and may not do this
-    ├── UnknownBook        there is no such book, or it is someone else's
-    ├── InvalidState       the book is in no state for that
-    ├── TooManyBooks       the user has as many books under way as are allowed
-    ├── KeyReused          an idempotency key came with another request before
-    ├── UnknownSnapshot    there is no snapshot of this name
-    ├── SnapshotExists     there is a snapshot of this name already
-    └── ConfigError        the environment does not make a configuration: nothing starts
+    ├── Rejected                the input can never succeed: recorded at once, not retried
+    ├── Unavailable             a service is down or throttling: tried again, which is no attempt
+    │   ├── ModelUnavailable    a model is: its stages are paused, with one probe at a time
+    │   ├── DeliveriesExhausted the broker delivered a message as often as it may, and nobody answered
+    │   └── NotPublished        the broker may not have some messages: `reconcile` sends them
+    ├── LeaseLost               another delivery has taken the job over: nothing was written
+    ├── Unauthenticated         the caller did not prove who they are
+    ├── Forbidden               the caller is known, and may not do this
+    ├── UnknownBook             there is no such book, or it is someone else's
+    ├── InvalidState            the book is in no state for that
+    ├── TooManyBooks            the user has as many books under way as are allowed
+    ├── KeyReused               an idempotency key came with another request before
+    ├── UnknownSnapshot         there is no snapshot of this name
+    ├── SnapshotExists          there is a snapshot of this name already
+    └── ConfigError             the environment does not make a configuration: nothing starts
 
 Anything else that a stage raises is unexpected, and is retried too: retrying is the default, stopping is a named error.
 """
@@ -37,6 +39,14 @@ class Unavailable(BinderyError):
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class ModelUnavailable(Unavailable):
+    """A model is down, throttling, or did not answer in time."""
+
+
+class DeliveriesExhausted(Unavailable):
+    """The broker delivered a message as often as it may, and no function answered for it."""
 
 
 class NotPublished(Unavailable):

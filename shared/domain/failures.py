@@ -9,13 +9,16 @@ from dataclasses import asdict, dataclass
 from pathlib import PurePath
 from typing import Any
 
+from shared.domain.errors import Unavailable
+
 _VARYING = re.compile(r"0x[0-9a-f]+|[0-9a-f]{8}-[0-9a-f-]{27}|\d+", re.IGNORECASE)
 _MAX_MESSAGE, _MAX_TRACEBACK = 2_000, 20_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """`fingerprint` is the same for errors that differ only in ids, numbers or line numbers.
+    """`fingerprint` is the same for errors that differ only in ids, numbers or line numbers. `is_passing`: a service
+    was away, and the job is not to blame.
 
     `place` is the innermost function, as `file.py:function`: for logs, where a message might tell of a text.
     """
@@ -25,6 +28,7 @@ class Failure:
     traceback: str
     fingerprint: str
     place: str
+    is_passing: bool = False
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -50,4 +54,5 @@ def describe(error: BaseException) -> Failure:
         traceback=storable("".join(traceback.format_exception(error)))[-_MAX_TRACEBACK:],
         fingerprint=hashlib.sha256(digest.encode()).hexdigest()[:16],
         place=places[-1] if places else "",
+        is_passing=isinstance(error, Unavailable),
     )

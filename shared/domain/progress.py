@@ -11,6 +11,7 @@ from shared.domain import jobs
 from shared.domain.books import BookVersion, Phase, Status
 from shared.domain.contexts import ContextMode
 from shared.domain.jobs import Job
+from shared.domain.stages import Dependency
 
 # What each step adds to a book's percentage; a new book that is accepted begins with the first of them.
 ACCEPTED, QUICK, FULL, CHAPTERS, EMBEDDINGS, COMPLETION = 10, 15, 25, 20, 20, 10
@@ -30,7 +31,8 @@ class Step(StrEnum):
 @dataclass(frozen=True, kw_only=True)
 class VersionCounts:
     """What there is of one version. `total` and `failed` count chapters; `pending_*` too, but leave out
-    what failed for good. `steps` has those jobs that exist. `running` and `cancelled` count jobs."""
+    what failed for good. `steps` has those jobs that exist. `running` and `cancelled` count jobs. `waiting_for` is what
+    stays away and has jobs waiting for it."""
 
     version: BookVersion
     total: int = 0
@@ -42,6 +44,7 @@ class VersionCounts:
     cancelled: int = 0
     attempt: int = 0
     next_attempt_at: datetime | None = None
+    waiting_for: Dependency | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +94,8 @@ def _status(counts: VersionCounts, tolerated: float) -> Status:
         return Status.FAILED
     if too_many_failed(counts, tolerated):
         return Status.FAILED
+    if counts.waiting_for and not counts.running:
+        return Status.WAITING
     if counts.next_attempt_at and not counts.running:
         return Status.RETRYING
     return Status.PENDING if steps.get(Step.SPLIT) == Status.PENDING else Status.PROCESSING

@@ -9,6 +9,8 @@ from enum import StrEnum
 from importlib.resources import files
 from typing import Any
 
+from shared.domain.breaker import LONGEST_PAUSE_SECONDS
+
 
 class JobType(StrEnum):
     """A job's type is its topic's name."""
@@ -58,7 +60,10 @@ MAX_BACKOFF_SECONDS = 600.0
 # A service may ask for more. Well below what MAX_DELIVERIES allows: about 15 hours.
 MAX_RETRY_AFTER_SECONDS = 6 * 3600.0
 
-# The least wait between two deliveries of one message. It bounds how soon a dead function's work goes on; how long
+# The longest wait between two deliveries of one message: whoever probes a model that is away comes by it.
+MAX_REDELIVERY_SECONDS = 25.0
+
+# The least. It bounds how soon a dead function's work goes on; how long
 # a failed attempt waits is in its job's row.
 REDELIVERY_SECONDS = 1.0
 
@@ -85,12 +90,19 @@ JOB_TYPES: Sequence[JobType] = tuple(t for t in STAGES if t is not JobType.DEAD_
 """Those that have rows of jobs."""
 
 
-def backoff_seconds(stage: Stage, attempt: int, jitter: float, retry_after: float | None = None) -> float:
+def wait_seconds(stage: Stage, waited: float, jitter: float, retry_after: float | None = None) -> float:
+    """Seconds to wait for a service that has been away for `waited` seconds: as long again, within bounds, with jitter.
+
+    What the service asked for is the least we wait, up to MAX_RETRY_AFTER_SECONDS.
+    """
+    ceiling = max(stage.first_backoff_seconds, min(LONGEST_PAUSE_SECONDS, waited))
+    return max(ceiling * jitter, min(retry_after or 0.0, MAX_RETRY_AFTER_SECONDS))
+
+
+def backoff_seconds(stage: Stage, attempt: int, jitter: float) -> float:
     """Seconds to wait after failed attempt number `attempt` (from 1): exponential, with full jitter.
 
-    `jitter` is a random number in [0, 1). What a service asked for is the least we wait, up to
-    MAX_RETRY_AFTER_SECONDS. See
+    `jitter` is a random number in [0, 1). See
     https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/ for why the jitter is full.
     """
-    ceiling = min(MAX_BACKOFF_SECONDS, float(stage.first_backoff_seconds * 2 ** (attempt - 1)))
-    return max(ceiling * jitter, min(retry_after or 0.0, MAX_RETRY_AFTER_SECONDS))
+    return jitter * min(MAX_BACKOFF_SECONDS, float(stage.first_backoff_seconds * 2 ** (attempt - 1)))

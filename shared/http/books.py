@@ -15,6 +15,7 @@ from shared.domain.books import BookVersion, Phase, Status
 from shared.domain.contexts import ContextMode
 from shared.domain.errors import UnknownBook
 from shared.domain.splitting.chapters import SplitMethod
+from shared.domain.stages import Dependency
 from shared.http.replies import caller, described, reply, scope
 from shared.http.schemas import BookPath, ErrorSummary
 from shared.ports import Catalogue
@@ -38,6 +39,7 @@ class StatusReply(BaseModel):
     attempt: int = Field(description="Attempts so far of the job that waits for its next one; 0 if none waits")
     max_attempts: int | None
     next_attempt_at: datetime | None
+    waiting_for: Dependency | None = Field(description="The model that stays away, of a book that is `waiting`")
     started_at: datetime | None
     completed_at: datetime | None
     error: ErrorSummary | None

@@ -7,16 +7,13 @@ from dataclasses import dataclass
 
 import structlog
 
+from shared.domain.errors import DeliveriesExhausted
 from shared.domain.failures import describe
 from shared.pipeline.outbox import Outbox
 from shared.pipeline.projector import Projector
 from shared.ports import Clock, JobStore
 
 log = structlog.get_logger()
-
-
-class DeliveriesExhausted(Exception):
-    """The broker delivered a message as often as it may, and no function answered for it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,15 +12,15 @@ from enum import Enum
 
 import structlog
 
-from shared.domain.errors import LeaseLost, Rejected, Unavailable
+from shared.domain.errors import LeaseLost, ModelUnavailable, Rejected, Unavailable
 from shared.domain.failures import Failure, describe
 from shared.domain.jobs import Job
-from shared.domain.stages import MAX_LEASE_EXPIRATIONS, JobType, backoff_seconds
+from shared.domain.stages import MAX_LEASE_EXPIRATIONS, JobType, backoff_seconds, wait_seconds
 from shared.pipeline.heartbeat import Heartbeat
 from shared.pipeline.outbox import Outbox
 from shared.pipeline.projector import Projector
 from shared.pipeline.stages import StageFunction
-from shared.ports import Claimed, Clock, JobStore, NotClaimed
+from shared.ports import Claimed, Clock, JobStore, NotClaimed, Outage
 
 log = structlog.get_logger()
 
@@ -38,7 +38,7 @@ class LeaseExpired(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Runner:
-    """Runs stages. `random` gives numbers in [0, 1)."""
+    """Runs stages. `random` gives numbers in [0, 1); `patience` is how long a job waits for a service that is away."""
 
     store: JobStore
     outbox: Outbox
@@ -46,6 +46,7 @@ class Runner:
     heartbeat: Heartbeat
     stages: Mapping[JobType, StageFunction]
     clock: Clock
+    patience: timedelta
     random: Callable[[], float]
 
     def run(self, job_id: str) -> Outcome:
@@ -59,7 +60,7 @@ class Runner:
                     return self._attempt(claim)
                 case NotClaimed.BUSY:
                     return Outcome.REDELIVER
-                case NotClaimed.WAITING:
+                case NotClaimed.WAITING | NotClaimed.PAUSED:
                     return Outcome.ACKNOWLEDGE
                 case NotClaimed.DONE | NotClaimed.STALE:
                     # Whoever ended it may have died before its permit went to the next.
@@ -79,6 +80,8 @@ class Runner:
         except LeaseLost:
             log.warning("stage.lease_lost")
             return Outcome.REDELIVER
+        except Unavailable as error:
+            return self._wait(claim, error)
         except Rejected as error:
             return self._fail(claim, error)
         except Exception as error:
@@ -91,18 +94,34 @@ class Runner:
         stage = claim.job.stage
         if claim.attempt >= stage.attempts:
             return self._fail(claim, error)
-        asked = error.retry_after if isinstance(error, Unavailable) else None
-        seconds = backoff_seconds(stage, claim.attempt, self.random(), asked)
+        seconds = backoff_seconds(stage, claim.attempt, self.random())
         now = self.clock()
         failure = describe(error)
-        said = {"error": str(error)} if isinstance(error, Unavailable) else {}
-        log.warning("stage.retry", **_about(failure), **said, seconds=round(seconds, 1))
+        log.warning("stage.retry", **_about(failure), seconds=round(seconds, 1))
         try:
             self.store.schedule_retry(claim, failure, now + timedelta(seconds=seconds), now)
         except LeaseLost:
             return Outcome.REDELIVER
         self.projector.project(claim.job)
         return Outcome.REDELIVER
+
+    def _wait(self, claim: Claimed, error: Unavailable) -> Outcome:
+        """Try again later: a service was away, which is no attempt, and fails the job only after `patience`."""
+        job, now = claim.job, self.clock()
+        waited = now - (claim.unavailable_since or now)
+        if waited > self.patience:
+            return self._fail(claim, error)
+        seconds = wait_seconds(job.stage, waited.total_seconds(), self.random(), error.retry_after)
+        model = job.stage.model if isinstance(error, ModelUnavailable) else None
+        outage = Outage(model=model, until=now + timedelta(seconds=seconds), retry_after=error.retry_after)
+        failure = describe(error)
+        log.warning("stage.wait", **_about(failure), error=str(error), model=model)
+        try:
+            keeps_permit = self.store.wait(claim, failure, outage, now)
+        except LeaseLost:
+            return Outcome.REDELIVER
+        self.projector.project(job)
+        return Outcome.REDELIVER if keeps_permit else self._publish_next(job, [])
 
     def _fail(self, claim: Claimed, error: Exception) -> Outcome:
         failure = describe(error)

@@ -23,7 +23,7 @@ from shared.ports.books import (
 from shared.ports.broker import BrokerSnapshot, Message, Publisher, SeekableBroker
 from shared.ports.callers import Authenticator, PushVerifier
 from shared.ports.identifiers import IdentifierKind, Identifiers
-from shared.ports.jobs import Claim, Claimed, JobStore, NotClaimed, Undelivered
+from shared.ports.jobs import Claim, Claimed, JobStore, NotClaimed, Outage, Undelivered
 from shared.ports.live import Document, LiveDocuments, Projections, Tombstone
 from shared.ports.models import ContextExtractor, Embedder
 from shared.ports.operators import DeadLetters, Redrives, Replays, Retention
@@ -53,6 +53,7 @@ __all__ = [
     "LiveDocuments",
     "Message",
     "NotClaimed",
+    "Outage",
     "Projections",
     "Publisher",
     "PushVerifier",

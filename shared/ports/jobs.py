@@ -9,23 +9,27 @@ from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
 
+from shared.domain.books import BookVersion
 from shared.domain.failures import Failure
 from shared.domain.jobs import Job
 from shared.domain.results import Result
-from shared.domain.stages import JobType
+from shared.domain.stages import Dependency, JobType
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claimed:
     """A job that the caller may work on, until its lease expires or another delivery is given a newer token.
 
-    `attempt` counts from 1. `exhausted`: its lease expired so often that the job is to blame, and no attempt is due.
+    `attempt` counts from 1; it began at `began`. `exhausted`: its lease expired so often that the job is to blame, and
+    no attempt is due. `unavailable_since`: since when its attempts have found a service away.
     """
 
     job: Job
     attempt: int
     fencing_token: UUID
+    began: datetime
     exhausted: bool = False
+    unavailable_since: datetime | None = None
 
 
 class NotClaimed(StrEnum):
@@ -39,6 +43,8 @@ class NotClaimed(StrEnum):
     """A newer version took over, it was cancelled, or there is no such job: acknowledge it."""
     WAITING = "waiting"
     """It holds no permit: it is published when it is its turn. Acknowledge it."""
+    PAUSED = "paused"
+    """Its stage is paused: it gave its permit back, and waits. Acknowledge it."""
 
 
 Claim = Claimed | NotClaimed
@@ -50,6 +56,16 @@ class Undelivered:
 
     job: Job
     due: Sequence[Job]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outage:
+    """What an attempt found away: a model, or (None) another service. `until` is when to try again, if no breaker says
+    otherwise; `retry_after` the seconds that the service asked for."""
+
+    model: Dependency | None
+    until: datetime
+    retry_after: float | None
 
 
 class JobStore(Protocol):
@@ -68,6 +84,13 @@ class JobStore(Protocol):
 
     def schedule_retry(self, claim: Claimed, failure: Failure, until: datetime, now: datetime) -> None:
         """End the attempt; another may begin at `until`. Raises LeaseLost."""
+        ...
+
+    def wait(self, claim: Claimed, failure: Failure, outage: Outage, now: datetime) -> bool:
+        """End an attempt that counts for nothing, since a service was away. Raises LeaseLost.
+
+        Whether the job keeps its permit: its message is to be delivered again. If not, it waits as a row.
+        """
         ...
 
     def fail(self, claim: Claimed, failure: Failure, now: datetime) -> list[Job]:
@@ -97,6 +120,10 @@ class JobStore(Protocol):
 
     def mark_published(self, job_ids: Sequence[str], now: datetime) -> None:
         """Note that the broker has the messages of these jobs."""
+        ...
+
+    def advance_still_books(self, now: datetime, limit: int) -> list[BookVersion]:
+        """Recompute at most `limit` books that stand still: what is due, and for what they wait. Return those."""
         ...
 
     def stalled(self, now: datetime) -> list[Job]:

@@ -16,12 +16,13 @@ class Embedder(Protocol):
     def model(self) -> EmbeddingModel: ...
 
     def embed(self, texts: Sequence[str], task: EmbeddingTask) -> list[Vector]:
-        """One unit-length vector per text, in order. Raises Rejected for text that it can never embed."""
+        """One unit-length vector per text, in order. Raises Rejected for text that it can never embed, and
+        ModelUnavailable."""
         ...
 
 
 class ContextExtractor(Protocol):
-    """Reads prose. Raises Rejected for text that it can never read."""
+    """Reads prose. Raises Rejected for text that it can never read, and ModelUnavailable."""
 
     @property
     def model(self) -> str:

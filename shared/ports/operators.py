@@ -40,6 +40,13 @@ class Redrives(Protocol):
         """Queue the open dead letters among those chosen; `release` sends them when they are due."""
         ...
 
+    def add_passing(self, batch_id: UUID, now: datetime, limit: int) -> int:
+        """Queue at most `limit` dead letters of jobs that failed since a service was away, when it is not so any more.
+
+        Returns how many. One that fails again and again is queued ever more rarely.
+        """
+        ...
+
     def batch(self, owner_uid: str | None, batch_id: UUID) -> Mapping[str, Any] | None:
         """When it was asked for, at what rate, and how many of its dead letters, of this user's books alone, are at
         each outcome. None if there are none."""

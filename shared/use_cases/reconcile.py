@@ -18,6 +18,7 @@ log = structlog.get_logger()
 
 # A run is bounded: what is left over is found by the next one, a minute later.
 MAX_REDRIVEN = 500
+MAX_BOOKS = 200
 MAX_DOCUMENTS = 1000
 MAX_DROPPED = 1000
 
@@ -45,7 +46,8 @@ class Reconcile:
         Raises Unavailable in the end if something could not be done.
         """
         failures: list[Unavailable] = []
-        redriven = self.redrive.release(MAX_REDRIVEN)
+        redriven = self.redrive.mend(MAX_REDRIVEN)
+        self._advance()
         waiting = [*self.store.stalled(self.clock()), *self.store.give_permits(JOB_TYPES, self.clock())]
         try:
             self.outbox.send(waiting)
@@ -57,6 +59,14 @@ class Reconcile:
         if failures:
             raise failures[0]
         return Reconciled(published=len(waiting), redriven=redriven, projected=projected, dropped=dropped)
+
+    def _advance(self) -> None:
+        """Go on with books that stand still, and say for what they wait."""
+        for version in self.store.advance_still_books(self.clock(), MAX_BOOKS):
+            try:
+                self.projector.project_book(version.book_id)
+            except Unavailable as error:
+                log.warning("project.unavailable", book_id=str(version.book_id), error=str(error))
 
     def project(self, failures: list[Unavailable]) -> int:
         """Write the live documents that lag, and delete again those that may have been written late."""

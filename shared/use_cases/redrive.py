@@ -37,6 +37,13 @@ class RedriveDeadLetters:
         self.release(MAX_AT_ONCE)
         return redrive
 
+    def mend(self, limit: int) -> int:
+        """Queue what failed since a service was away, without being asked, and send what is due."""
+        queued = self.redrives.add_passing(self.new_id(), self.clock(), limit)
+        if queued:
+            log.info("redrive.passing", dead_letters=queued)
+        return self.release(limit)
+
     def release(self, limit: int) -> int:
         """Send the redrives that are due, and return how many jobs that began."""
         begun = self.redrives.release(self.clock(), limit)

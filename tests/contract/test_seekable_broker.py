@@ -212,7 +212,13 @@ def aged(clock: Clock) -> Iterator[Broker]:
     stage, memory = RecordingEndpoint(), MemoryBroker(now=clock)
     memory.subscribe(
         Subscription(
-            name=STAGE.subscription, topic=TOPIC, endpoint=stage, concurrency=1, min_backoff=0.0, max_deliveries=2
+            name=STAGE.subscription,
+            topic=TOPIC,
+            endpoint=stage,
+            concurrency=1,
+            min_backoff=0.0,
+            max_backoff=600.0,
+            max_deliveries=2,
         )
     )
     yield Broker(memory, memory, stage, RecordingEndpoint())

@@ -147,6 +147,7 @@ def test_snapshots_are_made_listed_and_deleted(world: World) -> None:
             endpoint=lambda envelope: True,
             concurrency=1,
             min_backoff=1,
+            max_backoff=600,
             max_deliveries=5,
         )
         broker.subscribe(quiet)

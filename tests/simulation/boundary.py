@@ -14,7 +14,7 @@ from pgvector.psycopg import register_vector
 from psycopg.rows import dict_row
 
 from shared.adapters.postgres.database import Connection
-from shared.domain.errors import Unavailable
+from shared.domain.errors import ModelUnavailable, Unavailable
 from tests.simulation import names
 from tests.simulation.profile import Profile
 from tests.simulation.tasks import Crash, Scheduler, Task
@@ -95,7 +95,7 @@ class Boundary:
                 self.count("model took too long")
                 self.note(f"FAULT model took too long: {port}")
                 self.on_fault(task)
-                raise Unavailable("simulated: the model took too long")
+                raise ModelUnavailable("simulated: the model took too long")
             return
         self._maybe_raise(task, port, kind, when)
 
@@ -114,10 +114,11 @@ class Boundary:
         drawn, choice = self._rng.random(), self._rng.random()
         if not down and drawn >= rate:
             return
-        error: Exception = Unavailable(f"simulated: the {name} is down")
+        away = ModelUnavailable if name == "model" else Unavailable
+        error: Exception = away(f"simulated: the {name} is down")
         what = f"{name} down {when} a call"
         if name == "model" and choice < 0.3:
-            error, what = Unavailable("simulated: slow down", retry_after=60 + 200 * choice), "model asks to wait"
+            error, what = ModelUnavailable("simulated: slow down", retry_after=60 + 200 * choice), "model asks to wait"
         elif name == "model" and choice < 0.6:
             error, what = Simulated("simulated: something odd"), "model fails unexpectedly"
         self.count(what)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # After these a job may begin at once that waited for its next attempt. A deleted book that is imported again with the
 # same key has the same jobs.
 _BEGIN_ANEW = (names.CANCEL, names.RESUME, names.SEND_REDRIVE, names.FAIL_UNDELIVERED, names.DROP_ROWS)
-_ENDS = (names.COMMIT, names.SCHEDULE_RETRY, names.FAIL)
+_ENDS = (names.COMMIT, names.SCHEDULE_RETRY, names.WAIT, names.FAIL)
 
 
 class History:
@@ -41,7 +41,7 @@ class History:
         self.changed = self.changed or port.startswith(names.WRITE_WHAT_READERS_SEE)
         if port == names.CLAIM:
             self._claimed(task)
-        elif port == names.SCHEDULE_RETRY:
+        elif port in (names.SCHEDULE_RETRY, names.WAIT):
             (row,) = self._rows("SELECT next_attempt_at FROM jobs WHERE job_id = %s", task.job_id)
             self.not_before[str(task.job_id)] = row["next_attempt_at"]
         elif port == names.GIVE_PERMITS:

@@ -124,7 +124,8 @@ def no_job_is_in_limbo(sim: Simulation) -> None:
 _HOPELESS = """
     SELECT d.*, (d.version < b.latest_version OR d.message LIKE 'simulated: the model refuses%%' OR
                  (SELECT count(*) FROM dead_letter_actions a WHERE a.dead_letter_id = d.dead_letter_id
-                  AND a.action = 'redrive' AND a.outcome IN ('sent', 'succeeded', 'failed')) >= %s) AS is_hopeless
+                  AND a.action = 'redrive' AND a.requested_by <> 'reconcile'
+                  AND a.outcome IN ('sent', 'succeeded', 'failed')) >= %s) AS is_hopeless
     FROM dead_letters d JOIN books b USING (book_id) WHERE d.state = 'open' ORDER BY d.dead_letter_id
 """
 

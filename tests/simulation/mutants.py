@@ -289,6 +289,13 @@ def a_cap_is_forgotten() -> Iterator[None]:
 
 
 @mutant
+def a_pause_never_ends() -> Iterator[None]:
+    new = rewritten(permits.most_permits, "if now < breaker.retry_at:", "if True:")
+    with changed(permits, "most_permits", new):
+        yield
+
+
+@mutant
 def a_message_without_a_permit_begins_its_job() -> Iterator[None]:
     new = rewritten(job_store.reason_against_claim, 'row["permitted_at"] is None', "False")
     with changed(job_store, "reason_against_claim", new):
@@ -333,6 +340,7 @@ FOUND_AT = {
     "a_redrive_leaves_the_fan_in_as_it_was": 12,
     "a_redrive_has_no_outcome": 12,
     "a_cap_is_forgotten": 2,
+    "a_pause_never_ends": 2,
     "a_message_without_a_permit_begins_its_job": 2,
 }
 

@@ -73,6 +73,7 @@ def memory_broker() -> Iterator[Broker]:
                 endpoint=endpoint,
                 concurrency=row.concurrency,
                 min_backoff=0.01,
+                max_backoff=1.0,
                 max_deliveries=5,
                 dead_letter_topic=dead_letter_topic,
             )

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from shared.domain.errors import Rejected, Unavailable
+from shared.domain.errors import ModelUnavailable, Rejected
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn errors that may pass into Unavailable, with the delay that the service asked for; others into Rejected."""
+    """Turn errors that may pass into ModelUnavailable, with the delay that was asked for; others into Rejected."""
     from google.api_core import exceptions
     from google.auth.exceptions import GoogleAuthError
 
@@ -20,9 +20,11 @@ def translated() -> Iterator[None]:
     except exceptions.BadRequest as error:
         raise Rejected(f"Vertex AI: {type(error).__name__}: {error.message}") from error
     except exceptions.GoogleAPICallError as error:
-        raise Unavailable(f"Vertex AI: {type(error).__name__}: {error.message}", retry_after=_delay(error)) from error
+        raise ModelUnavailable(
+            f"Vertex AI: {type(error).__name__}: {error.message}", retry_after=_delay(error)
+        ) from error
     except (exceptions.RetryError, GoogleAuthError, OSError) as error:
-        raise Unavailable(f"Vertex AI: {type(error).__name__}") from error
+        raise ModelUnavailable(f"Vertex AI: {type(error).__name__}") from error
 
 
 def _delay(error: Any) -> float | None:

@@ -21,7 +21,6 @@ log = structlog.get_logger()
 PushEndpoint = Callable[[dict[str, Any]], bool]
 """Takes production's push envelope; True acknowledges. What it raises counts as False."""
 
-MAX_BACKOFF_SECONDS = 600.0
 RETENTION = timedelta(days=7)
 RETAINED_MESSAGES = 10_000
 """How many acknowledged messages a subscription keeps for replays: the newest, and none older than RETENTION."""
@@ -33,13 +32,14 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True, kw_only=True)
 class Subscription:
-    """`min_backoff` seconds before the first redelivery, then twice as long each time."""
+    """`min_backoff` seconds before the first redelivery, then twice as long each time, up to `max_backoff`."""
 
     name: str
     topic: str
     endpoint: PushEndpoint
     concurrency: int
     min_backoff: float
+    max_backoff: float
     max_deliveries: int
     dead_letter_topic: str | None = None
 
@@ -189,7 +189,7 @@ class Queue:
             while self._acknowledged and self._acknowledged[0].at < self._now() - RETENTION:
                 self._acknowledged.popleft()
             return
-        wait = min(MAX_BACKOFF_SECONDS, self._subscription.min_backoff * 2 ** (delivery.attempt - 1))
+        wait = min(self._subscription.max_backoff, self._subscription.min_backoff * 2 ** (delivery.attempt - 1))
         delivery.attempt += 1
         delivery.due = self._monotonic() + wait
         heapq.heappush(self._heap, delivery)

@@ -25,7 +25,7 @@ CANCEL_JOBS_UNLESS_ENDED = """
 # As if it had never been tried.
 RESUME_JOBS_THAT_ARE_CANCELLED = """
     UPDATE jobs SET state = 'pending', attempts = 0, abandoned = 0, error = NULL, finished_on = NULL,
-        published_at = NULL, created_at = %(now)s, revision = nextval('revisions')
+        unavailable_since = NULL, published_at = NULL, created_at = %(now)s, revision = nextval('revisions')
     WHERE book_id = %(book_id)s AND version = %(version)s AND state = 'cancelled'
     RETURNING *
 """

@@ -16,15 +16,16 @@ from shared.domain.jobs import Job
 # The job's own row has the failures of all its attempts; a chapter that failed within a group has none.
 UPSERT_DEAD_LETTER_OF_JOB = """
     INSERT INTO dead_letters (job_id, type, book_id, version, payload, attempts, failures, error_class, message,
-                              traceback, fingerprint, first_seen, last_seen)
+                              traceback, fingerprint, is_passing, first_seen, last_seen)
     SELECT %(job_id)s, %(type)s, %(book_id)s, %(version)s, %(payload)s, coalesce(max(j.attempts), 1),
            coalesce(max(j.failures::text)::jsonb, %(failure)s), %(error_class)s, %(message)s, %(traceback)s,
-           %(fingerprint)s, %(now)s, %(now)s
+           %(fingerprint)s, %(is_passing)s, %(now)s, %(now)s
     FROM jobs j WHERE j.job_id = %(job_id)s AND j.state = 'failed'
     ON CONFLICT (job_id) DO UPDATE SET
         payload = excluded.payload, version = excluded.version, attempts = excluded.attempts,
         failures = excluded.failures, error_class = excluded.error_class, message = excluded.message,
-        traceback = excluded.traceback, fingerprint = excluded.fingerprint, last_seen = excluded.last_seen,
+        traceback = excluded.traceback, fingerprint = excluded.fingerprint, is_passing = excluded.is_passing,
+        last_seen = excluded.last_seen,
         times = dead_letters.times + 1, state = 'open'
     RETURNING dead_letter_id
 """

@@ -10,22 +10,28 @@ from uuid import UUID, uuid4
 from psycopg.types.json import Jsonb
 
 from shared.adapters.postgres import dead_letter_rows, result_rows, status_rows
+from shared.adapters.postgres.breakers import MODEL_OF_TYPE, to_breaker
 from shared.adapters.postgres.database import Connection, Database
 from shared.adapters.postgres.job_rows import add_jobs, to_job
 from shared.adapters.postgres.locks import lock_book
+from shared.adapters.postgres.outages import note_answer, note_outage, undo_attempt
 from shared.adapters.postgres.permits import give_permits
 from shared.adapters.postgres.stalled_jobs import stalled_jobs
 from shared.domain import jobs
-from shared.domain.books import Status
+from shared.domain.books import BookVersion, Status
+from shared.domain.breaker import Breaker
 from shared.domain.errors import LeaseLost, Rejected
 from shared.domain.failures import Failure, describe
 from shared.domain.jobs import Job
 from shared.domain.results import BookSplit, ChaptersEmbedded, Result
 from shared.domain.stages import LEASE_SECONDS, MAX_LEASE_EXPIRATIONS, JobType
-from shared.ports import Claim, Claimed, NotClaimed, Undelivered
+from shared.ports import Claim, Claimed, NotClaimed, Outage, Undelivered
 
 # A claim looks first without a lock: most deliveries of an ended job end here.
-SELECT_JOB = "SELECT j.*, b.latest_version FROM jobs j JOIN books b USING (book_id) WHERE job_id = %s"
+SELECT_JOB = f"""
+    SELECT j.*, b.latest_version, d.failures AS model_failures, d.opened_at, d.retry_at, d.allowed
+    FROM jobs j JOIN books b USING (book_id) LEFT JOIN dependencies d ON d.name = {MODEL_OF_TYPE} WHERE job_id = %s
+"""
 # Then with one, to change it.
 LOCK_JOB = f"{SELECT_JOB} FOR UPDATE OF j"
 
@@ -39,7 +45,13 @@ START_ATTEMPT = """
         abandoned = CASE WHEN state = 'processing' THEN abandoned + 1 ELSE abandoned END,
         failures = CASE WHEN state = 'processing' THEN failures || %(expiration)s ELSE failures END,
         next_attempt_at = NULL, processed_on = %(now)s, revision = nextval('revisions')
-    WHERE job_id = %(job_id)s RETURNING attempts, abandoned AS expirations
+    WHERE job_id = %(job_id)s RETURNING attempts, abandoned AS expirations, unavailable_since
+"""
+
+# Its stage was paused after it was published: it waits again.
+GIVE_PERMIT_BACK = """
+    UPDATE jobs SET state = 'pending', permitted_at = NULL, next_attempt_at = NULL, revision = nextval('revisions')
+    WHERE job_id = %s
 """
 
 # A lease that expired meanwhile is prolonged too, as long as nobody else has claimed the job.
@@ -59,9 +71,15 @@ IS_TOKEN_CURRENT = "SELECT 1 FROM jobs WHERE job_id = %s AND lease = %s"
 END_ATTEMPT_IF_TOKEN_IS_CURRENT = """
     UPDATE jobs SET state = %(state)s, lease = NULL, lease_until = NULL, finished_on = %(finished_on)s,
         permitted_at = CASE WHEN %(finished_on)s::timestamptz IS NULL THEN permitted_at END,
-        next_attempt_at = %(next_attempt_at)s, error = %(error)s, result = %(result)s,
+        next_attempt_at = %(next_attempt_at)s, error = %(error)s, result = %(result)s, unavailable_since = NULL,
         failures = failures || %(failures)s, revision = nextval('revisions')
     WHERE job_id = %(job_id)s AND lease = %(fencing_token)s
+"""
+
+# The broker gave up the message of a job that waits for a service: another is sent.
+WAIT_AGAIN_IF_UNAVAILABLE = """
+    UPDATE jobs SET state = 'pending', permitted_at = NULL, next_attempt_at = NULL, revision = nextval('revisions')
+    WHERE job_id = %s AND state = 'retrying' AND unavailable_since IS NOT NULL
 """
 
 # For a job whose deliveries are exhausted: without a token, since no attempt of its own may still be there to end it.
@@ -94,7 +112,7 @@ class PostgresJobStore:
             if row is None:
                 return NotClaimed.STALE
             job = to_job(row)
-            if reason_against_claim(row, now) in (None, NotClaimed.STALE):
+            if reason_against_claim(row, now) in (None, NotClaimed.STALE, NotClaimed.PAUSED):
                 # These write: decided again, now under the lock.
                 lock_book(connection, job.book_version)
                 row = connection.execute(LOCK_JOB, (job_id,)).fetchone()
@@ -107,6 +125,10 @@ class PostgresJobStore:
         reason = reason_against_claim(row, now) if row else NotClaimed.STALE
         if reason is NotClaimed.STALE:
             connection.execute(CANCEL_JOB_UNLESS_ENDED, {"job_id": job.job_id, "now": now})
+        elif reason is NotClaimed.PAUSED:
+            connection.execute(GIVE_PERMIT_BACK, (job.job_id,))
+            status_rows.update_chapters(connection, job.chapter_ids, now, Status.PENDING)
+            status_rows.advance_book(connection, job.book_version, now, self._tolerated)
         return reason or self._begin(connection, job, now)
 
     def _begin(self, connection: Connection, job: Job, now: datetime) -> Claimed:
@@ -123,7 +145,9 @@ class PostgresJobStore:
             job=job,
             attempt=counts["attempts"],
             fencing_token=fencing_token,
+            began=now,
             exhausted=counts["expirations"] >= MAX_LEASE_EXPIRATIONS,
+            unavailable_since=counts["unavailable_since"],
         )
 
     def renew(self, fencing_tokens: Sequence[UUID], now: datetime) -> None:
@@ -144,7 +168,9 @@ class PostgresJobStore:
             status_rows.update_chapters(connection, _chapters_of(job, result), now)
             due = list(result.jobs) if isinstance(result, BookSplit) else []
             due += status_rows.advance_book(connection, job.book_version, now, self._tolerated)
-            return add_jobs(connection, due, job.job_id, now)
+            added = add_jobs(connection, due, job.job_id, now)
+            note_answer(connection, claim)
+            return added
 
     def schedule_retry(self, claim: Claimed, failure: Failure, until: datetime, now: datetime) -> None:
         job = claim.job
@@ -162,6 +188,21 @@ class PostgresJobStore:
             )
             status_rows.advance_book(connection, job.book_version, now, self._tolerated)
 
+    def wait(self, claim: Claimed, failure: Failure, outage: Outage, now: datetime) -> bool:
+        job = claim.job
+        with self._database.transaction() as connection:
+            _lock_latest_version(connection, job)
+            until: datetime | None = outage.until
+            if outage.model:
+                until = note_outage(connection, claim, outage.model, outage, now)
+            undo_attempt(connection, claim, failure, until, now)
+            state = Status.RETRYING if until else Status.PENDING
+            status_rows.update_chapters(
+                connection, job.chapter_ids, now, state, error=failure.summary, next_attempt_at=until
+            )
+            status_rows.advance_book(connection, job.book_version, now, self._tolerated)
+            return until is not None
+
     def fail(self, claim: Claimed, failure: Failure, now: datetime) -> list[Job]:
         with self._database.transaction() as connection:
             _lock_latest_version(connection, claim.job)
@@ -177,6 +218,8 @@ class PostgresJobStore:
             if not lock_book(connection, job.book_version):
                 connection.execute(CANCEL_JOB_UNLESS_ENDED, {"job_id": job_id, "now": now})
                 return None
+            if connection.execute(WAIT_AGAIN_IF_UNAVAILABLE, (job_id,)).rowcount:
+                return Undelivered(job=job, due=[])
             row = {"job_id": job_id, "now": now, "error": Jsonb(failure.summary)}
             if not connection.execute(FAIL_JOB_UNLESS_ENDED, row).rowcount:
                 return None
@@ -195,6 +238,19 @@ class PostgresJobStore:
     def mark_published(self, job_ids: Sequence[str], now: datetime) -> None:
         with self._database.statements() as connection:
             connection.execute(MARK_PUBLISHED, (now, list(job_ids)))
+
+    def advance_still_books(self, now: datetime, limit: int) -> list[BookVersion]:
+        with self._database.statements() as connection:
+            still = status_rows.still_books(connection, now, limit)
+        return [version for version in still if self._advance(version, now)]
+
+    def _advance(self, version: BookVersion, now: datetime) -> bool:
+        with self._database.transaction() as connection:
+            if not lock_book(connection, version):
+                return False
+            due = status_rows.advance_book(connection, version, now, self._tolerated)
+            add_jobs(connection, due, jobs.process_book_job(version).job_id, now)
+            return True
 
     def stalled(self, now: datetime) -> list[Job]:
         with self._database.statements() as connection:
@@ -221,7 +277,13 @@ def reason_against_claim(row: Mapping[str, Any], now: datetime) -> NotClaimed | 
         return NotClaimed.BUSY
     if state is Status.RETRYING and row["next_attempt_at"] > now:
         return NotClaimed.BUSY
+    if state is not Status.PROCESSING and _breaker_of(row).is_paused(row["permitted_at"], now):
+        return NotClaimed.PAUSED
     return None
+
+
+def _breaker_of(row: Mapping[str, Any]) -> Breaker:
+    return to_breaker({**row, "failures": row["model_failures"] or 0})
 
 
 def _lease_until(now: datetime) -> datetime:

@@ -9,12 +9,15 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
+from shared.adapters.postgres.breakers import open_breakers
 from shared.adapters.postgres.database import Connection
 from shared.adapters.postgres.job_rows import to_job
+from shared.domain.breaker import Breaker
 from shared.domain.jobs import Job
-from shared.domain.stages import JOB_TYPES, JobType
+from shared.domain.stages import JOB_TYPES, STAGES, Dependency, JobType
 
-# Whoever gives permits of a stage does it alone, so that two don't give the last one both. Always in the same order.
+# Whoever gives permits of a stage does it alone, so that two don't give the last one both; of the other stages of its
+# model too. Always in the same order.
 LOCK_STAGES = """
     SELECT pg_advisory_xact_lock(hashtextextended(type, 2)) FROM (SELECT unnest(%s::text[]) AS type ORDER BY type) s
 """
@@ -34,7 +37,7 @@ GIVE_PERMITS_THAT_ARE_FREE = """
         SELECT owner_uid, count(*) AS permits FROM jobs WHERE permitted_at IS NOT NULL AND type = %(type)s
         GROUP BY owner_uid
     ), free AS MATERIALIZED (
-        SELECT greatest(0, %(cap)s - coalesce((SELECT sum(permits) FROM held), 0))::int AS permits
+        SELECT greatest(0, least(%(most)s, %(cap)s - coalesce((SELECT sum(permits) FROM held), 0)))::int AS permits
     ), candidates AS (
         SELECT j.job_id, t.given_at, j.imported_at, j.ordinal, coalesce(h.permits, 0) + j.place AS turn
         FROM owners o LEFT JOIN held h USING (owner_uid)
@@ -61,13 +64,39 @@ GIVE_PERMITS_THAT_ARE_FREE = """
 """
 
 
+# How many ask a model that is trusted again step by step.
+COUNT_PERMITS_GIVEN_SINCE = "SELECT count(*) AS permits FROM jobs WHERE type = ANY(%s) AND permitted_at >= %s"
+
+
 def give_permits(
     connection: Connection, types: Collection[JobType], caps: Mapping[JobType, int], now: datetime
 ) -> list[Job]:
     """Give the free permits of these stages to the jobs whose turn it is, and return those jobs in that order."""
-    connection.execute(LOCK_STAGES, ([str(t) for t in types],))
+    models = {STAGES[t].model for t in types if STAGES[t].model}
+    locked = [str(t) for t in JOB_TYPES if t in types or STAGES[t].model in models]
+    connection.execute(LOCK_STAGES, (locked,))
+    breakers = open_breakers(connection)
     given: list[Job] = []
     for job_type in (t for t in JOB_TYPES if t in types):
         where: dict[str, Any] = {"type": job_type, "cap": caps[job_type], "now": now}
+        where["most"] = most_permits(connection, STAGES[job_type].model, breakers, caps[job_type], now)
         given += [to_job(row) for row in connection.execute(GIVE_PERMITS_THAT_ARE_FREE, where)]
     return given
+
+
+def most_permits(
+    connection: Connection,
+    model: Dependency | None,
+    breakers: Mapping[Dependency, Breaker],
+    cap: int,
+    now: datetime,
+) -> int:
+    """How many more jobs may be published, as far as the stage's model is concerned."""
+    breaker = breakers.get(model) if model else None
+    if breaker is None or breaker.retry_at is None or breaker.allowed is None:
+        return cap
+    if now < breaker.retry_at:
+        return 0
+    types = [str(t) for t in JOB_TYPES if STAGES[t].model is model]
+    row = connection.execute(COUNT_PERMITS_GIVEN_SINCE, (types, breaker.opened_at)).fetchone()
+    return max(0, breaker.allowed - (row["permits"] if row else 0))

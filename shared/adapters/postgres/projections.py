@@ -215,7 +215,7 @@ def _entity(document: Document) -> tuple[str, UUID] | None:
 
 
 def _book_document(row: Mapping[str, Any], now: datetime) -> Document:
-    same = ("owner_uid", "title", "version", "status", "phase", "progress", "chunks", "attempt")
+    same = ("owner_uid", "title", "version", "status", "phase", "progress", "chunks", "attempt", "waiting_for")
     times = ("next_attempt_at", "started_at", "updated_at", "completed_at")
     fields = {name: row[name] for name in same + times}
     fields["chapters"] = {name: row[name] for name in ("total", "processed", "embedded", "failed")}

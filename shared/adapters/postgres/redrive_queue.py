@@ -26,16 +26,30 @@ from shared.domain.jobs import Job
 
 Row = Mapping[str, Any]
 
+RECONCILE = "reconcile"
+"""Who asks for redrives that nobody asked for."""
+
 # What waits for chapters comes after them: it can be made when they are in, and is no canary for them.
 SELECT_DEAD_LETTERS_TO_REDRIVE = f"""
     SELECT d.dead_letter_id, d.job_id, d.version < b.latest_version AS is_old,
            (SELECT count(*) FROM dead_letter_actions a WHERE a.dead_letter_id = d.dead_letter_id
-            AND a.action = 'redrive' AND a.outcome IN ('sent', 'succeeded', 'failed')) AS redrives,
+            AND a.action = 'redrive' AND a.requested_by <> '{RECONCILE}'
+            AND a.outcome IN ('sent', 'succeeded', 'failed')) AS redrives,
            EXISTS (SELECT 1 FROM jobs j WHERE j.book_id = d.book_id AND j.version = d.version
                    AND j.state = 'cancelled') AS is_cancelled
     {THAT_ARE_CHOSEN} AND (d.state = 'open' OR d.state = 'discarded' AND %(ids)s::bigint[] IS NOT NULL)
     ORDER BY d.type = 'book-completion' OR coalesce(d.payload->>'mode' = 'full', false), d.dead_letter_id
     LIMIT %(limit)s
+"""
+
+# What failed since a service was away: the sooner the less often it has. While a stage is paused its jobs only wait.
+SELECT_PASSING_DEAD_LETTERS_THAT_ARE_DUE = """
+    SELECT d.dead_letter_id FROM dead_letters d JOIN books b USING (book_id)
+    WHERE d.is_passing AND d.state = 'open' AND d.version = b.latest_version
+      AND d.last_seen < %(now)s - least(interval '6 hours', interval '30 seconds' * 2 ^ least(d.times, 10))
+      AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.book_id = d.book_id AND j.version = d.version
+                      AND j.state = 'cancelled')
+    ORDER BY d.last_seen LIMIT %(limit)s
 """
 
 # Of a batch, an owner sees the dead letters of their own books alone.
@@ -102,8 +116,8 @@ BEGIN_JOB_AGAIN_UNLESS_UNDER_WAY = """
     FROM books b JOIN book_versions v USING (book_id) WHERE book_id = %(book_id)s AND v.version = %(version)s
     ON CONFLICT (job_id) DO UPDATE SET
         state = 'pending', data = excluded.data, attempts = 0, abandoned = 0, failures = '[]', error = NULL,
-        result = NULL, finished_on = NULL, published_at = NULL, created_at = excluded.created_at,
-        revision = nextval('revisions')
+        unavailable_since = NULL, result = NULL, finished_on = NULL, published_at = NULL,
+        created_at = excluded.created_at, revision = nextval('revisions')
     WHERE jobs.state IN ('completed', 'failed')
 """
 
@@ -146,6 +160,16 @@ class PostgresRedrives:
                 else:
                     refused.append(Refusal(dead_letter_id=row["dead_letter_id"], reason=reason))
         return Redrive(batch_id=batch_id, accepted=accepted, refused=refused)
+
+    def add_passing(self, batch_id: UUID, now: datetime, limit: int) -> int:
+        action = {"batch_id": batch_id, "action": "redrive", "requested_by": RECONCILE, "reason": None, "now": now}
+        action |= {"per_minute": None, "is_canary": False, "not_before": now, "outcome": "waiting", "finished_at": None}
+        with self._database.transaction() as connection:
+            due = connection.execute(SELECT_PASSING_DEAD_LETTERS_THAT_ARE_DUE, {"now": now, "limit": limit})
+            ids = [row["dead_letter_id"] for row in due]
+            return sum(
+                connection.execute(INSERT_ACTION_UNLESS_ONE_WAITS, action | {"dead_letter_id": i}).rowcount for i in ids
+            )
 
     def batch(self, owner_uid: str | None, batch_id: UUID) -> Row | None:
         with self._database.statements() as connection:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
+from shared.adapters.postgres.breakers import MODEL_OF_TYPE
 from shared.adapters.postgres.database import Connection
 from shared.domain import progress
 from shared.domain.books import BookVersion, Status
 from shared.domain.jobs import Job
 from shared.domain.progress import Step, VersionCounts
+from shared.domain.stages import Dependency
 
 # Chapters count from 1; what is pending and what failed have indexes of their own. To count all chapters at the end
 # of each would take the square of their number. A chapter whose vectors failed is waited for while its metadata is
@@ -56,6 +58,34 @@ COUNT_ATTEMPTS_AND_CANCELLED = """
       AND state IN ('processing', 'retrying', 'cancelled')
 """
 
+# What stays away, and has a job of the version waiting for it.
+SELECT_WHAT_IS_WAITED_FOR = f"""
+    SELECT d.name AS waiting_for, d.retry_at FROM dependencies d
+    WHERE d.opened_at IS NOT NULL AND EXISTS (
+        SELECT 1 FROM jobs j WHERE j.book_id = %(book_id)s AND j.version = %(version)s
+        AND j.state IN ('pending', 'retrying') AND {MODEL_OF_TYPE} = d.name)
+    ORDER BY d.retry_at LIMIT 1
+"""
+
+# Under way, and no job is left; or what it waits for is not what it says.
+SELECT_BOOKS_THAT_STAND_STILL = f"""
+    SELECT s.book_id, s.version FROM processing_status s
+    WHERE s.entity_type = 'book' AND s.status IN ('pending', 'processing', 'retrying', 'waiting')
+      AND s.updated_at < %(before)s
+      AND (NOT EXISTS (SELECT 1 FROM jobs j WHERE j.book_id = s.book_id AND j.version = s.version
+                       AND j.state IN ('pending', 'processing', 'retrying'))
+           OR s.status = 'waiting' AND NOT EXISTS (
+               SELECT 1 FROM dependencies d WHERE d.name = s.waiting_for AND d.opened_at IS NOT NULL)
+           OR s.status <> 'waiting' AND EXISTS (
+               SELECT 1 FROM dependencies d WHERE d.opened_at IS NOT NULL AND EXISTS (
+                   SELECT 1 FROM jobs j WHERE j.book_id = s.book_id AND j.version = s.version
+                   AND j.state IN ('pending', 'retrying') AND {MODEL_OF_TYPE} = d.name))
+              AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.book_id = s.book_id AND j.version = s.version
+                              AND j.state = 'processing'))
+    ORDER BY s.updated_at LIMIT %(limit)s
+"""
+STILL_FOR = timedelta(seconds=10)
+
 # A claim asks, to spare itself the counting.
 SELECT_STATUS_OF_BOOK = "SELECT status FROM processing_status WHERE entity_type = 'book' AND entity_id = %(book_id)s"
 
@@ -72,7 +102,8 @@ SELECT_NEWEST_ERROR_THAT_MATTERS = """
     FROM (
         SELECT j.error, j.revision, coalesce(d.state = 'discarded', false) AS is_discarded
         FROM jobs j LEFT JOIN dead_letters d USING (job_id)
-        WHERE j.book_id = %(book_id)s AND j.version = %(version)s AND j.state IN ('retrying', 'failed')
+        WHERE j.book_id = %(book_id)s AND j.version = %(version)s 
+          AND (j.state IN ('retrying', 'failed') OR j.state = 'pending' AND j.unavailable_since IS NOT NULL)
         UNION ALL
         SELECT s.error, s.revision, EXISTS (
                    SELECT 1 FROM dead_letters d WHERE d.book_id = s.book_id AND d.version = s.version
@@ -86,14 +117,14 @@ SELECT_NEWEST_ERROR_THAT_MATTERS = """
 # Nothing else of the book changed.
 UPDATE_ERROR_OF_BOOK_THAT_WAITS_OR_FAILED = """
     UPDATE processing_status SET error = %(error)s, updated_at = %(now)s, revision = nextval('revisions')
-    WHERE entity_type = 'book' AND entity_id = %(book_id)s AND status IN ('retrying', 'failed')
+    WHERE entity_type = 'book' AND entity_id = %(book_id)s AND status IN ('retrying', 'waiting', 'failed')
 """
 
 # Progress never goes backwards within a version.
 UPDATE_BOOK_STATUS = """
     UPDATE processing_status SET
         status = %(status)s, phase = %(phase)s, progress = greatest(progress, %(percent)s),
-        attempt = %(attempt)s, next_attempt_at = %(next_attempt_at)s, error = %(error)s,
+        attempt = %(attempt)s, next_attempt_at = %(next_attempt_at)s, error = %(error)s, waiting_for = %(waiting_for)s,
         started_at = coalesce(started_at, %(now)s),
         completed_at = CASE WHEN %(status)s IN ('completed', 'failed', 'cancelled')
                        THEN coalesce(completed_at, %(now)s) END,
@@ -194,7 +225,7 @@ def advance_book(connection: Connection, version: BookVersion, now: datetime, to
     """Recompute the book's status under its lock, which the caller holds; return the jobs that fan-in now allows."""
     counts = _count(connection, version)
     measured = progress.measure(counts, tolerated)
-    waits_or_failed = measured.status in (Status.RETRYING, Status.FAILED)
+    waits_or_failed = measured.status in (Status.RETRYING, Status.WAITING, Status.FAILED)
     error = _newest_error(connection, version) if waits_or_failed else None
     connection.execute(
         UPDATE_BOOK_STATUS,
@@ -206,10 +237,17 @@ def advance_book(connection: Connection, version: BookVersion, now: datetime, to
             "attempt": counts.attempt,
             "next_attempt_at": counts.next_attempt_at,
             "error": error,
+            "waiting_for": counts.waiting_for if measured.status is Status.WAITING else None,
             "now": now,
         },
     )
     return progress.due_jobs(counts, tolerated)
+
+
+def still_books(connection: Connection, now: datetime, limit: int) -> list[BookVersion]:
+    """List books that stand still and should not, or don't say for what they wait."""
+    rows = connection.execute(SELECT_BOOKS_THAT_STAND_STILL, {"before": now - STILL_FOR, "limit": limit})
+    return [BookVersion(r["book_id"], r["version"]) for r in rows]
 
 
 def update_error(connection: Connection, version: BookVersion, now: datetime) -> None:
@@ -227,9 +265,12 @@ def _count(connection: Connection, version: BookVersion) -> VersionCounts:
     where = _key(version)
     chapters = connection.execute(COUNT_CHAPTERS_BY_WHAT_IS_MISSING, where).fetchone()
     attempts = connection.execute(COUNT_ATTEMPTS_AND_CANCELLED, where).fetchone()
+    assert attempts is not None
+    waited_for = connection.execute(SELECT_WHAT_IS_WAITED_FOR, where).fetchone()
+    if waited_for:
+        attempts |= {"waiting_for": Dependency(waited_for["waiting_for"]), "next_attempt_at": waited_for["retry_at"]}
     steps = {Step(r["step"]): Status(r["state"]) for r in connection.execute(SELECT_STATES_OF_STEPS, where)}
     assert chapters is not None
-    assert attempts is not None
     return VersionCounts(version=version, steps=steps, **chapters, **attempts)
 
 
