@@ -43,6 +43,9 @@ def import_(
     ] = None,
     book_id: Annotated[str | None, typer.Option(help="Import a new version of this book.")] = None,
     force: Annotated[bool, typer.Option(help="Compute everything again, even what did not change.")] = False,
+    allow_partial: Annotated[
+        bool, typer.Option(help="Show readers the new version even if chapters of it failed.")
+    ] = False,
     idempotency_key: Annotated[str | None, typer.Option(help="The same key again returns the same book.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Follow it until it is done.")] = False,
     encoding: Encoding = None,
@@ -51,7 +54,7 @@ def import_(
     content = read_manuscript(file, encoding)
     if title is None and book_id is None and google_doc_id is None:
         title = title_of(file, content)  # else the book keeps the title that it has
-    body: dict[str, Any] = {"content": content, "force": force}
+    body: dict[str, Any] = {"content": content, "force": force, "allow_partial": allow_partial}
     book = whole_id_or_none(context.client, "book", book_id)
     named = (("title", title), ("google_doc_id", google_doc_id), ("book_id", book))
     body |= {name: value for name, value in named if value is not None}

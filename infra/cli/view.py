@@ -142,6 +142,9 @@ def show_status(status: Mapping[str, Any]) -> None:
         console.print(_attempt(status), highlight=False)
     if status["status"] == "waiting":
         console.print(_waiting(status), highlight=False)
+    if status["status"] == "completed" and status["current_version"] != status["version"]:
+        older = f"readers still see version {status['current_version']}, which has all its chapters"
+        console.print(f"{older}: retry the failed ones, or import with --allow-partial --force", highlight=False)
     if status.get("error"):
         console.print(f"[red]{escape(status['error']['error_class'])}: {escape(status['error']['message'])}")
 

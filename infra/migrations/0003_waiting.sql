@@ -36,6 +36,9 @@ CREATE TABLE dependencies (
 
 ALTER TABLE processing_status ADD COLUMN waiting_for text; -- the dependency for which a book waits
 
+-- Whether readers are to see it though it lacks chapters that the version before has.
+ALTER TABLE book_versions ADD COLUMN allow_partial boolean NOT NULL DEFAULT false;
+
 -- Of a service that was away, not of the job: tried again without being asked.
 ALTER TABLE dead_letters ADD COLUMN is_passing boolean NOT NULL DEFAULT false;
 CREATE INDEX dead_letters_passing ON dead_letters (last_seen) WHERE is_passing AND state = 'open';

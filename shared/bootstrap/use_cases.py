@@ -50,6 +50,7 @@ class UseCases(Adapters):
             projector=self.projector,
             clock=self.clock,
             new_id=self.new_id,
+            redrive=self.redrive,
         )
 
     @part

@@ -16,7 +16,8 @@ MAX_TITLE = 500
 class ImportRequest:
     """`book_id` or `google_doc_id` name a book to import anew; with neither, it is a new book.
 
-    Without a `title` a book keeps the one that it has; a new one takes its text's own.
+    Without a `title` a book keeps the one that it has; a new one takes its text's own. `allow_partial`: readers are to
+    see the new version though chapters of it failed, and none of the one that they see.
     """
 
     owner_uid: str
@@ -25,12 +26,14 @@ class ImportRequest:
     google_doc_id: str | None = None
     book_id: UUID | None = None
     force: bool = False
+    allow_partial: bool = False
     idempotency_key: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Imported:
-    """`is_new` is False for a repeated request: its book, version and job are those of the first."""
+    """`is_new` is False for an equal text: its book, version and job are those of the first request. `is_repeat`: the
+    request itself came before, with the same key."""
 
     book_id: UUID
     version: int
@@ -38,6 +41,7 @@ class Imported:
     is_new: bool
     status: Status
     progress: int
+    is_repeat: bool = False
 
 
 def title_of(content: str) -> str:
@@ -53,5 +57,7 @@ def title_of(content: str) -> str:
 
 def request_hash(request: ImportRequest) -> bytes:
     """The same for requests that ask for the same."""
-    parts = (request.title, request.content, request.google_doc_id, request.book_id, request.force)
+    parts = [request.title, request.content, request.google_doc_id, request.book_id, request.force]
+    if request.allow_partial:
+        parts.append("allow_partial")  # those of before have it not
     return hashlib.sha256("\0".join(str(p) for p in parts).encode()).digest()

@@ -32,6 +32,7 @@ class ChapterCounts(BaseModel):
 class StatusReply(BaseModel):
     book_id: UUID
     version: int
+    current_version: int | None = Field(description="The version that readers see, if there is one")
     status: Status
     phase: Phase
     progress: int = Field(ge=0, le=100)

@@ -36,6 +36,9 @@ class ImportBody(BaseModel):
     )
     book_id: UUID | None = Field(None, description="Imports a new version of this book")
     force: bool = Field(False, description="Compute everything again, even what did not change")
+    allow_partial: bool = Field(
+        False, description="Readers see the new version even if chapters of it failed, and none of the one before"
+    )
 
 
 class ImportReply(BaseModel):
@@ -62,6 +65,7 @@ def add_imports(app: OpenAPI, import_manuscript: ImportBook) -> None:
                 google_doc_id=body.google_doc_id,
                 book_id=body.book_id,
                 force=body.force,
+                allow_partial=body.allow_partial,
                 idempotency_key=header.idempotency_key,
             )
         )

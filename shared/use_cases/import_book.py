@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import structlog
 
+from shared.domain.books import Status
+from shared.domain.dead_letters import DeadLetterFilter, RedriveRequest
 from shared.domain.errors import Rejected
 from shared.domain.imports import Imported, ImportRequest
 from shared.domain.jobs import book_id_for
@@ -15,6 +17,7 @@ from shared.domain.splitting.chunks import has_word
 from shared.pipeline.outbox import Outbox
 from shared.pipeline.projector import Projector
 from shared.ports import Clock, Imports
+from shared.use_cases.redrive import RedriveDeadLetters
 
 log = structlog.get_logger()
 
@@ -26,10 +29,13 @@ class ImportBook:
     projector: Projector
     clock: Clock
     new_id: Callable[[], UUID]
+    redrive: RedriveDeadLetters
 
     def __call__(self, request: ImportRequest) -> tuple[Imported, bool]:
-        """Write a version and send its message. Returns the import, and whether the message was sent; if
-        it wasn't, `reconcile` will send it.
+        """Write a version, and send its message when it is its turn. An equal text adds no version: what failed of it
+        begins again.
+
+        Returns the import, and whether the broker could be reached; if it couldn't, `reconcile` will send it.
 
         Raises Rejected for a text without a word, UnknownBook, KeyReused, TooManyBooks, and Unavailable if nothing was
         written.
@@ -38,10 +44,18 @@ class ImportBook:
             raise Rejected("the manuscript holds no words: there is nothing to split into chapters")
         imported = self.imports.add(request, self._book_id(request), self.clock())
         if not imported.is_new:
-            return imported, True
+            return self._begin_again(request, imported), True
         log.info("book.imported", book_id=str(imported.book_id), version=imported.version)
         self.projector.project(imported.job)
         return imported, self.outbox.publish()
+
+    def _begin_again(self, request: ImportRequest, imported: Imported) -> Imported:
+        """Redrive what failed of a version whose text is imported again, but not for a request that is repeated."""
+        if imported.status is not Status.FAILED or imported.is_repeat:
+            return imported
+        chosen = DeadLetterFilter(owner_uid=request.owner_uid, book_id=imported.book_id)
+        redrive = self.redrive.redrive(RedriveRequest(chosen=chosen, requested_by=request.owner_uid))
+        return replace(imported, status=Status.PROCESSING) if redrive.accepted else imported
 
     def _book_id(self, request: ImportRequest) -> UUID:
         if request.google_doc_id:

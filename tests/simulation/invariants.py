@@ -153,12 +153,18 @@ def what_can_be_mended_is_mended(sim: Simulation) -> None:
 def every_book_is_completed_or_failed_for_a_reason(sim: Simulation) -> None:
     rows = sim.world.database.rows("""
         SELECT b.*, s.status, s.version, s.progress,
+               b.current_version IS NOT NULL AND EXISTS (
+                   SELECT 1 FROM recent_chapters r WHERE r.book_id = b.book_id AND r.version = b.latest_version
+                   AND r.embedding_timestamp IS NULL) AS is_partial,
                EXISTS (SELECT 1 FROM dead_letters d
                        WHERE d.book_id = b.book_id AND d.version = b.latest_version AND d.state = 'open') AS has_letter
         FROM books b JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id""")
     for book in rows:
         fine = book["version"] == book["latest_version"] and (
-            (book["status"] == "completed" and book["current_version"] == book["latest_version"])
+            (
+                book["status"] == "completed"
+                and (book["current_version"] == book["latest_version"] or book["is_partial"])
+            )
             or (book["status"] == "failed" and book["has_letter"])
         )
         if not fine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
@@ -38,11 +39,11 @@ IS_SAME_AS_VERSION = """
 
 # The manuscript as it came: everything else can be made from it again.
 INSERT_VERSION = """
-    INSERT INTO book_versions (book_id, version, title, content, content_hash, force, created_at)
+    INSERT INTO book_versions (book_id, version, title, content, content_hash, force, allow_partial, created_at)
     VALUES (%(book_id)s, %(version)s,
             coalesce(%(title)s, (SELECT title FROM book_versions
                                  WHERE book_id = %(book_id)s AND version = %(version)s - 1), %(title_of_text)s),
-            %(content)s, %(content_hash)s, %(force)s, %(now)s)
+            %(content)s, %(content_hash)s, %(force)s, %(allow_partial)s, %(now)s)
 """
 
 # From here on, messages of older versions are stale.
@@ -110,7 +111,7 @@ class PostgresImports:
             return None
         if row["request_hash"] != request_hash(request):
             raise KeyReused("this Idempotency-Key came with another request before")
-        return _existing(connection, row["book_id"], row["version"])
+        return replace(_existing(connection, row["book_id"], row["version"]), is_repeat=True)
 
     def _write(self, connection: Connection, request: ImportRequest, book_id: UUID, now: datetime) -> Imported:
         if request.book_id is None:
@@ -140,7 +141,7 @@ def _add_version(
 ) -> Imported:
     row = {"book_id": book_id, "version": version, "title": request.title, "title_of_text": title_of(request.content)}
     row |= {"content": request.content, "content_hash": content_hash(request.content), "force": request.force}
-    connection.execute(INSERT_VERSION, row | {"now": now})
+    connection.execute(INSERT_VERSION, row | {"allow_partial": request.allow_partial, "now": now})
     connection.execute(SET_LATEST_VERSION, (version, now, book_id))
     connection.execute(RESET_STATUS_OF_BOOK, {"book_id": book_id, "version": version, "now": now})
     connection.execute(CANCEL_JOBS_OF_OLDER_VERSIONS, (now, book_id, version))

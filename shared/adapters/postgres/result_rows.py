@@ -101,13 +101,19 @@ UPDATE_VECTOR_OF_CHAPTER = """
     WHERE chapter_id = %s
 """
 
-# The moment that readers and search see it.
+# The moment that readers and search see it. One that lacks chapters takes no complete one's place, unless that was
+# asked for.
 SWITCH_READERS_TO_VERSION = """
     UPDATE books SET current_version = %(version)s, title = v.title, updated_at = %(now)s,
         total_word_count = (SELECT coalesce(sum(word_count), 0) FROM recent_chapters
                             WHERE book_id = %(book_id)s AND version = %(version)s)
     FROM book_versions v
     WHERE books.book_id = %(book_id)s AND v.book_id = books.book_id AND v.version = %(version)s
+      AND (v.allow_partial OR current_version IS NULL
+           OR NOT EXISTS (SELECT 1 FROM recent_chapters r WHERE r.book_id = %(book_id)s AND r.version = %(version)s
+                          AND r.embedding_timestamp IS NULL)
+           OR EXISTS (SELECT 1 FROM recent_chapters r WHERE r.book_id = %(book_id)s AND r.version = current_version
+                      AND r.embedding_timestamp IS NULL))
 """
 
 # From when it was complete.
