@@ -68,6 +68,9 @@ class Config(BaseSettings):
     failed_chapters_tolerated: float = Field(
         0.1, ge=0, le=1, description="Share of chapters that may fail before the book does"
     )
+    share_vectors: bool = Field(
+        False, description="Whether an equal text in books of other owners is embedded once; else once for each owner"
+    )
     search_text_weight: float = Field(1.5, ge=0, description="Weight of words against meaning in search")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged")
 

@@ -29,7 +29,7 @@ class App(UseCases):
 
         stages = stage_functions(
             library=PostgresLibrary(self.database),
-            vectors=PostgresVectorCache(self.database),
+            vectors=PostgresVectorCache(self.database, shared=self.config.share_vectors),
             answers=PostgresAnswerCache(self.database),
             embedder=self.embedder,
             extractor=self.extractor,

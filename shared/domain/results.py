@@ -63,7 +63,7 @@ class ChapterProcessed:
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddedChapter:
-    """`vector` is of the whole chapter; those of the chunks are in the cache, by content hash."""
+    """`vector` is of the whole chapter; those of the chunks are kept already, by content hash."""
 
     chapter_id: UUID
     chunks: Sequence[Chunk]

@@ -67,17 +67,33 @@ class Library(Protocol):
 
 
 class VectorCache(Protocol):
-    """Vectors by hash of text, model and task."""
+    """The vectors of each book, by hash of text, model and task. They go with their book."""
 
     def find(
-        self, hashes: Sequence[bytes], model: EmbeddingModel, task: EmbeddingTask, fresh_since: datetime | None
+        self,
+        book_id: UUID,
+        hashes: Sequence[bytes],
+        model: EmbeddingModel,
+        task: EmbeddingTask,
+        fresh_since: datetime | None,
+        now: datetime,
     ) -> dict[bytes, Vector]:
-        """Those that are known; with `fresh_since`, those kept since then."""
+        """Those that are known of this book, or of others with which it shares: these become its own, too.
+
+        With `fresh_since`, those computed since then.
+        """
         ...
 
     def keep(
-        self, vectors: Mapping[bytes, Vector], model: EmbeddingModel, task: EmbeddingTask, now: datetime
-    ) -> None: ...
+        self,
+        book_id: UUID,
+        vectors: Mapping[bytes, Vector],
+        model: EmbeddingModel,
+        task: EmbeddingTask,
+        now: datetime,
+    ) -> None:
+        """Keep what was computed for the book; nothing, if it was deleted meanwhile."""
+        ...
 
 
 class AnswerCache(Protocol):

@@ -26,7 +26,7 @@ CHAPTERS, WORDS = 60, 1800
 REPLAYED = [t for t in STAGES if t is not JobType.DEAD_LETTER]
 
 # What a replay must leave as it is, to the last bit: with each row's own transaction.
-TABLES = ("books", "book_versions", "book_contexts", "recent_chapters", "chapter_chunks", "embedding_cache", "answers")
+TABLES = ("books", "book_versions", "book_contexts", "recent_chapters", "chapter_chunks", "book_vectors", "answers")
 DIGEST = "SELECT count(*) AS n, md5(string_agg(t.xmin::text || t::text, ' ' ORDER BY t::text)) AS digest FROM {} t"
 
 

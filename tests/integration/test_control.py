@@ -151,7 +151,7 @@ def test_a_deleted_book_is_gone_everywhere(world: World) -> None:
     assert world.get(f"/api/books/{book_id}/status").status_code == 404
     for table in ("books", "book_versions", "recent_chapters", "chapter_chunks", "jobs", "processing_status"):
         assert world.rows(f"SELECT 1 FROM {table}") == [], table
-    for table in ("embedding_cache", "answers", "book_contexts", "deliveries"):
+    for table in ("book_vectors", "answers", "book_contexts", "deliveries"):
         assert world.rows(f"SELECT 1 FROM {table}") == [], table
     assert world.live_documents.all() == []
 

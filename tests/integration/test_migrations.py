@@ -10,8 +10,7 @@ from infra.local.database import MIGRATIONS
 from shared.adapters.postgres.migrations import migrate
 
 TABLES = (
-    "books recent_chapters chapter_chunks processing_status embedding_cache book_versions book_contexts jobs"
-    " dead_letters"
+    "books recent_chapters chapter_chunks processing_status book_vectors book_versions book_contexts jobs dead_letters"
 )
 
 

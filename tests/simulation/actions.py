@@ -132,7 +132,7 @@ def read(sim: Simulation) -> None:
     client = sim.rng.choice([c for c in sim.clients if c.book_id])
     what = sim.rng.choice(["/status", "/chapters", ""])
     http, path = sim.world.api.app.api.test_client(), f"/api/books/{client.book_id}{what}"
-    sim.spawn(f"GET {path}", sim.world.api, lambda: http.get(path, headers={"Authorization": "Bearer ann"}))
+    sim.spawn(f"GET {path}", sim.world.api, lambda: http.get(path, headers={"Authorization": f"Bearer {client.user}"}))
 
 
 @action(lambda sim: 0.25 if room(sim) else 0.0)

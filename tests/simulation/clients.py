@@ -18,6 +18,7 @@ class Client:
     """`wants` is the request that is not answered yet. A client without a document id sends a key, then the book's id."""
 
     name: str
+    user: str
     texts: list[str]
     has_document: bool
     sent: int = 0
@@ -81,7 +82,7 @@ class Client:
         self.last = body
         self.under_way += 1
         self.move()
-        headers = {"Authorization": "Bearer ann"}
+        headers = {"Authorization": f"Bearer {self.user}"}
         if not self.has_document and "book_id" not in body:
             headers["Idempotency-Key"] = f"key-{self.name}"
         http = sim.world.api.app.api.test_client()
@@ -106,7 +107,8 @@ class Client:
 
 
 def draw_clients(rng: random.Random) -> list[Client]:
+    """The first two are one user's, the third another's: their books have texts in common."""
     return [
-        Client(name=f"c{n}", texts=draw_texts(rng), has_document=rng.random() < 0.7)
+        Client(name=f"c{n}", user="ben" if n == 3 else "ann", texts=draw_texts(rng), has_document=rng.random() < 0.7)
         for n in range(1, rng.choice([1, 1, 2, 2, 3]) + 1)
     ]

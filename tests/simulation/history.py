@@ -69,7 +69,8 @@ class History:
     def _claimed(self, task: Task) -> None:
         rows = self._rows(
             """
-            SELECT lease, lease_until, attempts, book_id, force, permitted_at FROM jobs JOIN book_versions USING (book_id, version)
+            SELECT lease, lease_until, attempts, book_id, books.owner_uid, force, permitted_at
+            FROM jobs JOIN book_versions USING (book_id, version) JOIN books USING (book_id)
             WHERE job_id = %s AND state = 'processing'""",
             task.job_id,
         )
@@ -78,7 +79,7 @@ class History:
         row = rows[0]
         self._leases[str(task.job_id)] = row["lease"]
         task.lease_until, task.highest = row["lease_until"], self._sim.clock()
-        task.notes.update(book=row["book_id"], forced=row["force"], claimed=True)
+        task.notes.update(book=row["book_id"], owner=row["owner_uid"], forced=row["force"], claimed=True)
         self._sim.note(f"attempt {row['attempts']}")
         self._hold(lambda: invariants.retries_wait(self._sim, str(task.job_id)))
         self._hold(lambda: invariants.who_works_holds_a_permit(task, row["permitted_at"]))
@@ -105,7 +106,8 @@ class History:
 
     def _deleted(self) -> None:
         there = {r["book_id"] for r in self._rows("SELECT book_id FROM books")}
-        vectors = {bytes(r["content_hash"]) for r in self._rows("SELECT content_hash FROM embedding_cache")}
+        rows = self._rows("SELECT owner_uid, content_hash FROM book_vectors")
+        vectors = {(r["owner_uid"], bytes(r["content_hash"])) for r in rows}
         for book_id in self.began.keys() - there - self.deleted:
             self.deleted.add(book_id)
             self.seen.pop(book_id, None)

@@ -180,6 +180,19 @@ def what_is_deleted_is_gone(sim: Simulation) -> None:
             raise Broken("what is deleted is gone", f"{book_id}: {documents}, {found}")
 
 
+def every_vector_is_its_books_and_known_to_be_used_or_not(sim: Simulation) -> None:
+    """A chunk's vector is its book's own, and counts as used; what no chunk has tells since when."""
+    for row in sim.world.database.rows("""
+        WITH used AS (
+            SELECT DISTINCT book_id, sha256(convert_to(chunk_text, 'UTF8')) AS content_hash
+            FROM recent_chapters JOIN chapter_chunks USING (chapter_id))
+        SELECT coalesce(u.book_id, v.book_id) AS book_id, v.unused_since, u.book_id IS NOT NULL AS is_used
+        FROM used u FULL JOIN book_vectors v USING (book_id, content_hash)
+        WHERE v.book_id IS NULL OR (u.book_id IS NULL) <> (v.unused_since IS NOT NULL)"""):
+        what = f"{row['book_id']}: used by a chunk: {row['is_used']}, unused since {row['unused_since']}"
+        raise Broken("every vector is known to be used or not", what)
+
+
 _EXPLAINED = ("LeaseExpired", "DeliveriesExhausted")
 
 
@@ -326,5 +339,6 @@ AT_THE_END: list[Check] = [
     live_documents_equal_their_projections,
     no_live_document_outlives_what_it_shows,
     what_is_deleted_is_gone,
+    every_vector_is_its_books_and_known_to_be_used_or_not,
     books_are_what_a_run_without_faults_makes_of_them,
 ]

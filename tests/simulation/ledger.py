@@ -90,11 +90,12 @@ class Ledger:
         elif before:
             self.paid_anew += 1
 
-    def forget(self, book_id: UUID, vectors: set[bytes]) -> None:
-        """The book is deleted: its answers, and the vectors that are not among those that are left."""
+    def forget(self, book_id: UUID, vectors: set[tuple[str, bytes]]) -> None:
+        """The book is deleted: its answers, and the vectors that are not among those that other books of owners have."""
         self.gone.add(book_id)
         for key, answers in self.answers.items():
-            is_gone = content_hash(key[1]) not in vectors if key[0] == "embed" else key[1] == str(book_id)
+            is_vector = key[0] == "embed"
+            is_gone = (key[1], content_hash(key[2])) not in vectors if is_vector else key[1] == str(book_id)
             for answer in answers if is_gone else ():
                 answer.forgotten = True
 
@@ -117,7 +118,7 @@ class Ledger:
             if answer.model == model:
                 answer.kept_at = self.time
                 # What is answered for a book that is gone is not kept.
-                answer.forgotten = model == names.EXTRACTOR and task.notes.get("book") in self.gone
+                answer.forgotten = task.notes.get("book") in self.gone
             else:
                 still_open.append(answer)
         task.notes["open"] = still_open
@@ -149,7 +150,7 @@ def _why(answer: Answer, looked: int) -> str | None:
 
 
 class PaidEmbedder:
-    """Notes each text that was paid for."""
+    """Notes each text that was paid for: each owner keeps their own vectors, over all their books."""
 
     def __init__(self, embedder: Any, ledger: Ledger, current: Any) -> None:
         self._embedder, self._ledger, self._current = embedder, ledger, current
@@ -161,7 +162,7 @@ class PaidEmbedder:
     def embed(self, texts: Sequence[str], task: EmbeddingTask) -> Any:
         vectors = self._embedder.embed(texts, task)
         if (running := self._current()) is not None:
-            self._ledger.answered(running, names.EMBEDDER, [("embed", t) for t in texts])
+            self._ledger.answered(running, names.EMBEDDER, [("embed", running.notes["owner"], t) for t in texts])
         return vectors
 
 

@@ -22,6 +22,7 @@ from shared.adapters.postgres import (
     permits,
     projections,
     redrive_queue,
+    vector_rows,
 )
 from shared.adapters.postgres.job_store import PostgresJobStore
 from shared.domain import progress
@@ -193,6 +194,14 @@ def vectors_are_not_kept() -> Iterator[None]:
 
 
 @mutant
+def a_vector_counts_as_unused_though_a_chunk_has_it() -> Iterator[None]:
+    """So retention drops it, and an author's next text pays for it again."""
+    new = without(vector_rows.MARK_VECTORS_USED, "SET unused_since = NULL", "SET unused_since = v.unused_since")
+    with changed(vector_rows, "MARK_VECTORS_USED", new):
+        yield
+
+
+@mutant
 def an_equal_import_is_a_new_version() -> Iterator[None]:
     with changed(imports, "IS_SAME_AS_VERSION", without(imports.IS_SAME_AS_VERSION, "WHERE", "WHERE false AND")):
         yield
@@ -327,6 +336,7 @@ FOUND_AT = {
     "a_book_is_complete_before_its_vectors_are": 2,
     "chapters_are_reused_by_title": 1,
     "vectors_are_not_kept": 4,
+    "a_vector_counts_as_unused_though_a_chunk_has_it": 0,
     "an_equal_import_is_a_new_version": 1,
     "old_documents_overwrite_new_ones": 0,
     "more_counts_as_shown_than_was": 13,

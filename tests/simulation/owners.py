@@ -85,7 +85,8 @@ def _owned(sim: Simulation) -> list[Client]:
 def control(sim: Simulation, client: Client, what: str) -> None:
     """Cancel, resume or retry."""
     path, moves = f"/api/books/{client.book_id}/{what}", what == "resume"
-    ask(sim, Request(method="POST", path=path, proper=(200, 404, 409), client=client, moves=moves))
+    proper = (200, 404, 409)
+    ask(sim, Request(method="POST", path=path, proper=proper, client=client, user=client.user, moves=moves))
 
 
 def redrive_all(sim: Simulation, **how: Any) -> None:
@@ -132,6 +133,7 @@ def delete(sim: Simulation) -> None:
         path=f"/api/books/{client.book_id}",
         proper=(204, 404),
         client=client,
+        user=client.user,
         moves=True,
         on_answer=lambda reply: client.forget_book(again=again),
     )

@@ -25,7 +25,7 @@ from tests.simulation.ledger import Ledger, PaidEmbedder, PaidExtractor
 from tests.simulation.profile import Profile
 from tests.simulation.tasks import Scheduler
 
-TABLES = """books, book_versions, idempotency_keys, recent_chapters, chapter_chunks, embedding_cache, book_contexts,
+TABLES = """books, book_versions, idempotency_keys, recent_chapters, chapter_chunks, book_vectors, book_contexts,
     jobs, processing_status, dead_letters, dead_letter_actions, answers, obsolete_documents, deliveries, replays,
     turns, dependencies"""
 

@@ -97,7 +97,7 @@ class Workload:
     def begin(self) -> None:
         """Starts importing. No vector is known from a run before, so that all the work is done."""
         with psycopg.connect(self.environment["BINDERY_DATABASE_URL"]) as connection:
-            connection.execute("DELETE FROM embedding_cache")
+            connection.execute("DELETE FROM book_vectors")
         self._imports = [self._pool.submit(self._import, *book) for book in BOOKS.items()]
 
     def post(self, title: str, content: str) -> requests.Response:

@@ -1,4 +1,4 @@
-"""Caches of what models were paid for: vectors by text, answers by book and question."""
+"""What models were paid for, kept for each book: vectors by text, answers by question."""
 
 from __future__ import annotations
 
@@ -16,19 +16,50 @@ from shared.domain.embeddings import EmbeddingModel, EmbeddingTask, Vector
 
 Answer = TypeVar("Answer")
 
-# A forced import takes those alone that were kept since it was made.
-SELECT_VECTORS_BY_HASH = """
-    SELECT content_hash, embedding FROM embedding_cache
-    WHERE content_hash = ANY(%s) AND embedding_model = %s AND embedding_version = %s AND task = %s
-      AND created_at >= coalesce(%s, '-infinity'::timestamptz)
+# Where a book may find a vector that was computed for another.
+AMONG_BOOKS_OF_OWNER = "v.owner_uid = (SELECT owner_uid FROM books WHERE book_id = %(book_id)s)"
+AMONG_ALL_BOOKS = "true"
+
+# The book as it is when the statement writes: of one that is being deleted nothing is kept.
+BOOK_UNLESS_IT_IS_GONE = "(SELECT book_id, owner_uid FROM books WHERE book_id = %(book_id)s FOR KEY SHARE) b"
+
+# A forced import takes those alone that were computed since it was made.
+OF_MODEL_AND_FRESH = """
+    v.embedding_model = %(model)s AND v.embedding_version = %(version)s AND v.task = %(task)s
+    AND v.created_at >= coalesce(%(fresh_since)s, '-infinity'::timestamptz)
+"""
+
+# What another book has, this one has from now on: it stays when the other goes. LIMIT keeps the planner from reading
+# all books of a text that many have.
+SELECT_VECTORS_AND_TAKE_THOSE_OF_OTHERS = f"""
+    WITH own AS (
+        SELECT content_hash, embedding FROM book_vectors v
+        WHERE book_id = %(book_id)s AND content_hash = ANY(%(hashes)b::bytea[]) AND {OF_MODEL_AND_FRESH}
+    ), others AS (
+        SELECT h.content_hash, o.embedding, o.created_at FROM unnest(%(hashes)b::bytea[]) AS h (content_hash)
+        CROSS JOIN LATERAL (SELECT v.embedding, v.created_at FROM book_vectors v
+                            WHERE v.content_hash = h.content_hash AND {{scope}} AND {OF_MODEL_AND_FRESH} LIMIT 1) o
+        WHERE h.content_hash NOT IN (SELECT content_hash FROM own)
+    ), taken AS (
+        INSERT INTO book_vectors AS known (book_id, content_hash, embedding_model, embedding_version, task, owner_uid,
+                                           embedding, created_at, unused_since)
+        SELECT b.book_id, content_hash, %(model)s, %(version)s, %(task)s, b.owner_uid, embedding, created_at, %(now)s
+        FROM others, {BOOK_UNLESS_IT_IS_GONE} ORDER BY content_hash
+        ON CONFLICT (book_id, content_hash, embedding_model, embedding_version, task)
+        DO UPDATE SET embedding = excluded.embedding, created_at = excluded.created_at
+        WHERE known.created_at < excluded.created_at
+    )
+    SELECT content_hash, embedding FROM own UNION ALL SELECT content_hash, embedding FROM others
 """
 
 # Sorted, so that two writers of the same hashes wait for each other instead of deadlocking.
-UPSERT_VECTORS = """
-    INSERT INTO embedding_cache (content_hash, embedding, embedding_model, embedding_version, task, created_at)
-    SELECT content_hash, embedding, %s, %s, %s, %s
-    FROM unnest(%b::bytea[], %b::vector[]) AS v (content_hash, embedding) ORDER BY content_hash
-    ON CONFLICT (content_hash, embedding_model, embedding_version, task)
+UPSERT_VECTORS = f"""
+    INSERT INTO book_vectors (book_id, content_hash, embedding_model, embedding_version, task, owner_uid, embedding,
+                              created_at, unused_since)
+    SELECT b.book_id, content_hash, %(model)s, %(version)s, %(task)s, b.owner_uid, embedding, %(now)s, %(now)s
+    FROM unnest(%(hashes)b::bytea[], %(vectors)b::vector[]) AS v (content_hash, embedding),
+         {BOOK_UNLESS_IT_IS_GONE} ORDER BY content_hash
+    ON CONFLICT (book_id, content_hash, embedding_model, embedding_version, task)
     DO UPDATE SET embedding = excluded.embedding, created_at = excluded.created_at
 """
 
@@ -47,22 +78,43 @@ UPSERT_ANSWER_UNLESS_BOOK_IS_GONE = """
 
 
 class PostgresVectorCache:
-    def __init__(self, database: Database) -> None:
+    """With `shared`, a book finds the vectors of every owner's books; else those of its own owner's."""
+
+    def __init__(self, database: Database, *, shared: bool) -> None:
         self._database = database
+        scope = AMONG_ALL_BOOKS if shared else AMONG_BOOKS_OF_OWNER
+        self._select = SELECT_VECTORS_AND_TAKE_THOSE_OF_OTHERS.format(scope=scope)
 
     def find(
-        self, hashes: Sequence[bytes], model: EmbeddingModel, task: EmbeddingTask, fresh_since: datetime | None
+        self,
+        book_id: UUID,
+        hashes: Sequence[bytes],
+        model: EmbeddingModel,
+        task: EmbeddingTask,
+        fresh_since: datetime | None,
+        now: datetime,
     ) -> dict[bytes, Vector]:
-        where = (list(hashes), model.name, model.version, task, fresh_since)
+        where = _key(book_id, model, task) | {"hashes": list(hashes), "fresh_since": fresh_since, "now": now}
         with self._database.statements() as connection:
-            rows = connection.execute(SELECT_VECTORS_BY_HASH, where, binary=True).fetchall()
+            rows = connection.execute(self._select, where, binary=True).fetchall()
         return {r["content_hash"]: from_column(r["embedding"], model.dimensions) for r in rows}
 
-    def keep(self, vectors: Mapping[bytes, Vector], model: EmbeddingModel, task: EmbeddingTask, now: datetime) -> None:
+    def keep(
+        self,
+        book_id: UUID,
+        vectors: Mapping[bytes, Vector],
+        model: EmbeddingModel,
+        task: EmbeddingTask,
+        now: datetime,
+    ) -> None:
         columns: list[PgVector] = [to_column(v) for v in vectors.values()]
-        row = (model.name, model.version, task, now, list(vectors), columns)
+        row = _key(book_id, model, task) | {"hashes": list(vectors), "vectors": columns, "now": now}
         with self._database.statements() as connection:
             connection.execute(UPSERT_VECTORS, row)
+
+
+def _key(book_id: UUID, model: EmbeddingModel, task: EmbeddingTask) -> dict[str, Any]:
+    return {"book_id": book_id, "model": model.name, "version": model.version, "task": task}
 
 
 class PostgresAnswerCache:

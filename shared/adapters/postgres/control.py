@@ -30,14 +30,7 @@ RESUME_JOBS_THAT_ARE_CANCELLED = """
     RETURNING *
 """
 
-# The cache holds no text, but what was made of this book's.
-DELETE_CACHED_VECTORS_OF_BOOK = """
-    DELETE FROM embedding_cache WHERE content_hash IN (
-        SELECT sha256(convert_to(k.chunk_text, 'UTF8')) FROM chapter_chunks k
-        JOIN recent_chapters r USING (chapter_id) WHERE r.book_id = %s)
-"""
-
-# All that belongs to it goes with it.
+# All that belongs to it goes with it: vectors and answers, too. What an attempt keeps late finds no book.
 DELETE_BOOK = "DELETE FROM books WHERE book_id = %s"
 
 # These refer to jobs by name alone.
@@ -102,6 +95,5 @@ class PostgresControl:
         with self._database.transaction() as connection:
             lock_book_of_owner(connection, owner_uid, book_id)
             add_book_tombstones(connection, book_id, now)
-            connection.execute(DELETE_CACHED_VECTORS_OF_BOOK, (book_id,))
             connection.execute(DELETE_DELIVERIES_OF_BOOK, (book_id,))
             connection.execute(DELETE_BOOK, (book_id,))

@@ -54,10 +54,8 @@ SELECT_RECEIPT = """
            (SELECT count(*) FROM again WHERE state = 'claimed') AS stages_repeated,
            (SELECT count(*) FROM answers a WHERE a.created_at >= p.at
                 AND a.book_id IN (SELECT book_id FROM touched))
-           + (SELECT count(*) FROM (SELECT * FROM embedding_cache WHERE created_at >= p.at) e WHERE e.content_hash IN (
-                  SELECT sha256(convert_to(k.chunk_text, 'UTF8')) FROM chapter_chunks k
-                  JOIN recent_chapters r USING (chapter_id)
-                  WHERE r.book_id IN (SELECT book_id FROM touched))) AS model_calls,
+           + (SELECT count(*) FROM book_vectors v WHERE v.created_at >= p.at
+                AND v.book_id IN (SELECT book_id FROM touched)) AS model_calls,
            (SELECT count(*) FROM changed WHERE age(changed.xmin) < age(p.first_transaction))
            + (SELECT count(*) FROM jobs j WHERE j.job_id IN (SELECT job_id FROM ended)
               AND j.revision > p.first_revision) AS rows_changed

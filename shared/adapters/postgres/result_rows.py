@@ -10,6 +10,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
+from shared.adapters.postgres import vector_rows
 from shared.adapters.postgres.database import Connection, to_column
 from shared.adapters.postgres.tombstones import add_chapter_tombstones
 from shared.domain.embeddings import EmbeddingTask
@@ -78,8 +79,8 @@ UPDATE_METADATA_OF_CHAPTER = "UPDATE recent_chapters SET metadata = %s, metadata
 # A redrive embeds them again.
 DELETE_CHUNKS_OF_CHAPTERS = "DELETE FROM chapter_chunks WHERE chapter_id = ANY(%s)"
 
-# The vectors are in the cache already: they do not travel a second time. LIMIT keeps the planner, which can't know
-# how many chunks there are, from reading the whole cache instead of looking each of them up.
+# The book has the vectors already: they do not travel a second time. LIMIT keeps the planner, which can't know how
+# many chunks there are, from reading all of them instead of looking each up.
 INSERT_CHUNKS_WITH_CACHED_VECTORS = """
     INSERT INTO chapter_chunks (chapter_id, chunk_index, chunk_text, chunk_embedding, word_count,
                                 start_offset, end_offset, embedding_model, embedding_version)
@@ -89,9 +90,9 @@ INSERT_CHUNKS_WITH_CACHED_VECTORS = """
                 %(starts)s::int[], %(ends)s::int[], %(hashes)s::bytea[])
          AS k (chapter_id, chunk_index, chunk_text, word_count, start_offset, end_offset, content_hash)
     CROSS JOIN LATERAL (
-        SELECT embedding FROM embedding_cache c
-        WHERE c.content_hash = k.content_hash AND c.embedding_model = %(model)s
-          AND c.embedding_version = %(version)s AND c.task = %(task)s LIMIT 1) e
+        SELECT embedding FROM book_vectors v
+        WHERE v.book_id = %(book_id)s AND v.content_hash = k.content_hash AND v.embedding_model = %(model)s
+          AND v.embedding_version = %(version)s AND v.task = %(task)s LIMIT 1) e
 """
 
 # The vector of a whole chapter: books are embedded at two levels.
@@ -169,17 +170,20 @@ def _(result: ChapterProcessed, connection: Connection, job: Job, now: datetime)
 @write.register
 def _(result: ChaptersEmbedded, connection: Connection, job: Job, now: datetime) -> None:
     model = result.model
-    connection.execute(DELETE_CHUNKS_OF_CHAPTERS, ([c.chapter_id for c in result.chapters],))
+    replaced = connection.execute(DELETE_CHUNKS_OF_CHAPTERS, ([c.chapter_id for c in result.chapters],)).rowcount
     for chapter in result.chapters:
-        columns = _chunk_columns(chapter)
-        columns |= {"model": model.name, "version": model.version, "task": EmbeddingTask.DOCUMENT}
+        columns = _chunk_columns(chapter) | {"book_id": job.book_id, "task": EmbeddingTask.DOCUMENT}
+        columns |= {"model": model.name, "version": model.version}
         written = connection.execute(INSERT_CHUNKS_WITH_CACHED_VECTORS, columns).rowcount
         if written != len(chapter.chunks):
-            raise RuntimeError(f"{len(chapter.chunks) - written} vectors are missing from the cache")
+            raise RuntimeError(f"{len(chapter.chunks) - written} vectors are missing")
         connection.execute(
             UPDATE_VECTOR_OF_CHAPTER,
             (to_column(chapter.vector), model.name, model.version, now, chapter.chapter_id),
         )
+    vector_rows.mark_used(connection, job.book_id, (h for c in result.chapters for h in c.hashes), model)
+    if replaced:
+        vector_rows.mark_unused(connection, [job.book_id], now)
 
 
 def _chunk_columns(chapter: EmbeddedChapter) -> dict[str, Any]:

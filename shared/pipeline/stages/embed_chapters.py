@@ -32,32 +32,36 @@ class EmbedChapters:
         chapters = self.library.chapters(job.chapter_ids)
         fresh_since = self.library.fresh_since(job.book_version)
         try:
-            embedded = self._embed(chapters, fresh_since)
+            embedded = self._embed(job.book_id, chapters, fresh_since)
         except Rejected as error:
             if len(chapters) == 1:
                 raise error
-            return self._one_by_one(chapters, fresh_since)
+            return self._one_by_one(job.book_id, chapters, fresh_since)
         return ChaptersEmbedded(model=self.embedder.model, chapters=embedded)
 
-    def _one_by_one(self, chapters: Sequence[ChapterText], fresh_since: datetime | None) -> ChaptersEmbedded:
+    def _one_by_one(
+        self, book_id: UUID, chapters: Sequence[ChapterText], fresh_since: datetime | None
+    ) -> ChaptersEmbedded:
         """Embed each chapter in requests of its own, so that a bad one fails alone."""
         embedded: list[EmbeddedChapter] = []
         rejected: dict[UUID, Rejected] = {}
         for chapter in chapters:
             try:
-                embedded += self._embed([chapter], fresh_since)
+                embedded += self._embed(book_id, [chapter], fresh_since)
             except Rejected as error:
                 rejected[chapter.chapter_id] = error
         return ChaptersEmbedded(model=self.embedder.model, chapters=embedded, rejected=rejected)
 
-    def _embed(self, chapters: Sequence[ChapterText], fresh_since: datetime | None) -> list[EmbeddedChapter]:
+    def _embed(
+        self, book_id: UUID, chapters: Sequence[ChapterText], fresh_since: datetime | None
+    ) -> list[EmbeddedChapter]:
         chunks = {c.chapter_id: split_chunks(c.content) for c in chapters}
         texts = {content_hash(k.text): k for group in chunks.values() for k in group}
-        known = self.cache.find(list(texts), self.embedder.model, DOCUMENT, fresh_since)
-        vectors = known | self._compute({h: k for h, k in texts.items() if h not in known})
+        known = self.cache.find(book_id, list(texts), self.embedder.model, DOCUMENT, fresh_since, self.clock())
+        vectors = known | self._compute(book_id, {h: k for h, k in texts.items() if h not in known})
         return [_embedded(c, chunks[c.chapter_id], vectors) for c in chapters]
 
-    def _compute(self, missing: Mapping[bytes, Chunk]) -> dict[bytes, Vector]:
+    def _compute(self, book_id: UUID, missing: Mapping[bytes, Chunk]) -> dict[bytes, Vector]:
         """Keep the vectors of each request at once: a later one that fails must not cost them again."""
         model = self.embedder.model
         sizes = [(h, math.ceil(k.word_count * model.tokens_per_word)) for h, k in missing.items()]
@@ -66,7 +70,7 @@ class EmbedChapters:
             fresh = self.embedder.embed([missing[h].text for h in group], DOCUMENT)
             # As the cache gives them back: a repeated run must come to the same chapter vectors.
             batch = {h: array("f", v).tolist() for h, v in zip(group, fresh, strict=True)}
-            self.cache.keep(batch, model, DOCUMENT, self.clock())
+            self.cache.keep(book_id, batch, model, DOCUMENT, self.clock())
             vectors |= batch
         return vectors
 
