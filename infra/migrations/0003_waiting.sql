@@ -24,6 +24,7 @@ CREATE TABLE turns (
     given_at  timestamptz NOT NULL,
     PRIMARY KEY (type, owner_uid)
 );
+CREATE INDEX turns_by_age ON turns (given_at);
 
 -- What stages depend on, and whether it stays away.
 CREATE TABLE dependencies (

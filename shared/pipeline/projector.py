@@ -23,6 +23,10 @@ MIN_SECONDS = 1.0
 SLICE = 100
 
 
+# A deletion costs less than a document, and there are as many as jobs end.
+DELETED_FOR_EACH_WRITTEN = 10
+
+
 @dataclass(frozen=True, kw_only=True)
 class Projector:
     projections: Projections
@@ -56,9 +60,9 @@ class Projector:
         self._write(book_id, [*others, *self.projections.of_book(book_id, chapters=True)])
 
     def project_lagging(self, limit: int) -> int:
-        """Write documents that are missing or behind, and return how many. Raises Unavailable.
+        """Write documents that are missing or behind, at most `limit`, and return how many. Raises Unavailable.
 
-        In slices, the others of which are written though one is not.
+        In slices, the others of which are written though one is not. Then those are deleted that must not be there.
         """
         lagging = self.projections.lagging(self.clock(), limit)
         written, failure = 0, None
@@ -69,7 +73,9 @@ class Projector:
                 written += len(some)
             except Unavailable as error:
                 failure = error
-        self._delete(self.projections.all_obsolete(limit))
+        obsolete = self.projections.all_obsolete(DELETED_FOR_EACH_WRITTEN * limit)
+        for gone in (obsolete[i : i + limit] for i in range(0, len(obsolete), limit)):
+            self._delete(gone)
         if failure:
             raise failure
         return written

@@ -73,7 +73,7 @@ class Projections(Protocol):
         ...
 
     def mark_deleted(self, tombstones: Sequence[Tombstone], now: datetime) -> None:
-        """Note that these documents were deleted."""
+        """Note that these documents were deleted. After a while, none of them is obsolete any more."""
         ...
 
     def lagging(self, now: datetime, limit: int) -> list[Document]:
@@ -81,5 +81,5 @@ class Projections(Protocol):
         ...
 
     def count_lagging(self, now: datetime) -> int:
-        """Count the books and jobs whose live documents are to be written."""
+        """Count the books, chapters and jobs whose live documents are to be written; at most 10,000 are counted."""
         ...

@@ -63,7 +63,10 @@ class Redrives(Protocol):
 
 class Retention(Protocol):
     def drop(self, now: datetime, limit: int) -> Mapping[str, int]:
-        """Drop at most `limit` rows of each kind that are past their retention, and return how many."""
+        """Drop rows that are past their retention, and return how many of each kind; `limit` bounds one transaction.
+
+        What one run leaves over is dropped by the next.
+        """
         ...
 
 

@@ -8,9 +8,11 @@ from typing import Any
 import psycopg
 import pytest
 
+from shared.adapters.postgres.retention import SLICES
 from shared.domain.errors import Rejected, Unavailable
 from shared.domain.stages import STAGES, JobType
 from shared.ports import Message
+from tests.support.failing_books import FailingChapters
 from tests.support.world import World, manuscript
 
 DAY = 24 * 3600.0
@@ -138,12 +140,15 @@ def test_after_thirty_days_a_books_chapter_jobs_go_and_the_steps_that_tell_how_f
 
 
 @pytest.mark.parametrize("end", ["run", "cancel"])
-def test_a_book_under_way_never_loses_a_job(world: World, end: str) -> None:
+def test_a_book_under_way_never_loses_a_job_that_is_still_to_be_done(world: World, end: str) -> None:
     other = finished_book(world)
     book_id = world.import_book(manuscript(chapters=4, words=90))
     for job_type in (JobType.BOOK_PROCESSING, CHAPTER, CHAPTER):
         world.deliver(world.take(job_type))
-    jobs = world.rows("SELECT job_id FROM jobs WHERE book_id = %s", book_id)
+    jobs = world.rows(
+        "SELECT job_id FROM jobs WHERE book_id = %s AND (type <> %s OR state = 'pending')", book_id, CHAPTER
+    )
+    assert len(jobs) == 5
     if end == "cancel":
         world.call("POST", f"/api/books/{book_id}/cancel")
     world.clock.advance(40 * DAY)
@@ -241,6 +246,47 @@ def test_readers_keep_their_version_however_old_while_the_next_is_not_complete(w
 
     assert drop(world)["versions"] == 0
     assert len(world.get(f"/api/books/{book_id}/chapters").json["chapters"]) == 4
+
+
+def test_the_version_that_readers_left_goes_when_they_see_another_however_long_they_had_it(world: World) -> None:
+    finished_book(world, chapters=4, google_doc_id="doc")
+    world.import_book(manuscript(chapters=3, words=90), google_doc_id="doc")
+    world.clock.advance(60 * DAY)
+    drop(world)
+    world.run()
+    world.clock.advance(3600)
+
+    assert drop(world)["versions"] == 1
+    assert {r["version"] for r in world.rows("SELECT version FROM book_versions")} == {2}
+
+
+def test_a_letter_that_was_discarded_is_settled_when_its_version_goes(world: World) -> None:
+    broken = FailingChapters(world, 3)
+    world.import_book(manuscript(chapters=12, words=45), google_doc_id="doc")
+    world.run()
+    world.call("POST", "/api/dead-letters/discard", {"all": True, "reason": "as it should be"})
+    broken.numbers.clear()
+    world.import_book(manuscript(chapters=2), google_doc_id="doc")
+    world.run()
+    world.clock.advance(20 * DAY)
+    assert drop(world)["versions"] == 1
+    world.clock.advance(29 * DAY)
+    assert drop(world)["dead_letters"] == 0
+
+    world.clock.advance(2 * DAY)
+    assert drop(world)["dead_letters"] == 1
+
+
+def test_answers_of_models_go_after_thirty_days_and_what_they_made_stays(world: World) -> None:
+    book_id = finished_book(world)
+    made = world.rows("SELECT metadata FROM recent_chapters ORDER BY chapter_number")
+    world.clock.advance(29 * DAY)
+    assert drop(world)["answers"] == 0
+    world.clock.advance(2 * DAY)
+
+    assert drop(world)["answers"] == 4
+    assert world.rows("SELECT metadata FROM recent_chapters ORDER BY chapter_number") == made
+    assert count(world, "book_contexts WHERE book_id = %s", book_id) == 2
 
 
 def test_versions_that_were_overtaken_before_they_were_complete_go_too(world: World) -> None:
@@ -342,7 +388,7 @@ def test_a_run_is_bounded_and_the_next_ones_do_the_rest(world: World) -> None:
     kept = STAGES[CHAPTER].completed_kept
     more_jobs(world, book_id, kept + 48)
 
-    assert [drop(world, limit=20)["jobs"] for _ in range(4)] == [20, 20, 10, 0]
+    assert [drop(world, limit=2)["jobs"] for _ in range(4)] == [2 * SLICES, 2 * SLICES, 50 - 4 * SLICES, 0]
     assert count(world, "jobs WHERE type = %s AND version = 1", CHAPTER) == kept
 
 
@@ -358,7 +404,7 @@ def test_two_runs_at_once_drop_everything_once_and_nothing_else(world: World) ->
 
     assert sum(r["jobs"] for r in runs) == 200
     assert sum(r["deliveries"] for r in runs) == deliveries
-    assert max(r["jobs"] for r in runs) <= 10
+    assert max(r["jobs"] for r in runs) <= 10 * SLICES
     assert count(world, "jobs WHERE type = %s AND version = 1", CHAPTER) == kept
     assert count(world, "obsolete_documents") == 200 + obsolete
 

@@ -336,7 +336,7 @@ FOUND_AT = {
     "a_book_is_complete_before_its_vectors_are": 2,
     "chapters_are_reused_by_title": 1,
     "vectors_are_not_kept": 4,
-    "a_vector_counts_as_unused_though_a_chunk_has_it": 0,
+    "a_vector_counts_as_unused_though_a_chunk_has_it": 1,
     "an_equal_import_is_a_new_version": 1,
     "old_documents_overwrite_new_ones": 0,
     "more_counts_as_shown_than_was": 13,

@@ -41,7 +41,7 @@ UPSERT_DEAD_LETTER_OF_MESSAGE = """
 
 # A job that succeeded resolves its dead letter.
 RESOLVE_DEAD_LETTER_OF_JOB = """
-    UPDATE dead_letters SET state = 'resolved' WHERE job_id = %s AND state IN ('open', 'redriven')
+    UPDATE dead_letters SET state = 'resolved', resolved_at = %s WHERE job_id = %s AND state IN ('open', 'redriven')
     RETURNING dead_letter_id
 """
 
@@ -86,7 +86,7 @@ def add_unreadable(
 
 def resolve(connection: Connection, job_id: str, now: datetime, *, succeeded: bool) -> None:
     """Resolve the dead letter of a job that ended well, or (`succeeded` False) but for some chapters, if it has one."""
-    letter = connection.execute(RESOLVE_DEAD_LETTER_OF_JOB, (job_id,)).fetchone()
+    letter = connection.execute(RESOLVE_DEAD_LETTER_OF_JOB, (now, job_id)).fetchone()
     if letter:
         outcome, then = ("succeeded", RELEASE_BATCH_THAT_IS_HELD) if succeeded else ("failed", DROP_BATCH_THAT_IS_HELD)
         _finish(connection, letter["dead_letter_id"], outcome, then, now)

@@ -9,6 +9,7 @@ from uuid import UUID
 from shared.adapters.postgres.database import Connection, Database
 from shared.adapters.postgres.job_rows import add_jobs
 from shared.adapters.postgres.locks import LOCK_BOOK_OF_OWNER, LOCK_KEY, lock_owner_below_limit
+from shared.adapters.postgres.old_versions import mark_due
 from shared.domain import jobs
 from shared.domain.books import BookVersion, Status
 from shared.domain.errors import KeyReused, UnknownBook
@@ -68,7 +69,8 @@ CANCEL_JOBS_OF_OLDER_VERSIONS = """
 
 # What failed of older versions is obsolete.
 RESOLVE_DEAD_LETTERS_OF_OLDER_VERSIONS = """
-    UPDATE dead_letters SET state = 'resolved' WHERE book_id = %s AND version < %s AND state IN ('open', 'redriven')
+    UPDATE dead_letters SET state = 'resolved', resolved_at = %s
+    WHERE book_id = %s AND version < %s AND state IN ('open', 'redriven')
 """
 
 # Nor are their redrives sent any more.
@@ -143,9 +145,10 @@ def _add_version(
     row |= {"content": request.content, "content_hash": content_hash(request.content), "force": request.force}
     connection.execute(INSERT_VERSION, row | {"allow_partial": request.allow_partial, "now": now})
     connection.execute(SET_LATEST_VERSION, (version, now, book_id))
+    mark_due(connection, book_id, version, now)
     connection.execute(RESET_STATUS_OF_BOOK, {"book_id": book_id, "version": version, "now": now})
     connection.execute(CANCEL_JOBS_OF_OLDER_VERSIONS, (now, book_id, version))
-    connection.execute(RESOLVE_DEAD_LETTERS_OF_OLDER_VERSIONS, (book_id, version))
+    connection.execute(RESOLVE_DEAD_LETTERS_OF_OLDER_VERSIONS, (now, book_id, version))
     connection.execute(DROP_ACTIONS_OF_OLDER_VERSIONS, (now, book_id, version))
     job = jobs.process_book_job(BookVersion(book_id, version))
     add_jobs(connection, [job], None, now)

@@ -77,32 +77,41 @@ MARK_JOBS_PROJECTED = """
     WHERE j.job_id = free.job_id
 """
 
-# -1 stands for a document that is missing.
-# With a revision of its own: what is there is written anew, too.
+# -1 stands for a document that is missing. With a revision of its own: what is there is written anew, too. Chapters
+# of older versions have none.
 MARK_STATUSES_UNPROJECTED = """
-    UPDATE processing_status SET projected_revision = -1, revision = nextval('revisions') WHERE book_id = ANY(%s)
+    UPDATE processing_status s SET projected_revision = -1, revision = nextval('revisions')
+    WHERE book_id = ANY(%(books)s) AND (entity_type = 'book' OR version =
+        (SELECT max(r.version) FROM recent_chapters r WHERE r.book_id = s.book_id))
 """
 
-# The same for the jobs of books.
-MARK_JOBS_UNPROJECTED = (
-    "UPDATE jobs SET projected_revision = -1, revision = nextval('revisions') WHERE book_id = ANY(%s)"
-)
+# The same for the jobs of books, but for those that retention drops within a day: a document that is written late
+# would stay.
+MARK_JOBS_UNPROJECTED = """
+    UPDATE jobs SET projected_revision = -1, revision = nextval('revisions')
+    WHERE book_id = ANY(%(books)s) AND (finished_on IS NULL OR finished_on > %(since)s OR state = 'cancelled'
+        OR type NOT IN ('chapter-processing', 'embedding-generation'))
+"""
 
 # One, or all of them.
 SELECT_BOOK_IDS = "SELECT book_id FROM books WHERE %(book_id)s::uuid IS NULL OR book_id = %(book_id)s ORDER BY book_id"
 _BOOKS_AT_ONCE = 100  # work on them waits meanwhile
 
-# Documents that are missing first; those that changed a moment ago are being written just now.
+# Documents that are missing first; those that changed a moment ago are being written just now. Each table is read in
+# the order of its index, no further than needed.
 SELECT_ROWS_AHEAD_OF_THEIR_DOCUMENTS = """
-    SELECT s.entity_type AS kind, s.entity_id::text AS id, s.projected_revision
-    FROM processing_status s LEFT JOIN recent_chapters r ON r.chapter_id = s.entity_id
-    WHERE s.projected_revision < s.revision AND (s.updated_at < %(before)s OR s.projected_revision < 0)
-      AND (s.entity_type = 'book'
-           OR r.version = (SELECT max(version) FROM recent_chapters o WHERE o.book_id = s.book_id))
-    UNION ALL
-    SELECT 'job', job_id, projected_revision FROM jobs
-    WHERE projected_revision < revision
-      AND (coalesce(finished_on, processed_on, created_at) < %(before)s OR projected_revision < 0)
+    SELECT * FROM (
+        (SELECT s.entity_type AS kind, s.entity_id::text AS id, s.projected_revision FROM processing_status s
+         WHERE s.projected_revision < s.revision AND (s.updated_at < %(before)s OR s.projected_revision < 0)
+           AND (s.entity_type = 'book'
+                OR s.version = (SELECT max(r.version) FROM recent_chapters r WHERE r.book_id = s.book_id))
+         ORDER BY s.projected_revision, s.entity_id LIMIT %(limit)s)
+        UNION ALL
+        (SELECT 'job', job_id, projected_revision FROM jobs
+         WHERE projected_revision < revision
+           AND (coalesce(finished_on, processed_on, created_at) < %(before)s OR projected_revision < 0)
+         ORDER BY projected_revision, job_id LIMIT %(limit)s)
+    ) AS ahead ORDER BY projected_revision, id LIMIT %(limit)s
 """
 
 # Those never deleted first, then those deleted longest ago.
@@ -110,10 +119,18 @@ SELECT_TOMBSTONES_WHERE = (
     "SELECT path, revision FROM obsolete_documents {} ORDER BY buried_at NULLS FIRST, path LIMIT %s"
 )
 
-# They stay for a while, for what is written late.
-MARK_TOMBSTONES_APPLIED = "UPDATE obsolete_documents SET buried_at = %s WHERE path = ANY(%s)"
+# By now, no attempt that was under way can write the document any more.
+DROP_TOMBSTONES_THAT_ARE_DONE = """
+    DELETE FROM obsolete_documents o USING unnest(%(paths)s::text[], %(revisions)s::bigint[]) AS t (path, revision)
+    WHERE o.path = t.path AND o.revision = t.revision AND o.since <= %(now)s::timestamptz - interval '15 minutes'
+"""
+
+# The others stay for a while, for what is written late.
+MARK_TOMBSTONES_APPLIED = "UPDATE obsolete_documents SET buried_at = %(now)s WHERE path = ANY(%(paths)s)"
+
 _A_MOMENT = timedelta(seconds=5)
 _JOB_DOCUMENT_KEPT = timedelta(days=30)
+_MAX_COUNTED = 10_000
 
 
 class PostgresProjections:
@@ -165,10 +182,11 @@ class PostgresProjections:
     def mark_unprojected(self, book_id: UUID | None) -> int:
         with self._database.statements() as connection:
             books = [r["book_id"] for r in connection.execute(SELECT_BOOK_IDS, {"book_id": book_id})]
+        where = {"since": self._clock() - _JOB_DOCUMENT_KEPT + timedelta(days=1)}
         for i in range(0, len(books), _BOOKS_AT_ONCE):
             with self._database.transaction() as connection:
                 for statement in (MARK_STATUSES_UNPROJECTED, MARK_JOBS_UNPROJECTED):
-                    connection.execute(statement, (books[i : i + _BOOKS_AT_ONCE],))
+                    connection.execute(statement, where | {"books": books[i : i + _BOOKS_AT_ONCE]})
         return len(books)
 
     def obsolete(self, book_id: UUID) -> list[Tombstone]:
@@ -182,14 +200,14 @@ class PostgresProjections:
 
     def mark_deleted(self, tombstones: Sequence[Tombstone], now: datetime) -> None:
         with self._database.statements() as connection:
-            connection.execute(MARK_TOMBSTONES_APPLIED, (now, [t.path for t in tombstones]))
+            those = {"paths": [t.path for t in tombstones], "revisions": [t.revision for t in tombstones], "now": now}
+            connection.execute(DROP_TOMBSTONES_THAT_ARE_DONE, those)
+            connection.execute(MARK_TOMBSTONES_APPLIED, those)
 
     def lagging(self, now: datetime, limit: int) -> list[Document]:
         where = {"before": now - _A_MOMENT, "limit": limit}
         with self._database.statements() as connection:
-            found = connection.execute(
-                f"{SELECT_ROWS_AHEAD_OF_THEIR_DOCUMENTS} ORDER BY projected_revision, id LIMIT %(limit)s", where
-            ).fetchall()
+            found = connection.execute(SELECT_ROWS_AHEAD_OF_THEIR_DOCUMENTS, where).fetchall()
             chapters = [UUID(r["id"]) for r in found if r["kind"] == "chapter"]
             rows = connection.execute(
                 SELECT_CHAPTERS_OF_NEWEST_SPLIT_WHERE.format("r.chapter_id = ANY(%s)"), (chapters,)
@@ -203,7 +221,7 @@ class PostgresProjections:
     def count_lagging(self, now: datetime) -> int:
         with self._database.statements() as connection:
             statement = f"SELECT count(*) AS n FROM ({SELECT_ROWS_AHEAD_OF_THEIR_DOCUMENTS}) l"
-            row = connection.execute(statement, {"before": now - _A_MOMENT}).fetchone()
+            row = connection.execute(statement, {"before": now - _A_MOMENT, "limit": _MAX_COUNTED}).fetchone()
         return int(row["n"]) if row else 0
 
 

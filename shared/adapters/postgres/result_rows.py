@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 
 from shared.adapters.postgres import vector_rows
 from shared.adapters.postgres.database import Connection, to_column
+from shared.adapters.postgres.old_versions import mark_due
 from shared.adapters.postgres.tombstones import add_chapter_tombstones
 from shared.domain.embeddings import EmbeddingTask
 from shared.domain.jobs import Job
@@ -40,6 +41,12 @@ INSERT_STATUSES_OF_CHAPTERS = """
     INSERT INTO processing_status (entity_type, entity_id, book_id, version, phase, created_at, updated_at)
     SELECT 'chapter', chapter_id, book_id, version, 'metadata', %(now)s, %(now)s
     FROM recent_chapters WHERE book_id = %(book_id)s AND version = %(version)s
+"""
+
+# Their documents tell of the new version's chapters now.
+MARK_CHAPTERS_OF_OLDER_VERSIONS_PROJECTED = """
+    UPDATE processing_status SET projected_revision = revision
+    WHERE entity_type = 'chapter' AND book_id = %(book_id)s AND version < %(version)s AND projected_revision < revision
 """
 
 # An unchanged chapter keeps what an earlier version paid for.
@@ -139,7 +146,9 @@ def _(result: BookSplit, connection: Connection, job: Job, now: datetime) -> Non
         for c in result.chapters:
             copy.write_row(_chapter_row(job, c))
     add_chapter_tombstones(connection, job.book_id, len(result.chapters), now)
-    connection.execute(INSERT_STATUSES_OF_CHAPTERS, {"book_id": job.book_id, "version": job.version, "now": now})
+    this_version = {"book_id": job.book_id, "version": job.version, "now": now}
+    connection.execute(INSERT_STATUSES_OF_CHAPTERS, this_version)
+    connection.execute(MARK_CHAPTERS_OF_OLDER_VERSIONS_PROJECTED, this_version)
     reused: dict[UUID, UUID] = {c.chapter_id: c.same_as for c in result.chapters if c.same_as is not None}
     if reused:
         old = set(reused.values())
@@ -203,3 +212,4 @@ def _(result: BookCompleted, connection: Connection, job: Job, now: datetime) ->
     where = {"book_id": job.book_id, "version": job.version, "now": now}
     connection.execute(SWITCH_READERS_TO_VERSION, where)
     connection.execute(MARK_VERSION_COMPLETED, where)
+    mark_due(connection, job.book_id, job.version, now)

@@ -10,16 +10,18 @@ from shared.adapters.postgres.database import Connection
 
 
 def insert_tombstones_sql(gone: str) -> str:
-    """The statement that writes tombstones for `gone`, a query for paths and book ids, with the parameter `now`."""
+    """The statement that writes tombstones for `gone`: a query for paths, book ids, and since when they are gone."""
     return f"""
         INSERT INTO obsolete_documents (path, book_id, revision, since)
-        SELECT path, book_id, nextval('revisions'), %(now)s FROM ({gone}) AS gone (path, book_id)
+        SELECT path, book_id, nextval('revisions'), since FROM ({gone}) AS gone (path, book_id, since)
         ON CONFLICT (path) DO UPDATE SET revision = excluded.revision, since = excluded.since, buried_at = NULL
     """
 
 
 # Of paths that are known here.
-INSERT_TOMBSTONES_OF_PATHS = insert_tombstones_sql("SELECT unnest(%(paths)s::text[]), %(book_id)s::uuid")
+INSERT_TOMBSTONES_OF_PATHS = insert_tombstones_sql(
+    "SELECT unnest(%(paths)s::text[]), %(book_id)s::uuid, %(now)s::timestamptz"
+)
 
 # Earlier versions may have had more chapters.
 SELECT_LAST_CHAPTER_OF_ANY_VERSION = """
