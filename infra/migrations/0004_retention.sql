@@ -34,9 +34,8 @@ CREATE INDEX versions_due ON book_versions (retention_due) WHERE retention_due I
 DELETE FROM processing_status s
 WHERE s.entity_type = 'chapter' AND NOT EXISTS (SELECT 1 FROM recent_chapters r WHERE r.chapter_id = s.entity_id);
 
--- What goes by age. Each index holds only what may go, so that what has to stay is never passed over.
-CREATE INDEX jobs_of_chapters_ended ON jobs (finished_on)
-    WHERE state IN ('completed', 'failed') AND type IN ('chapter-processing', 'embedding-generation');
+-- What goes by age. No index holds what has to stay among what may go, so that a run passes over nothing. (Jobs have
+-- one: jobs_ended.)
 CREATE INDEX answers_by_age ON answers (created_at);
 CREATE INDEX keys_by_age ON idempotency_keys (created_at);
 ALTER TABLE dead_letters ADD COLUMN resolved_at timestamptz;

@@ -29,7 +29,7 @@ from shared.domain.embeddings import EmbeddingTask
 from shared.domain.splitting.chapters import split_chapters
 from shared.domain.splitting.chunks import split_chunks
 from shared.log import configure_logging
-from tests.benchmarks import headings
+from tests.benchmarks import headings, retention
 from tests.benchmarks.recovery import HEAD, recovery
 from tests.support.world import manuscript
 
@@ -235,9 +235,12 @@ def heading_scores(files: list[Path]) -> None:
     print("\n" + "\n".join(headings.errors(found) or ["No errors."]))
 
 
+CHOICES = ["overhead", "novels", "headings", "cold-starts", "recovery", "retention"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="+", choices=["overhead", "novels", "headings", "cold-starts", "recovery"])
+    parser.add_argument("what", nargs="+", choices=CHOICES)
     parser.add_argument("--backend", action="append", choices=["embedded", "emulators"])
     parser.add_argument(
         "--file", action="append", type=Path, default=[], help="a novel as text; for `novels` and `headings`"
@@ -253,6 +256,8 @@ def main() -> None:
             cold_starts()
         elif what == "headings":
             heading_scores(chosen.file)
+        elif what == "retention":
+            table("What a run of `reconcile` costs the database, in ms", retention.HEAD, retention.retention())
         elif what == "recovery":
             table(f"Seconds to recover from a SIGKILL (seed {chosen.seed})", HEAD, recovery(chosen.seed))
         else:

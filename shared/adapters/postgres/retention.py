@@ -20,11 +20,11 @@ SLICES = 10
 # long ago that nobody writes its document any more.
 DROP_JOBS_OF_CHAPTERS_BY_AGE = f"""
     WITH dropped AS (
-        DELETE FROM jobs WHERE job_id IN (
-            SELECT job_id FROM jobs
+        DELETE FROM jobs WHERE ctid = ANY(ARRAY(
+            SELECT ctid FROM jobs
             WHERE state IN ('completed', 'failed') AND type IN ('chapter-processing', 'embedding-generation')
               AND finished_on < %(month)s
-            ORDER BY finished_on LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+            ORDER BY type, state, finished_on LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
         RETURNING job_id, book_id, finished_on
     )
     {insert_tombstones_sql("SELECT 'jobs/' || job_id, book_id, finished_on FROM dropped")}
@@ -60,7 +60,8 @@ class PostgresRetention:
         self._database = database
 
     def drop(self, now: datetime, limit: int) -> Mapping[str, int]:
-        where = {"now": now, "week": now - timedelta(days=7), "month": now - timedelta(days=30), "limit": limit}
+        days = {"day": 1, "week": 7, "month": 30}
+        where = {"now": now, "limit": limit} | {name: now - timedelta(days=n) for name, n in days.items()}
         jobs, versions = self._drop_old_versions(where)
         dropped = {"jobs": jobs + self._drop_in_slices(DROP_JOBS_OF_CHAPTERS_BY_AGE, where), "versions": versions}
         for table, (condition, order) in CONDITIONS_BY_TABLE.items():
