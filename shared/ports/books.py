@@ -80,7 +80,7 @@ class VectorCache(Protocol):
     ) -> dict[bytes, Vector]:
         """Those that are known of this book, or of others with which it shares: these become its own, too.
 
-        With `fresh_since`, those computed since then.
+        With `fresh_since`, those of this book alone, computed since then.
         """
         ...
 

@@ -36,6 +36,40 @@ def test_a_migration_that_fails_leaves_nothing_behind(empty_dsn: str, tmp_path: 
     assert left == (0,)
 
 
+def test_vectors_of_before_belong_to_the_books_whose_chunks_have_them(empty_dsn: str, tmp_path: Path) -> None:
+    for file in MIGRATIONS.glob("000[12]_*.sql"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    migrate(empty_dsn, tmp_path)
+    with psycopg.connect(empty_dsn) as connection:
+        connection.execute(_TWO_BOOKS_OF_BEFORE)
+        connection.execute(_VECTORS_OF_BEFORE)
+    migrate(empty_dsn, MIGRATIONS)
+
+    with psycopg.connect(empty_dsn) as connection:
+        found = connection.execute("SELECT owner_uid, content_hash = sha256('same'), unused_since FROM book_vectors")
+        assert sorted(found) == [("ann", True, None), ("ben", True, None)]
+        assert connection.execute("SELECT * FROM embedding_cache").fetchall() == []
+
+
+_TWO_BOOKS_OF_BEFORE = """
+    INSERT INTO books (book_id, owner_uid, title, latest_version)
+        SELECT md5(owner)::uuid, owner, 'A Book', 1 FROM unnest(ARRAY['ann', 'ben']) owner;
+    INSERT INTO book_versions (book_id, version, title, content, content_hash)
+        SELECT book_id, 1, title, 'same', 'x' FROM books;
+    INSERT INTO recent_chapters (chapter_id, book_id, version, chapter_number, title, content, content_hash,
+                                 start_offset, end_offset, word_count)
+        SELECT book_id, book_id, 1, 1, '', 'same', 'x', 0, 4, 1 FROM books;
+    INSERT INTO chapter_chunks (chapter_id, chunk_index, chunk_text, chunk_embedding, word_count, start_offset,
+                                end_offset, embedding_model, embedding_version)
+        SELECT book_id, 0, 'same', array_fill(0.1, ARRAY[768])::vector, 1, 0, 4, 'm', '1' FROM books;
+"""
+_VECTORS_OF_BEFORE = """
+    INSERT INTO embedding_cache (content_hash, embedding_model, embedding_version, task, embedding)
+    SELECT sha256(text), 'm', '1', 'document', array_fill(0.1, ARRAY[768])::vector
+    FROM unnest(ARRAY['same', 'of no chunk']::bytea[]) text
+"""
+
+
 def test_the_index_on_chunk_vectors_is_hnsw_and_used(dsn: str) -> None:
     with psycopg.connect(dsn) as connection:
         connection.execute("SET enable_seqscan = off")

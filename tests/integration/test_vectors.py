@@ -121,16 +121,17 @@ def test_a_book_shares_with_its_owners_other_books_and_takes_what_it_uses_along(
     assert set(world.embedder.calls.values()) == {1}
 
 
-def test_a_forced_import_takes_no_vector_that_was_computed_before_it_of_whatever_book(world: World) -> None:
+def test_a_forced_import_takes_no_vector_that_was_computed_before_it_nor_another_books(world: World) -> None:
     finished_book(world, manuscript(2), google_doc_id="doc")
     finished_book(world, manuscript(2), title="The same")
     world.clock.advance(60)
     finished_book(world, manuscript(2), google_doc_id="doc", force=True)
     assert set(world.embedder.calls.values()) == {2}
 
-    world.clock.advance(-30)
-    finished_book(world, manuscript(2), title="The same, forced before that", force=True)
-    assert set(world.embedder.calls.values()) == {2}
+    finished_book(world, manuscript(2), title="The same, by force", force=True)
+    assert set(world.embedder.calls.values()) == {3}
+    finished_book(world, manuscript(2), title="The same, for nothing")
+    assert set(world.embedder.calls.values()) == {3}
 
 
 def test_vectors_that_no_chunk_has_go_after_thirty_days_and_the_others_stay(world: World) -> None:

@@ -23,31 +23,27 @@ AMONG_ALL_BOOKS = "true"
 # The book as it is when the statement writes: of one that is being deleted nothing is kept.
 BOOK_UNLESS_IT_IS_GONE = "(SELECT book_id, owner_uid FROM books WHERE book_id = %(book_id)s FOR KEY SHARE) b"
 
-# A forced import takes those alone that were computed since it was made.
-OF_MODEL_AND_FRESH = """
-    v.embedding_model = %(model)s AND v.embedding_version = %(version)s AND v.task = %(task)s
-    AND v.created_at >= coalesce(%(fresh_since)s, '-infinity'::timestamptz)
-"""
+# Of one model, for one use.
+OF_MODEL = "v.embedding_model = %(model)s AND v.embedding_version = %(version)s AND v.task = %(task)s"
 
-# What another book has, this one has from now on: it stays when the other goes. LIMIT keeps the planner from reading
-# all books of a text that many have.
+# A forced import takes those alone that were computed for it. Otherwise, what another book has this one has from now
+# on: it stays when the other goes. LIMIT keeps the planner from reading all books of a text that many have.
 SELECT_VECTORS_AND_TAKE_THOSE_OF_OTHERS = f"""
     WITH own AS (
         SELECT content_hash, embedding FROM book_vectors v
-        WHERE book_id = %(book_id)s AND content_hash = ANY(%(hashes)b::bytea[]) AND {OF_MODEL_AND_FRESH}
+        WHERE book_id = %(book_id)s AND content_hash = ANY(%(hashes)b::bytea[]) AND {OF_MODEL}
+          AND created_at >= coalesce(%(fresh_since)s, '-infinity'::timestamptz)
     ), others AS (
         SELECT h.content_hash, o.embedding, o.created_at FROM unnest(%(hashes)b::bytea[]) AS h (content_hash)
         CROSS JOIN LATERAL (SELECT v.embedding, v.created_at FROM book_vectors v
-                            WHERE v.content_hash = h.content_hash AND {{scope}} AND {OF_MODEL_AND_FRESH} LIMIT 1) o
-        WHERE h.content_hash NOT IN (SELECT content_hash FROM own)
+                            WHERE v.content_hash = h.content_hash AND {{scope}} AND {OF_MODEL} LIMIT 1) o
+        WHERE %(fresh_since)s::timestamptz IS NULL AND h.content_hash NOT IN (SELECT content_hash FROM own)
     ), taken AS (
-        INSERT INTO book_vectors AS known (book_id, content_hash, embedding_model, embedding_version, task, owner_uid,
-                                           embedding, created_at, unused_since)
+        INSERT INTO book_vectors (book_id, content_hash, embedding_model, embedding_version, task, owner_uid,
+                                  embedding, created_at, unused_since)
         SELECT b.book_id, content_hash, %(model)s, %(version)s, %(task)s, b.owner_uid, embedding, created_at, %(now)s
         FROM others, {BOOK_UNLESS_IT_IS_GONE} ORDER BY content_hash
-        ON CONFLICT (book_id, content_hash, embedding_model, embedding_version, task)
-        DO UPDATE SET embedding = excluded.embedding, created_at = excluded.created_at
-        WHERE known.created_at < excluded.created_at
+        ON CONFLICT DO NOTHING
     )
     SELECT content_hash, embedding FROM own UNION ALL SELECT content_hash, embedding FROM others
 """
