@@ -139,6 +139,36 @@ def test_after_thirty_days_a_books_chapter_jobs_go_and_the_steps_that_tell_how_f
     assert world.status(book_id) == status
 
 
+def test_documents_of_jobs_that_ended_long_ago_are_deleted_once_and_not_written_anew_shortly_before(
+    world: World,
+) -> None:
+    finished_book(world)
+    world.app.reconcile()
+    world.clock.advance(29 * DAY + 3600)
+    world.app.projections.mark_unprojected(None)
+    again = {d.path.split("-")[0] for d in world.app.projections.lagging(world.clock(), 100)}
+    assert again & {"jobs/book", "jobs/chapter", "jobs/embedding"} == {"jobs/book"}
+
+    world.clock.advance(2 * DAY)
+    world.app.reconcile()
+    shown = {d.path.split("-")[0] for d in world.live_documents.all() if d.path.startswith("jobs/")}
+    assert shown == {"jobs/book", "jobs/context", "jobs/completion"}
+    assert count(world, "obsolete_documents") == 0
+
+
+@pytest.mark.parametrize("when", ["the new version is split", "all documents are written anew"])
+def test_no_document_of_an_older_versions_chapters_is_waited_for(world: World, when: str) -> None:
+    world.live_documents.down = True
+    for changed in ([], [1]):
+        world.import_book(manuscript(chapters=3, changed=changed), google_doc_id="doc")
+        world.deliver(world.take(JobType.BOOK_PROCESSING))
+    if when == "all documents are written anew":
+        world.app.projections.mark_unprojected(None)
+
+    waiting = world.rows("SELECT version FROM processing_status WHERE projected_revision < revision")
+    assert [r["version"] for r in waiting] == [2, 2, 2, 2]
+
+
 @pytest.mark.parametrize("end", ["run", "cancel"])
 def test_a_book_under_way_never_loses_a_job_that_is_still_to_be_done(world: World, end: str) -> None:
     other = finished_book(world)

@@ -13,24 +13,26 @@ from shared.domain.jobs import Job
 from shared.domain.progress import eta_seconds
 from shared.ports import Clock, Document, Tombstone
 
-# A book's document: its status, and what there is of its chapters.
-SELECT_BOOK_WITH_ITS_COUNTS = """
-    SELECT b.owner_uid, v.title, s.*,
-           (SELECT max(max_attempts) FROM jobs WHERE book_id = b.book_id AND version = s.version
-            AND state = 'retrying') AS max_attempts, c.*
-    FROM books b
-    JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id
-    JOIN book_versions v ON v.book_id = b.book_id AND v.version = s.version
-    CROSS JOIN LATERAL (
-        SELECT count(*) AS total, count(*) FILTER (WHERE r.metadata IS NOT NULL) AS processed,
-               count(*) FILTER (WHERE r.embedding_timestamp IS NOT NULL) AS embedded,
-               count(*) FILTER (WHERE cs.status = 'failed') AS failed,
-               coalesce(sum((SELECT count(*) FROM chapter_chunks k WHERE k.chapter_id = r.chapter_id)), 0)::int
-                   AS chunks
-        FROM recent_chapters r
-        JOIN processing_status cs ON cs.entity_type = 'chapter' AND cs.entity_id = r.chapter_id
-        WHERE r.book_id = b.book_id AND r.version = s.version) c
-    WHERE b.book_id = %s
+# The documents of books: their status, and what there is of their chapters. LIMIT keeps the planner from reading all
+# books instead of looking each of these up.
+SELECT_BOOKS_WITH_THEIR_COUNTS = """
+    SELECT found.* FROM unnest(%s::uuid[]) AS wanted (book_id) CROSS JOIN LATERAL (
+        SELECT b.owner_uid, v.title, s.*,
+               (SELECT max(max_attempts) FROM jobs WHERE book_id = b.book_id AND version = s.version
+                AND state = 'retrying') AS max_attempts, c.*
+        FROM books b
+        JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id
+        JOIN book_versions v ON v.book_id = b.book_id AND v.version = s.version
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS total, count(*) FILTER (WHERE r.metadata IS NOT NULL) AS processed,
+                   count(*) FILTER (WHERE r.embedding_timestamp IS NOT NULL) AS embedded,
+                   count(*) FILTER (WHERE cs.status = 'failed') AS failed,
+                   coalesce(sum((SELECT count(*) FROM chapter_chunks k WHERE k.chapter_id = r.chapter_id)), 0)::int
+                       AS chunks
+            FROM recent_chapters r
+            JOIN processing_status cs ON cs.entity_type = 'chapter' AND cs.entity_id = r.chapter_id
+            WHERE r.book_id = b.book_id AND r.version = s.version) c
+        WHERE b.book_id = wanted.book_id LIMIT 1) found
 """
 
 # Of the newest version that has been split: until then, its predecessor's chapters are what there is.
@@ -153,7 +155,7 @@ class PostgresProjections:
 
     def of_book(self, book_id: UUID, *, chapters: bool = False) -> list[Document]:
         with self._database.statements() as connection:
-            book = connection.execute(SELECT_BOOK_WITH_ITS_COUNTS, (book_id,)).fetchone()
+            book = connection.execute(SELECT_BOOKS_WITH_THEIR_COUNTS, ([book_id],)).fetchone()
             if book is None:
                 return []
             rows: Sequence[Mapping[str, Any]] = (
@@ -215,8 +217,11 @@ class PostgresProjections:
             jobs = connection.execute(
                 SELECT_JOBS_WITH_OWNER, ([r["id"] for r in found if r["kind"] == "job"],)
             ).fetchall()
-        books = [d for r in found if r["kind"] == "book" for d in self.of_book(UUID(r["id"]))]
-        return [*map(_job_document, jobs), *map(_chapter_document, rows), *books]
+            books = connection.execute(
+                SELECT_BOOKS_WITH_THEIR_COUNTS, ([UUID(r["id"]) for r in found if r["kind"] == "book"],)
+            ).fetchall()
+        shown = [_book_document(r, self._clock()) for r in books]
+        return [*map(_job_document, jobs), *map(_chapter_document, rows), *shown]
 
     def count_lagging(self, now: datetime) -> int:
         with self._database.statements() as connection:
