@@ -114,6 +114,8 @@ TAKE_OVER = f"""
     WHERE {OF_BOOKS}
 """
 
+SHOW_NEWER_VERSION = f"UPDATE processing_status SET version = 2 WHERE entity_type = 'book' AND {OF_BOOKS}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ManyBooks:
@@ -170,6 +172,7 @@ class ManyBooks:
         self._execute(INSERT_CHAPTERS, second)
         self._execute(INSERT_STATUSES_OF_CHAPTERS, second)
         self._execute(TAKE_OVER, second)
+        self._execute(SHOW_NEWER_VERSION, second)
         self._execute(
             "UPDATE book_versions SET retention_due = %(ended)s WHERE version < 2 AND book_id IN"
             " (SELECT book_id FROM books WHERE latest_version = 2)",
