@@ -178,7 +178,9 @@ def test_vectors_of_a_version_that_was_dropped_are_kept_thirty_days_more_unless_
 def test_vectors_of_a_chapter_that_is_embedded_anew_with_other_results_are_unused(world: World) -> None:
     finished_book(world, manuscript(chapters=2))
     with psycopg.connect(world.dsn) as connection:
-        connection.execute("UPDATE jobs SET state = 'pending' WHERE type = 'embedding-generation'")
+        connection.execute(
+            "UPDATE jobs SET state = 'pending', permitted_at = now() WHERE type = 'embedding-generation'"
+        )
         connection.execute("UPDATE book_vectors SET embedding_version = 'of before'")
         connection.execute("UPDATE chapter_chunks SET embedding_version = 'of before'")
         connection.execute("UPDATE recent_chapters SET embedding_timestamp = NULL")
