@@ -2,6 +2,7 @@
 
     BinderyError
     ├── Rejected                the input can never succeed: recorded at once, not retried
+    │   └── Blocked             a generating model refuses to answer about a text: its answer is that there is none
     ├── Unavailable             a service is down or throttling: tried again, which is no attempt
     │   ├── ModelUnavailable    a model is: its stages are paused, with one probe at a time
     │   ├── DeliveriesExhausted the broker delivered a message as often as it may, and nobody answered
@@ -31,6 +32,10 @@ class BinderyError(Exception):
 
 class Rejected(BinderyError):
     """The input can never succeed, however often it is tried."""
+
+
+class Blocked(Rejected):
+    """A generating model refuses to answer about this text. The message has the reason, and nothing of the text."""
 
 
 class Unavailable(BinderyError):

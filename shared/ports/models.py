@@ -22,7 +22,8 @@ class Embedder(Protocol):
 
 
 class ContextExtractor(Protocol):
-    """Reads prose. Raises Rejected for text that it can never read, and ModelUnavailable."""
+    """Reads prose. Raises Rejected for text that it can never read, Blocked if it refuses to answer about it, and
+    ModelUnavailable."""
 
     @property
     def model(self) -> str:

@@ -11,7 +11,7 @@ from shared.adapters.google.vertex_context import VertexContextExtractor
 from shared.adapters.google.vertex_embedder import VertexEmbedder
 from shared.domain.contexts import ChapterMetadata
 from shared.domain.embeddings import EmbeddingTask
-from shared.domain.errors import Rejected, Unavailable
+from shared.domain.errors import Blocked, Rejected, Unavailable
 from tests.support.fake_vertex import FakeVertex, client_of, problem
 
 
@@ -82,10 +82,44 @@ def test_contexts_come_as_the_schema_says(extractor: VertexContextExtractor, ver
     )
 
 
-def test_a_blocked_answer_is_rejected(extractor: VertexContextExtractor, vertex: FakeVertex) -> None:
-    vertex.said = {"finishReason": "SAFETY"}
-    with pytest.raises(Rejected, match="SAFETY"):
+REFUSALS = ["SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR"]
+
+
+@pytest.mark.parametrize("reason", REFUSALS)
+def test_an_answer_that_is_withheld_is_blocked(
+    extractor: VertexContextExtractor, vertex: FakeVertex, reason: str
+) -> None:
+    vertex.said = {"finishReason": reason}
+    with pytest.raises(Blocked, match=reason):
         extractor.chapter("One", "text")
+
+
+@pytest.mark.parametrize("reason", ["SAFETY", "PROHIBITED_CONTENT", "OTHER"])
+def test_a_text_that_is_not_even_read_is_blocked(
+    extractor: VertexContextExtractor, vertex: FakeVertex, reason: str
+) -> None:
+    vertex.next_answers = [(200, {}, {"promptFeedback": {"blockReason": reason}})]
+    with pytest.raises(Blocked, match=reason):
+        extractor.full("T", [])
+
+
+def test_every_question_says_what_is_to_be_blocked(extractor: VertexContextExtractor, vertex: FakeVertex) -> None:
+    from google.cloud import aiplatform_v1
+
+    chapter = extractor.chapter("One", "text")
+    extractor.quick("T", "text")
+    extractor.full("T", [chapter])
+
+    for asked in vertex.requests:
+        # Over REST, enums are numbers.
+        settings = [aiplatform_v1.SafetySetting(s) for s in asked["safetySettings"]]
+        assert {s.category.name: s.threshold.name for s in settings} == {
+            "HARM_CATEGORY_HATE_SPEECH": "BLOCK_ONLY_HIGH",
+            "HARM_CATEGORY_HARASSMENT": "BLOCK_ONLY_HIGH",
+            "HARM_CATEGORY_SEXUALLY_EXPLICIT": "BLOCK_ONLY_HIGH",
+            "HARM_CATEGORY_DANGEROUS_CONTENT": "BLOCK_ONLY_HIGH",
+        }
+    assert len(vertex.requests) == 3
 
 
 @pytest.mark.parametrize("text", ["not json", "{}"])

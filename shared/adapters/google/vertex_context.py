@@ -10,7 +10,7 @@ from typing import Any
 from shared.adapters.google.vertex_embedder import connect
 from shared.adapters.google.vertex_errors import translated
 from shared.domain.contexts import BookContext, ChapterMetadata, Mention
-from shared.domain.errors import Rejected
+from shared.domain.errors import Blocked
 
 _SECONDS = 120.0
 _MAX_SUMMARIES = 600_000  # characters of chapter summaries in one request: well within a million tokens
@@ -41,7 +41,15 @@ _BOOK_SCHEMA = {
     **_CHAPTER_SCHEMA,
     "properties": {**_CHAPTER_SCHEMA["properties"], "genre": {"type": "STRING"}},  # type: ignore[dict-item]
 }
-_BLOCKED = ("SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "RECITATION", "SPII")
+_REFUSALS = ("SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "RECITATION", "SPII", "MODEL_ARMOR")
+
+# Manuscripts are fiction, with murders, slurs and love scenes: to describe them is no harm. So that no model's default
+# decides, each category that can be set blocks what is harmful almost for sure alone. OFF would keep that too, but it
+# would be shown to readers as Bindery's words, and what a block costs is one summary. What can't be set stays on.
+_SAFETY_SETTINGS = [
+    {"category": f"HARM_CATEGORY_{category}", "threshold": "BLOCK_ONLY_HIGH"}
+    for category in ("HATE_SPEECH", "HARASSMENT", "SEXUALLY_EXPLICIT", "DANGEROUS_CONTENT")
+]
 
 
 class VertexContextExtractor:
@@ -91,6 +99,7 @@ class VertexContextExtractor:
                 "response_schema": _typed(schema),
                 "temperature": 0.0,
             },
+            "safety_settings": _SAFETY_SETTINGS,
         }
         client = self._connected()
         with translated():
@@ -115,12 +124,12 @@ def _typed(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _parsed(reply: Any, schema: dict[str, Any]) -> dict[str, Any]:
-    """Raises Rejected for what was blocked; a malformed answer is an error like any other, and is retried."""
+    """Raises Blocked for what the model refuses; a malformed answer is an error like any other, and is retried."""
     if reply.prompt_feedback.block_reason:
-        raise Rejected(f"Vertex AI blocked the text: {reply.prompt_feedback.block_reason.name}")
+        raise Blocked(f"Vertex AI blocked the text: {reply.prompt_feedback.block_reason.name}")
     candidate = reply.candidates[0]
-    if candidate.finish_reason.name in _BLOCKED:
-        raise Rejected(f"Vertex AI blocked the answer: {candidate.finish_reason.name}")
+    if candidate.finish_reason.name in _REFUSALS:
+        raise Blocked(f"Vertex AI blocked the answer: {candidate.finish_reason.name}")
     found = json.loads("".join(part.text for part in candidate.content.parts))
     missing = [name for name in schema["required"] if name not in found]
     if missing:
