@@ -14,6 +14,7 @@ from shared.adapters.google.vertex_context import VertexContextExtractor
 from shared.adapters.google.vertex_embedder import VertexEmbedder
 from shared.adapters.local_models.context import LocalContextExtractor
 from shared.adapters.local_models.embedder import LocalEmbedder
+from shared.domain.contexts import ChapterMetadata, Mention
 from shared.domain.embeddings import EmbeddingTask
 from shared.ports import ContextExtractor, Embedder
 from tests.support.fake_vertex import client_of
@@ -99,6 +100,24 @@ def test_the_whole_book_shows_what_no_chapter_does_alone() -> None:
 
     assert not any(c.characters for c in chapters)
     assert "Edith" in {m.name for m in extractor.full("B", chapters).characters}
+
+
+def test_the_local_extractor_reduces_what_another_model_found() -> None:
+    one = ChapterMetadata(
+        summary="Ann left the harbour in a storm.",
+        characters=(Mention(name="Ann", count=3), Mention(name="Ben", count=4)),
+        places=(Mention(name="Dunmore", count=2),),
+        themes=("storm", "farewell"),
+    )
+    two = ChapterMetadata(
+        summary="Ben waited in Dunmore.", characters=(Mention(name="Ann", count=2),), themes=("farewell",)
+    )
+    book = LocalContextExtractor().full("B", [one, two])
+
+    assert book.summary == "Ann left the harbour in a storm. Ben waited in Dunmore."
+    assert book.characters == (Mention(name="Ann", count=5), Mention(name="Ben", count=4))
+    assert book.places == (Mention(name="Dunmore", count=2),)
+    assert book.themes == ("farewell", "storm")
 
 
 def test_importing_the_local_models_loads_neither_numpy_nor_onnxruntime() -> None:

@@ -6,11 +6,11 @@ No bundled model writes: these summaries are extractive. It reads a novel in abo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from shared.adapters.local_models.context import names, summary, themes
-from shared.domain.contexts import BookContext, ChapterMetadata
+from shared.domain.contexts import BookContext, ChapterMetadata, Mention
 
 __all__ = ["LocalContextExtractor"]
 
@@ -53,17 +53,29 @@ class LocalContextExtractor:
         )
 
     def full(self, title: str, chapters: Sequence[ChapterMetadata]) -> BookContext:
+        """Reduce any extractor's metadata: what has no evidence of this one's is merged as it is."""
+        others = [c for c in chapters if not c.evidence]
         uses = names.merge(c.evidence.get("names", {}) for c in chapters)
         counts = _sum(c.evidence.get("themes", {}) for c in chapters)
-        people = names.characters(uses)
+        people = _merge([*names.characters(uses), *(m for c in others for m in c.characters)])
+        places = _merge([*names.places(uses), *(m for c in others for m in c.places)])
+        shared = Counter(t for c in others for t in c.themes)
         told = [c.summary for c in chapters if c.summary]
         return BookContext(
             summary=" ".join(summary.summarise(told, [p.name for p in people[:12]], _BOOK_SENTENCES)),
             characters=tuple(people[:_MAX_CHARACTERS]),
-            places=tuple(names.places(uses)[:_MAX_PLACES]),
-            themes=themes.rank_themes(counts),
+            places=tuple(places[:_MAX_PLACES]),
+            themes=(*themes.rank_themes(counts), *(t for t, _ in shared.most_common(themes.MAX_THEMES))),
             genre=themes.guess_genre(counts),
         )
+
+
+def _merge(mentions: Iterable[Mention]) -> list[Mention]:
+    """One for each name, the most mentioned first."""
+    total: Counter[str] = Counter()
+    for m in mentions:
+        total[m.name] += m.count
+    return [Mention(name=n, count=c) for n, c in total.most_common()]
 
 
 def _sum(counts: Any) -> Mapping[str, int]:

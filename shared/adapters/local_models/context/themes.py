@@ -51,7 +51,7 @@ _GENRES = {
 }
 _WORD = re.compile(r"[a-z]+")
 _STRONG = 2.0  # times as often as in English at large
-_MAX_THEMES = 6
+MAX_THEMES = 6
 
 
 def count_themes(text: str) -> dict[str, int]:
@@ -68,7 +68,7 @@ def rank_themes(counts: Mapping[str, int]) -> tuple[str, ...]:
     """The themes that stand out, the strongest first."""
     strength = _strengths(counts)
     enough = [t for t, s in strength.items() if s >= _STRONG / 1.5 and counts[t] >= 3]
-    return tuple(sorted(enough, key=lambda t: -strength[t] * math.log1p(counts[t]))[:_MAX_THEMES])
+    return tuple(sorted(enough, key=lambda t: -strength[t] * math.log1p(counts[t]))[:MAX_THEMES])
 
 
 def guess_genre(counts: Mapping[str, int]) -> str | None:
