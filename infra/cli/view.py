@@ -91,6 +91,17 @@ def _next(fields: Mapping[str, Any]) -> str:
     return f", the next try at {plain(fields['next_attempt_at'])[11:]}" if fields.get("next_attempt_at") else ""
 
 
+def count_chapters(counts: Mapping[str, Any]) -> str:
+    """How many chapters a finished book has, and what is not there of them."""
+    missing = [f"{n} {what}" for what, n in _missing(counts).items() if n]
+    return ", ".join([f"{counts['total']} chapter{'' if counts['total'] == 1 else 's'}", *missing])
+
+
+def _missing(counts: Mapping[str, Any]) -> dict[str, int]:
+    # A live document that was written before there was this count has none.
+    return {"failed": counts["failed"], "without summary": counts.get("without_metadata", 0)}
+
+
 def show_book(book: Mapping[str, Any]) -> None:
     context = book.get("context") or {}
     console.print()
@@ -116,6 +127,8 @@ def show_chapters(chapters: Sequence[Mapping[str, Any]]) -> None:
     room = max(20, console.width - 58)
     for c in chapters:
         summary = (c.get("metadata") or {}).get("summary", "")
+        if reason := c["lacks"].get("metadata"):
+            summary = f"no summary: {reason}"
         short = shorten(summary, room, placeholder=" …") if summary else ""
         table.add_row(str(c["number"]), escape(c["title"]), f"{c['word_count']:,}", escape(short))
     console.print()
@@ -137,7 +150,8 @@ def show_results(query: str, results: Sequence[Mapping[str, Any]]) -> None:
 def show_status(status: Mapping[str, Any]) -> None:
     counts = status["chapters"]
     console.print(f"{status['status']}  {status['progress']} %  {status['phase']}  version {status['version']}")
-    console.print(f"chapters: {counts['done']} of {counts['total']} done, {counts['failed']} failed", highlight=False)
+    missing = ", ".join(f"{n} {what}" for what, n in _missing(counts).items())
+    console.print(f"chapters: {counts['done']} of {counts['total']} done, {missing}", highlight=False)
     if status["status"] == "retrying":
         console.print(_attempt(status), highlight=False)
     if status["status"] == "waiting":

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from rich.live import Live
 
 from infra.cli.listeners import Change, Fields, Listener, ListenFailed
-from infra.cli.view import LiveBook, console, errors, is_of_chapter
+from infra.cli.view import LiveBook, console, count_chapters, errors, is_of_chapter
 
 DONE = ("completed", "failed", "cancelled")
 # A listener that died, or lost a change, looks like a book on which nothing happens.
@@ -38,6 +38,8 @@ def watch_book(source: Source, book_id: str, as_json: bool = False) -> str:
                 shown.take(path, fields)
                 if shown.book.get("status") in DONE and _chapters_are_in(shown):
                     break
+    if shown.book["status"] == "completed" and not as_json:
+        console.print(count_chapters(shown.book["chapters"]), highlight=False)
     if error := shown.book.get("error"):
         errors.print(f"{error['error_class']}: {error['message']}", style="red", markup=False)
     return str(shown.book["status"])

@@ -1,7 +1,7 @@
 """Fake models for tests and benchmarks: instant, deterministic, and they count their calls.
 
-For tests of whole processes, `BINDERY_FAKE_MODEL_SECONDS` makes each request take so long, and of
-`BINDERY_FAKE_MODEL_REJECTS` no text that holds it is summarised.
+For tests of whole processes, `BINDERY_FAKE_MODEL_SECONDS` makes each request take so long, and no text that holds what
+`BINDERY_FAKE_MODEL_REJECTS` says is embedded.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ class FakeEmbedder:
 
     def embed(self, texts: Sequence[str], task: EmbeddingTask) -> list[Vector]:
         _dawdle()
+        if (refused := os.environ.get("BINDERY_FAKE_MODEL_REJECTS")) and any(refused in t for t in texts):
+            raise Rejected("the model can't read this")
         if self.before:
             self.before(texts)
         with self._lock:
@@ -77,8 +79,6 @@ class FakeContextExtractor:
 
     def _asked(self, mode: str, text: str) -> None:
         _dawdle()
-        if (refused := os.environ.get("BINDERY_FAKE_MODEL_REJECTS")) and refused in text:
-            raise Rejected("the model can't read this")
         if self.before:
             self.before(text)
         with self._lock:

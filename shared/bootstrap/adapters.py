@@ -137,6 +137,13 @@ class Adapters:
         return LocalContextExtractor()
 
     @part
+    def fallback(self) -> ContextExtractor:
+        """Reduces a full context without a model, where the extractor refuses to."""
+        from shared.adapters.local_models.context import LocalContextExtractor
+
+        return LocalContextExtractor()
+
+    @part
     def authenticator(self) -> Authenticator:
         if self.config.local_only:
             from shared.adapters.local_auth import LocalAuthenticator

@@ -33,6 +33,7 @@ class App(UseCases):
             answers=PostgresAnswerCache(self.database),
             embedder=self.embedder,
             extractor=self.extractor,
+            fallback=lambda: self.fallback,
             clock=self.clock,
         )
         runner = Runner(

@@ -16,6 +16,23 @@ class ContextMode(StrEnum):
     FULL = "full"
 
 
+class Lack(StrEnum):
+    """Why a chapter has no metadata though none is under way: the model refuses its text, or its job failed for good.
+
+    Such a chapter is complete for readers: it can be searched, and says what it lacks.
+    """
+
+    BLOCKED = "blocked"
+    FAILED = "failed"
+
+
+class Reduction(StrEnum):
+    """Why a full context was reduced without the model: it refused to, or there was no metadata to ask it about."""
+
+    BLOCKED = "blocked"
+    NO_METADATA = "no_metadata"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Mention:
     """A name and how often it stands in the text."""
@@ -47,6 +64,13 @@ class BookContext:
     places: tuple[Mention, ...] = ()
     themes: tuple[str, ...] = ()
     genre: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """What there is in place of an answer that a generating model refused to give."""
+
+    refused_because: str
 
 
 def canonical_text(metadata: ChapterMetadata) -> str:

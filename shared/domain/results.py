@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from shared.domain.contexts import BookContext, ChapterMetadata, ContextMode
+from shared.domain.contexts import BookContext, ChapterMetadata, ContextMode, Reduction
 from shared.domain.embeddings import EmbeddingModel, Vector
 from shared.domain.errors import Rejected
 from shared.domain.jobs import Job
@@ -46,12 +46,23 @@ class BookSplit:
 
 @dataclass(frozen=True, kw_only=True)
 class ContextExtracted:
-    """`missing_chapters`: numbers of those that the context knows nothing of, since they failed."""
+    """`missing_chapters`: numbers of those that the context knows nothing of, since they have no metadata.
+
+    `model` names what made the context: where that was reduced without the generating model, another one.
+    """
 
     mode: ContextMode
     model: str
     context: BookContext
     missing_chapters: Sequence[int] = ()
+    reduced_because: Reduction | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuickContextBlocked:
+    """The model refuses the book's beginning: there is no early context."""
+
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +70,15 @@ class ChapterProcessed:
     chapter_id: UUID
     model: str
     metadata: ChapterMetadata
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChapterBlocked:
+    """This model refuses the chapter: it has no metadata, and none is asked for again."""
+
+    chapter_id: UUID
+    model: str
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,4 +103,12 @@ class BookCompleted:
     """Readers switch to this version."""
 
 
-Result = BookSplit | ContextExtracted | ChapterProcessed | ChaptersEmbedded | BookCompleted
+Result = (
+    BookSplit
+    | ContextExtracted
+    | QuickContextBlocked
+    | ChapterProcessed
+    | ChapterBlocked
+    | ChaptersEmbedded
+    | BookCompleted
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from flask import Response
@@ -12,7 +12,7 @@ from flask_openapi3.openapi import OpenAPI
 from pydantic import BaseModel, Field
 
 from shared.domain.books import BookVersion, Phase, Status
-from shared.domain.contexts import ContextMode
+from shared.domain.contexts import ContextMode, Lack, Reduction
 from shared.domain.errors import UnknownBook
 from shared.domain.splitting.chapters import SplitMethod
 from shared.domain.stages import Dependency
@@ -26,7 +26,8 @@ class ChapterCounts(BaseModel):
     done: int
     processed: int
     embedded: int
-    failed: int
+    failed: int = Field(description="Those that can't be searched: they have no vectors")
+    without_metadata: int = Field(description="Those that can be searched, but have no summary")
 
 
 class StatusReply(BaseModel):
@@ -82,7 +83,10 @@ class ContextReply(BaseModel):
     places: list[MentionEntry]
     themes: list[str]
     genre: str | None
-    missing_chapters: list[int] = Field([], description="Numbers of chapters that failed: the context lacks them")
+    missing_chapters: list[int] = Field([], description="Numbers of chapters without metadata: the context lacks them")
+    reduced_because: Reduction | None = Field(
+        None, description="Why no model wrote it, if none did: `blocked` (it refuses to), `no_metadata` of any chapter"
+    )
 
 
 class BookReply(BookEntry):
@@ -107,6 +111,9 @@ class ChapterEntry(BaseModel):
     status: Status
     error: ErrorSummary | None
     metadata: ChapterMetadataEntry | None
+    lacks: dict[Literal["metadata"], Lack] = Field(
+        description="What it has not and will not get by itself, and why: the model refuses its text, or the job failed"
+    )
 
 
 class ChaptersReply(BaseModel):

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from shared.domain.books import BookVersion
-from shared.domain.contexts import ChapterMetadata
+from shared.domain.contexts import ChapterMetadata, Refusal
 from shared.domain.embeddings import EmbeddingModel, EmbeddingTask, Vector
 from shared.domain.imports import Imported, ImportRequest
 from shared.domain.jobs import Job
@@ -62,7 +62,7 @@ class Library(Protocol):
         ...
 
     def reusable(self, version: BookVersion, metadata_model: str, embedding_model: EmbeddingModel) -> dict[bytes, UUID]:
-        """Finished chapters of earlier versions, by content hash."""
+        """Finished chapters of earlier versions, by content hash: their metadata model gave it, or refused to."""
         ...
 
 
@@ -97,11 +97,11 @@ class VectorCache(Protocol):
 
 
 class AnswerCache(Protocol):
-    """What generating models answered, by book, SHA-256 of the question, and model."""
+    """What generating models answered, or that they refused to, by book, SHA-256 of the question, and model."""
 
     def find(
         self, book_id: UUID, question: bytes, model: str, kind: type[Answer], fresh_since: datetime | None
-    ) -> Answer | None: ...
+    ) -> Answer | Refusal | None: ...
 
     def keep(self, book_id: UUID, question: bytes, model: str, answer: object, now: datetime) -> None: ...
 

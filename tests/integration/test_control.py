@@ -13,7 +13,7 @@ from shared.adapters.postgres import control, result_rows
 from shared.domain.errors import Rejected, Unavailable
 from shared.domain.stages import JobType
 from tests.integration.test_pipeline import ROWS
-from tests.support.failing_books import FailingChapters
+from tests.support.failing_books import FailingChapters, refuse_vectors
 from tests.support.world import World, await_lock, manuscript
 
 
@@ -93,7 +93,7 @@ def test_a_book_that_is_done_but_for_its_quick_context_is_not_cancelled_and_can_
     assert len(world.call("POST", f"/api/books/{book_id}/retry").json["accepted"]) == 1
     assert world.deliver(quick) == 204
     world.run()
-    assert world.status(book_id)["chapters"]["failed"] == 0
+    assert world.status(book_id)["chapters"]["without_metadata"] == 0
 
 
 def test_a_book_that_is_done_can_neither_be_cancelled_nor_resumed_nor_retried(world: World) -> None:
@@ -116,27 +116,22 @@ def test_a_book_cancelled_before_its_split_resumes_too(world: World) -> None:
 
 
 def test_retry_does_what_failed_and_only_that_and_the_book_heals(world: World) -> None:
-    broken = {4, 5}
-
-    def refuse(text: str) -> None:
-        if any(f"CHAPTER {n}\n" in text for n in broken):
-            raise Rejected("the model refuses this text")
-
-    world.extractor.before = refuse
+    refused, broken = refuse_vectors(world, 4, 5), FailingChapters(world, 5)
     book_id = world.import_book(manuscript(chapters=6))
     world.run()
     assert world.status(book_id)["status"] == "failed"
     calls = world.extractor.calls["chapter"]
 
-    broken.clear()
+    refused.clear()
+    broken.numbers.clear()
     reply = world.call("POST", f"/api/books/{book_id}/retry").json
-    assert len(reply["accepted"]) == 3  # the quick context read the refused text too
+    assert len(reply["accepted"]) == 3
     world.run()
 
     status = world.status(book_id)
     assert (status["status"], status["progress"], status["error"]) == ("completed", 100, None)
-    assert status["chapters"]["failed"] == 0
-    assert world.extractor.calls["chapter"] == calls + 2
+    assert (status["chapters"]["done"], status["chapters"]["without_metadata"]) == (6, 0)
+    assert world.extractor.calls["chapter"] == calls + 1
     assert set(world.embedder.calls.values()) == {1}
     whole = world.import_book(manuscript(chapters=6), title="Without faults")
     world.run()

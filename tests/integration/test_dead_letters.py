@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shared.domain.errors import Unavailable
 from shared.domain.stages import STAGES, JobType
-from tests.support.failing_books import FailingChapters, failed_book, list_dead_letters, redrive
+from tests.support.failing_books import chapters, failed_book, list_dead_letters, redrive, refuse_vectors
 from tests.support.world import World, manuscript
 
 
@@ -62,12 +62,13 @@ def test_letters_of_one_cause_are_one_group(world: World) -> None:
 
 
 def test_a_book_without_one_of_its_chapters_is_usable_and_says_what_is_missing(world: World) -> None:
-    book_id, _ = failed_book(world, 3)
+    refuse_vectors(world, 3)
+    book_id = world.import_book(manuscript(chapters=12))
+    world.run()
     status = world.status(book_id)
-    context = world.get(f"/api/books/{book_id}").json["context"]
 
     assert (status["status"], status["chapters"]["failed"]) == ("completed", 1)
-    assert context["missing_chapters"] == [3]
+    assert [c["number"] for c in chapters(world, book_id) if c["status"] == "failed"] == [3]
     assert world.get("/api/search", q="harbour", book_id=book_id).json["results"]
 
 
@@ -97,7 +98,9 @@ def test_a_discarded_letter_keeps_its_reason(world: World) -> None:
 
 
 def test_a_book_whose_cause_was_discarded_says_that_it_was_given_up(world: World) -> None:
-    book_id, _ = failed_book(world, 2, 3, 4)
+    refuse_vectors(world, 2, 3, 4)
+    book_id = world.import_book(manuscript(chapters=12))
+    world.run()
     assert world.status(book_id)["error"]["error_class"] == "Rejected"
 
     first, *others = sorted(found["dead_letter_id"] for found in list_dead_letters(world))
@@ -107,7 +110,7 @@ def test_a_book_whose_cause_was_discarded_says_that_it_was_given_up(world: World
 
     status = world.status(book_id)
     assert (status["status"], status["error"]["error_class"]) == ("failed", "Discarded")
-    assert status["error"]["message"].startswith("discarded, after Rejected: the model refuses chapter")
+    assert status["error"]["message"].startswith("discarded, after Rejected: the model refuses this text")
     shown = world.live_documents.get(f"books/{book_id}")
     assert shown is not None
     assert shown.fields["error"] == status["error"]
@@ -147,11 +150,10 @@ def test_a_book_that_waits_for_a_retry_says_so(world: World) -> None:
 
 
 def test_a_book_that_failed_can_be_cancelled_while_its_other_chapters_are_worked_on(world: World) -> None:
-    FailingChapters(world, 1, 2, 3)
+    refuse_vectors(world, 1, 2, 3)
     book_id = world.import_book(manuscript(chapters=6))
-    world.deliver(world.take(JobType.BOOK_PROCESSING))
-    for _ in range(3):
-        world.deliver(world.take(JobType.CHAPTER_PROCESSING))
+    for stage in (JobType.BOOK_PROCESSING, JobType.EMBEDDING_GENERATION):
+        world.deliver(world.take(stage))
     assert world.status(book_id)["status"] == "failed"
     assert world.call("POST", f"/api/books/{book_id}/cancel").status_code == 200
     world.run()

@@ -46,16 +46,16 @@ def test_a_retry_waits_as_long_as_the_service_asked(world: World) -> None:
 
 
 def test_exhausted_attempts_end_in_a_dead_letter_and_fail_the_book_at_its_last_progress(world: World) -> None:
-    world.extractor.before = lambda text: _raise(RuntimeError("always"))
-    book_id = world.import_book(manuscript(chapters=3))
+    world.embedder.before = lambda texts: _raise(RuntimeError("always"))
+    book_id = world.import_book(manuscript(chapters=3, words=8_000))
     world.run()
 
     status = world.status(book_id)
     assert status["status"] == "failed"
     assert status["progress"] >= 10
     assert status["error"]["error_class"] == "RuntimeError"
-    letters = world.rows("SELECT * FROM dead_letters WHERE type = 'chapter-processing'")
-    assert [row["attempts"] for row in letters] == [3, 3, 3]
+    letters = world.rows("SELECT * FROM dead_letters WHERE type = 'embedding-generation'")
+    assert [row["attempts"] for row in letters] == [5, 5, 5]
     assert {row["fingerprint"] for row in letters} == {letters[0]["fingerprint"]}
     assert "RuntimeError: always" in letters[0]["traceback"]
     assert JobType.DEAD_LETTER in {m.topic for m in world.broker.published}

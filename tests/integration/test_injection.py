@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from io import StringIO
 from typing import Any
 from uuid import uuid4
@@ -105,15 +105,15 @@ def test_a_source_a_key_and_a_query_are_never_logged(library: World, logs: Strin
 
 @each
 def test_what_a_model_refuses_is_not_logged_with_its_text(library: World, logs: StringIO, text: str) -> None:
-    def refuse(chapter: str) -> None:
+    def refuse(of: str | Sequence[str]) -> None:
         raise Rejected("the model refuses this text")
 
-    library.extractor.before = refuse
+    library.extractor.before = library.embedder.before = refuse
     try:
         book_id = library.import_book(f"CHAPTER 1\n\n{text}", title=text)
         library.run()
     finally:
-        library.extractor.before = None
+        library.extractor.before = library.embedder.before = None
 
     assert library.status(book_id)["status"] == "failed"
     assert "stage.failed" in {e["message"] for e in events(logs)}

@@ -28,7 +28,8 @@ def test_a_book_goes_from_import_to_completed(world: World) -> None:
 
     status = world.status(book_id)
     assert (status["status"], status["progress"], status["phase"]) == ("completed", 100, "completed")
-    assert status["chapters"] == {"total": 5, "done": 5, "processed": 5, "embedded": 5, "failed": 0}
+    chapters = {"total": 5, "done": 5, "processed": 5, "embedded": 5, "failed": 0, "without_metadata": 0}
+    assert status["chapters"] == chapters
     rows = world.rows(ROWS, book_id, 1)
     assert {r["chapter_number"] for r in rows} == {1, 2, 3, 4, 5}
     assert all(r["chunk_vector"] and r["vector"] and r["metadata"] for r in rows)

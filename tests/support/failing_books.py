@@ -1,16 +1,20 @@
-"""Makes chapters of books fail, and lists and redrives the dead letters that come of it."""
+"""Makes chapters fail, or go without metadata, and lists and redrives the dead letters that come of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from shared.domain.errors import Rejected
+from shared.domain.errors import Blocked, Rejected
 from tests.support.world import World, manuscript
 
 
 class FailingChapters:
-    """Makes the extractor refuse the chapters in `numbers`, which a test may change; never a book's quick context."""
+    """Fails the metadata of the chapters in `numbers`, which a test may change; never a book's quick context.
+
+    For chapters that fail there is `refuse_vectors`: those without metadata are usable. With `error` Blocked, the
+    extractor refuses to answer about them.
+    """
 
     def __init__(self, world: World, *numbers: int, error: type[Exception] = Rejected) -> None:
         self.numbers = set(numbers)
@@ -24,11 +28,17 @@ class FailingChapters:
 
 
 def failed_book(world: World, *numbers: int, chapters: int = 12, **more: Any) -> tuple[str, FailingChapters]:
-    """Import a book of which these chapters fail, and run it. Return its id, and what makes them fail."""
+    """Import a book of which these chapters' metadata fails, and run it. Return its id, and what makes it fail."""
     broken = FailingChapters(world, *numbers, **more)
     book_id = world.import_book(manuscript(chapters=chapters))
     world.run()
     return book_id, broken
+
+
+def chapters(world: World, book_id: str) -> list[dict[str, Any]]:
+    """Return the book's chapters, as its owner sees them."""
+    found: list[dict[str, Any]] = world.get(f"/api/books/{book_id}/chapters").json["chapters"]
+    return found
 
 
 def list_dead_letters(world: World, user: str = "ann", **query: Any) -> list[dict[str, Any]]:
@@ -52,6 +62,17 @@ def refuse_vectors(world: World, *numbers: int) -> set[int]:
 
     world.embedder.before = refuse
     return refused
+
+
+def block_contexts(world: World, *modes: str) -> None:
+    """Make the extractor refuse to answer about contexts of these modes."""
+
+    def refuse(*about: Any) -> Any:
+        world.extractor.calls["refused"] += 1
+        raise Blocked("the model refuses this book")
+
+    for mode in modes:
+        setattr(world.extractor, mode, refuse)
 
 
 def refuse_full_context(world: World) -> Callable[[], None]:

@@ -25,6 +25,8 @@ BOOK = "0d9c1e2a-0000-4000-8000-000000000001"
 OTHER = "0d9c1e2a-0000-4000-8000-000000000002"
 NDJSON = "application/x-ndjson"
 FINISHED = {"status": "completed", "progress": 100, "phase": "completed", "title": "T", "chunks": 1}
+FINISHED |= {"chapters": {"total": 61, "processed": 59, "embedded": 61, "failed": 0, "without_metadata": 2}}
+SEEN = "100 %  completed\n61 chapters, 2 without summary\n"
 
 Ended = tuple[int, str, str]
 """A command's exit code, standard output and standard error."""
@@ -271,7 +273,7 @@ def watched(api: FakeApi) -> FakeApi:
 def test_a_stack_that_streams_its_documents_is_watched_by_its_address_alone(run: Run, watched: FakeApi) -> None:
     line = json.dumps({"path": f"books/{BOOK}", "fields": FINISHED})
     watched.answer("GET /_local/documents", f"\n{line}\n", kind=NDJSON)
-    assert run("watch", BOOK) == (0, "100 %  completed\n", "")
+    assert run("watch", BOOK) == (0, SEEN, "")
 
 
 def test_without_a_project_watching_says_what_to_name(run: Run, watched: FakeApi) -> None:
@@ -291,7 +293,7 @@ def test_a_stream_that_breaks_off_ends_the_watch(run: Run, watched: FakeApi, lin
 def test_a_stream_that_breaks_off_before_the_end_misses_no_end(run: Run, watched: FakeApi) -> None:
     watched.answer(f"GET /api/books/{BOOK}/status", FINISHED)
     watched.answer("GET /_local/documents", "", kind=NDJSON)
-    assert run("watch", BOOK) == (0, "100 %  completed\n", "")
+    assert run("watch", BOOK) == (0, SEEN, "")
 
 
 class Silent(Listener):

@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter, ValidationError
 
 from shared.adapters.postgres.database import Database, from_column, to_column
+from shared.domain.contexts import Refusal
 from shared.domain.embeddings import EmbeddingModel, EmbeddingTask, Vector
 
 Answer = TypeVar("Answer")
@@ -116,15 +117,15 @@ def _key(book_id: UUID, model: EmbeddingModel, task: EmbeddingTask) -> dict[str,
 class PostgresAnswerCache:
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._adapters: dict[type[Any], TypeAdapter[Any]] = {}
+        self._adapters: dict[Any, TypeAdapter[Any]] = {}
 
     def find(
         self, book_id: UUID, question: bytes, model: str, kind: type[Answer], fresh_since: datetime | None
-    ) -> Answer | None:
+    ) -> Answer | Refusal | None:
         with self._database.statements() as connection:
             row = connection.execute(SELECT_ANSWER_TO_QUESTION, (book_id, question, model, fresh_since)).fetchone()
         try:
-            return self._adapter_of(kind).validate_python(row["answer"]) if row else None
+            return self._adapter_of(kind | Refusal).validate_python(row["answer"]) if row else None
         except ValidationError:
             return None  # of an older shape: it is asked again
 
@@ -134,7 +135,7 @@ class PostgresAnswerCache:
         with self._database.statements() as connection:
             connection.execute(UPSERT_ANSWER_UNLESS_BOOK_IS_GONE, row)
 
-    def _adapter_of(self, kind: type[Any]) -> TypeAdapter[Any]:
+    def _adapter_of(self, kind: Any) -> TypeAdapter[Any]:
         if kind not in self._adapters:
             # Kept: making one takes milliseconds.
             self._adapters[kind] = TypeAdapter(kind)

@@ -25,7 +25,8 @@ SELECT_STATUS_OF_BOOK_FOR = """
         SELECT count(*) AS total, count(*) FILTER (WHERE r.metadata IS NOT NULL) AS processed,
                count(*) FILTER (WHERE r.embedding_timestamp IS NOT NULL) AS embedded,
                count(*) FILTER (WHERE cs.status = 'completed') AS done,
-               count(*) FILTER (WHERE cs.status = 'failed') AS failed
+               count(*) FILTER (WHERE cs.status = 'failed') AS failed,
+               count(cs.lacks_metadata) AS without_metadata
         FROM recent_chapters r
         JOIN processing_status cs ON cs.entity_type = 'chapter' AND cs.entity_id = r.chapter_id
         WHERE r.book_id = b.book_id AND r.version = s.version) c
@@ -66,7 +67,8 @@ SELECT_BEST_CONTEXT = """
 # What the extractor left for itself is internal, and not returned.
 SELECT_CHAPTERS_OF_VERSION = """
     SELECT r.chapter_id, r.chapter_number, r.title, r.word_count, r.start_offset, r.end_offset,
-           s.status, s.error, r.metadata - 'evidence' AS metadata
+           s.status, s.error, r.metadata - 'evidence' AS metadata,
+           jsonb_strip_nulls(jsonb_build_object('metadata', s.lacks_metadata)) AS lacks
     FROM recent_chapters r
     JOIN processing_status s ON s.entity_type = 'chapter' AND s.entity_id = r.chapter_id
     WHERE r.book_id = %s AND r.version = %s ORDER BY r.chapter_number

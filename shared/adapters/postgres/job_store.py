@@ -20,10 +20,18 @@ from shared.adapters.postgres.stalled_jobs import stalled_jobs
 from shared.domain import jobs
 from shared.domain.books import BookVersion, Status
 from shared.domain.breaker import Breaker
+from shared.domain.contexts import Lack
 from shared.domain.errors import LeaseLost, Rejected
 from shared.domain.failures import Failure, describe
 from shared.domain.jobs import Job
-from shared.domain.results import BookSplit, ChaptersEmbedded, Result
+from shared.domain.results import (
+    BookSplit,
+    ChapterBlocked,
+    ChaptersEmbedded,
+    ContextExtracted,
+    QuickContextBlocked,
+    Result,
+)
 from shared.domain.stages import LEASE_SECONDS, MAX_LEASE_EXPIRATIONS, JobType
 from shared.ports import Claim, Claimed, NotClaimed, Outage, Undelivered
 
@@ -165,7 +173,8 @@ class PostgresJobStore:
             rejected = result.rejected if isinstance(result, ChaptersEmbedded) else {}
             dead_letter_rows.resolve(connection, job.job_id, now, succeeded=not rejected)
             _record_rejected(connection, job, rejected, now)
-            status_rows.update_chapters(connection, _chapters_of(job, result), now)
+            lack = Lack.BLOCKED if isinstance(result, ChapterBlocked) else None
+            status_rows.update_chapters(connection, _chapters_of(job, result), now, lacks_metadata=lack)
             due = list(result.jobs) if isinstance(result, BookSplit) else []
             due += status_rows.advance_book(connection, job.book_version, now, self._tolerated)
             added = add_jobs(connection, due, job.job_id, now)
@@ -259,7 +268,11 @@ class PostgresJobStore:
     def _record_failure(self, connection: Connection, job: Job, failure: Failure, now: datetime) -> list[Job]:
         """Write the dead letter and the statuses; return the jobs that are due now that this one will never succeed."""
         dead_letter_rows.add(connection, job, failure, now)
-        status_rows.update_chapters(connection, job.chapter_ids, now, Status.FAILED, error=failure.summary)
+        if job.type is JobType.CHAPTER_PROCESSING:
+            # It is complete without metadata: no vector is missing by that.
+            status_rows.update_chapters(connection, job.chapter_ids, now, lacks_metadata=Lack.FAILED)
+        else:
+            status_rows.update_chapters(connection, job.chapter_ids, now, Status.FAILED, error=failure.summary)
         due = status_rows.advance_book(connection, job.book_version, now, self._tolerated)
         return add_jobs(connection, due, job.job_id, now)
 
@@ -344,4 +357,8 @@ def _outline(result: Result) -> dict[str, Any]:
     if isinstance(result, ChaptersEmbedded):
         chunks = sum(len(c.chunks) for c in result.chapters)
         return {"chapters": len(result.chapters), "chunks": chunks, "rejected": len(result.rejected)}
+    if isinstance(result, ChapterBlocked | QuickContextBlocked):
+        return {"blocked": result.reason}
+    if isinstance(result, ContextExtracted) and result.reduced_because:
+        return {"ok": True, "reduced_because": result.reduced_because}
     return {"ok": True}

@@ -27,6 +27,7 @@ SELECT_BOOKS_WITH_THEIR_COUNTS = """
             SELECT count(*) AS total, count(*) FILTER (WHERE r.metadata IS NOT NULL) AS processed,
                    count(*) FILTER (WHERE r.embedding_timestamp IS NOT NULL) AS embedded,
                    count(*) FILTER (WHERE cs.status = 'failed') AS failed,
+                   count(cs.lacks_metadata) AS without_metadata,
                    coalesce(sum((SELECT count(*) FROM chapter_chunks k WHERE k.chapter_id = r.chapter_id)), 0)::int
                        AS chunks
             FROM recent_chapters r
@@ -39,7 +40,8 @@ SELECT_BOOKS_WITH_THEIR_COUNTS = """
 SELECT_CHAPTERS_OF_NEWEST_SPLIT_WHERE = """
     SELECT r.book_id, r.version, r.chapter_id, r.chapter_number, r.title, r.word_count, b.owner_uid,
            (SELECT count(*) FROM chapter_chunks k WHERE k.chapter_id = r.chapter_id) AS chunks,
-           s.status, s.phase, s.progress, s.attempt, s.next_attempt_at, s.error, s.revision
+           s.status, s.phase, s.progress, s.attempt, s.next_attempt_at, s.error, s.revision,
+           jsonb_strip_nulls(jsonb_build_object('metadata', s.lacks_metadata)) AS lacks
     FROM recent_chapters r
     JOIN processing_status s ON s.entity_type = 'chapter' AND s.entity_id = r.chapter_id
     JOIN books b ON b.book_id = r.book_id
@@ -241,7 +243,7 @@ def _book_document(row: Mapping[str, Any], now: datetime) -> Document:
     same = ("owner_uid", "title", "version", "status", "phase", "progress", "chunks", "attempt", "waiting_for")
     times = ("next_attempt_at", "started_at", "updated_at", "completed_at")
     fields = {name: row[name] for name in same + times}
-    fields["chapters"] = {name: row[name] for name in ("total", "processed", "embedded", "failed")}
+    fields["chapters"] = {name: row[name] for name in ("total", "processed", "embedded", "failed", "without_metadata")}
     fields["failed_chapters"] = row["failed"]
     fields["max_attempts"] = row["max_attempts"]
     fields["eta_seconds"] = eta_seconds(row["progress"], row["started_at"], now)
@@ -251,7 +253,7 @@ def _book_document(row: Mapping[str, Any], now: datetime) -> Document:
 
 def _chapter_document(row: Mapping[str, Any]) -> Document:
     same = ("owner_uid", "version", "title", "status", "phase", "progress", "word_count", "chunks", "error")
-    fields = {name: row[name] for name in (*same, "attempt", "next_attempt_at")}
+    fields = {name: row[name] for name in (*same, "attempt", "next_attempt_at", "lacks")}
     fields["number"] = row["chapter_number"]
     fields["chapter_id"] = str(row["chapter_id"])
     path = chapter_path(row["book_id"], row["chapter_number"])

@@ -23,6 +23,7 @@ from shared.adapters.postgres.tombstones import add_tombstones, job_path
 from shared.domain.books import Status
 from shared.domain.dead_letters import MAX_REDRIVES, Redrive, RedriveRequest, Refusal
 from shared.domain.jobs import Job
+from shared.domain.stages import JobType
 
 Row = Mapping[str, Any]
 
@@ -121,11 +122,12 @@ BEGIN_JOB_AGAIN_UNLESS_UNDER_WAY = """
     WHERE jobs.state IN ('completed', 'failed')
 """
 
-# Another dead letter holds a chapter back until it is redriven too.
+# Another dead letter of its vectors holds a chapter back until it is redriven too.
 SELECT_CHAPTERS_OF_OTHER_DEAD_LETTERS = """
     SELECT DISTINCT c.value AS chapter_id
     FROM dead_letters d, jsonb_array_elements_text(d.payload->'chapter_ids') AS c (value)
     WHERE d.book_id = %s AND d.version = %s AND d.job_id <> %s AND d.state IN ('open', 'discarded')
+      AND d.type = 'embedding-generation'
 """
 
 # What was reduced from the chapters is made anew when they are all in: fan-in makes these jobs again.
@@ -208,7 +210,10 @@ class PostgresRedrives:
             if job.chapter_ids or job.is_fan_in:
                 undone = [r["job_id"] for r in connection.execute(DELETE_FAN_IN_JOBS, (job.book_id, job.version))]
                 add_tombstones(connection, job.book_id, [job_path(j) for j in undone], now)
-            self._free_chapters(connection, job, now)
+            if job.type is JobType.CHAPTER_PROCESSING:
+                status_rows.await_metadata(connection, job.chapter_ids, now)
+            else:
+                self._free_chapters(connection, job, now)
             due = status_rows.advance_book(connection, job.book_version, now, self._tolerated)
             made = add_jobs(connection, due, job.job_id, now)
             if job.is_fan_in and not made:

@@ -19,11 +19,13 @@ from shared.domain.jobs import Job
 from shared.domain.results import (
     BookCompleted,
     BookSplit,
+    ChapterBlocked,
     ChapterProcessed,
     ChaptersEmbedded,
     ContextExtracted,
     EmbeddedChapter,
     NewChapter,
+    QuickContextBlocked,
 )
 
 # How it was split, and what stands around the chapters.
@@ -36,10 +38,12 @@ UPDATE_VERSION_WITH_ITS_SPLIT = """
 COPY_CHAPTERS = """COPY recent_chapters (chapter_id, book_id, version, chapter_number, title, content,
     content_hash, start_offset, end_offset, word_count) FROM STDIN"""
 
-# Every chapter has a status from its first moment.
+# Every chapter has a status from its first moment; one that is reused may lack what a model refused an earlier version.
 INSERT_STATUSES_OF_CHAPTERS = """
-    INSERT INTO processing_status (entity_type, entity_id, book_id, version, phase, created_at, updated_at)
-    SELECT 'chapter', chapter_id, book_id, version, 'metadata', %(now)s, %(now)s
+    INSERT INTO processing_status (entity_type, entity_id, book_id, version, phase, created_at, updated_at,
+                                   lacks_metadata)
+    SELECT 'chapter', chapter_id, book_id, version, 'metadata', %(now)s, %(now)s,
+           CASE WHEN metadata IS NULL AND metadata_model IS NOT NULL THEN 'blocked' END
     FROM recent_chapters WHERE book_id = %(book_id)s AND version = %(version)s
 """
 
@@ -80,7 +84,7 @@ UPSERT_CONTEXT = """
     ON CONFLICT (book_id, version, mode) DO UPDATE SET model = excluded.model, context = excluded.context
 """
 
-# With the model that made it, so that another model's is not reused.
+# With the model that made it, or that refused to, so that another model's is not reused.
 UPDATE_METADATA_OF_CHAPTER = "UPDATE recent_chapters SET metadata = %s, metadata_model = %s WHERE chapter_id = %s"
 
 # A redrive embeds them again.
@@ -146,9 +150,6 @@ def _(result: BookSplit, connection: Connection, job: Job, now: datetime) -> Non
         for c in result.chapters:
             copy.write_row(_chapter_row(job, c))
     add_chapter_tombstones(connection, job.book_id, len(result.chapters), now)
-    this_version = {"book_id": job.book_id, "version": job.version, "now": now}
-    connection.execute(INSERT_STATUSES_OF_CHAPTERS, this_version)
-    connection.execute(MARK_CHAPTERS_OF_OLDER_VERSIONS_PROJECTED, this_version)
     reused: dict[UUID, UUID] = {c.chapter_id: c.same_as for c in result.chapters if c.same_as is not None}
     if reused:
         old = set(reused.values())
@@ -158,6 +159,9 @@ def _(result: BookSplit, connection: Connection, job: Job, now: datetime) -> Non
         pairs = {"new": list(reused), "old": list(reused.values())}
         connection.execute(COPY_METADATA_AND_VECTOR_OF_SAME_CHAPTERS, pairs)
         connection.execute(COPY_CHUNKS_OF_SAME_CHAPTERS, pairs)
+    this_version = {"book_id": job.book_id, "version": job.version, "now": now}
+    connection.execute(INSERT_STATUSES_OF_CHAPTERS, this_version)
+    connection.execute(MARK_CHAPTERS_OF_OLDER_VERSIONS_PROJECTED, this_version)
 
 
 def _chapter_row(job: Job, c: NewChapter) -> tuple[Any, ...]:
@@ -167,13 +171,24 @@ def _chapter_row(job: Job, c: NewChapter) -> tuple[Any, ...]:
 
 @write.register
 def _(result: ContextExtracted, connection: Connection, job: Job, now: datetime) -> None:
-    context = Jsonb({**asdict(result.context), "missing_chapters": list(result.missing_chapters)})
-    connection.execute(UPSERT_CONTEXT, (job.book_id, job.version, result.mode, result.model, context))
+    context = {**asdict(result.context), "missing_chapters": list(result.missing_chapters)}
+    context["reduced_because"] = result.reduced_because
+    connection.execute(UPSERT_CONTEXT, (job.book_id, job.version, result.mode, result.model, Jsonb(context)))
+
+
+@write.register
+def _(result: QuickContextBlocked, connection: Connection, job: Job, now: datetime) -> None:
+    """There is nothing to write: readers have none until the full context is there."""
 
 
 @write.register
 def _(result: ChapterProcessed, connection: Connection, job: Job, now: datetime) -> None:
     connection.execute(UPDATE_METADATA_OF_CHAPTER, (Jsonb(asdict(result.metadata)), result.model, result.chapter_id))
+
+
+@write.register
+def _(result: ChapterBlocked, connection: Connection, job: Job, now: datetime) -> None:
+    connection.execute(UPDATE_METADATA_OF_CHAPTER, (None, result.model, result.chapter_id))
 
 
 @write.register

@@ -13,27 +13,25 @@ from shared.adapters.postgres.breakers import MODEL_OF_TYPE
 from shared.adapters.postgres.database import Connection
 from shared.domain import progress
 from shared.domain.books import BookVersion, Status
+from shared.domain.contexts import Lack
 from shared.domain.jobs import Job
 from shared.domain.progress import Step, VersionCounts
 from shared.domain.stages import Dependency
 
 # Chapters count from 1; what is pending and what failed have indexes of their own. To count all chapters at the end
-# of each would take the square of their number. A chapter whose vectors failed is waited for while its metadata is
-# under way.
+# of each would take the square of their number. Who lacks metadata is not waited for any more; whose vectors failed is
+# waited for while its metadata is under way.
 COUNT_CHAPTERS_BY_WHAT_IS_MISSING = """
-    SELECT t.total, f.failed,
-           m.missing - f.without_metadata AS pending_metadata, v.missing - f.without_vector AS pending_vectors
+    SELECT t.total, f.failed, m.missing - l.lacking AS pending_metadata, v.missing - f.without_vector AS pending_vectors
     FROM (SELECT coalesce(max(chapter_number), 0)::bigint AS total FROM recent_chapters
           WHERE book_id = %(book_id)s AND version = %(version)s) t,
          (SELECT count(*) AS missing FROM recent_chapters
           WHERE book_id = %(book_id)s AND version = %(version)s AND metadata IS NULL) m,
          (SELECT count(*) AS missing FROM recent_chapters
           WHERE book_id = %(book_id)s AND version = %(version)s AND embedding_timestamp IS NULL) v,
-         (SELECT count(*) AS failed,
-                 count(*) FILTER (WHERE c.metadata IS NULL AND NOT EXISTS (
-                     SELECT 1 FROM jobs j WHERE j.job_id = 'chapter-' || c.chapter_id
-                     AND j.state IN ('pending', 'processing', 'retrying'))) AS without_metadata,
-                 count(*) FILTER (WHERE c.embedding_timestamp IS NULL) AS without_vector
+         (SELECT count(*) AS lacking FROM processing_status
+          WHERE book_id = %(book_id)s AND version = %(version)s AND lacks_metadata IS NOT NULL) l,
+         (SELECT count(*) AS failed, count(*) FILTER (WHERE c.embedding_timestamp IS NULL) AS without_vector
           FROM processing_status s JOIN recent_chapters c ON c.chapter_id = s.entity_id
           WHERE s.entity_type = 'chapter' AND s.status = 'failed'
             AND s.book_id = %(book_id)s AND s.version = %(version)s) f
@@ -94,7 +92,8 @@ IS_ANY_JOB_CANCELLED = """
     SELECT 1 FROM jobs WHERE book_id = %(book_id)s AND version = %(version)s AND state = 'cancelled' LIMIT 1
 """
 
-# What users see of a book that waits or failed. Discarded errors come last, and are marked.
+# What users see of a book that waits or failed. Discarded errors come last, and are marked. Metadata that failed for
+# good fails no chapter and no book.
 SELECT_NEWEST_ERROR_THAT_MATTERS = """
     SELECT CASE WHEN NOT is_discarded THEN error ELSE jsonb_build_object(
                'error_class', 'Discarded', 'fingerprint', error->>'fingerprint',
@@ -102,11 +101,13 @@ SELECT_NEWEST_ERROR_THAT_MATTERS = """
     FROM (
         SELECT j.error, j.revision, coalesce(d.state = 'discarded', false) AS is_discarded
         FROM jobs j LEFT JOIN dead_letters d USING (job_id)
-        WHERE j.book_id = %(book_id)s AND j.version = %(version)s 
-          AND (j.state IN ('retrying', 'failed') OR j.state = 'pending' AND j.unavailable_since IS NOT NULL)
+        WHERE j.book_id = %(book_id)s AND j.version = %(version)s
+          AND (j.state = 'retrying' OR j.state = 'failed' AND j.type <> 'chapter-processing'
+               OR j.state = 'pending' AND j.unavailable_since IS NOT NULL)
         UNION ALL
         SELECT s.error, s.revision, EXISTS (
                    SELECT 1 FROM dead_letters d WHERE d.book_id = s.book_id AND d.version = s.version
+                   AND d.type = 'embedding-generation'
                    AND d.payload->'chapter_ids' ? s.entity_id::text HAVING bool_and(d.state = 'discarded'))
         FROM processing_status s
         WHERE s.book_id = %(book_id)s AND s.version = %(version)s AND s.entity_type = 'chapter'
@@ -132,25 +133,37 @@ UPDATE_BOOK_STATUS = """
     WHERE entity_type = 'book' AND entity_id = %(book_id)s
 """
 
+# Of its metadata, a chapter may wait for no more than it has.
+IS_READ = "(c.metadata IS NOT NULL OR coalesce(%(lacks_metadata)s, s.lacks_metadata) IS NOT NULL)"
+
 # Half of a chapter's progress is its metadata, half its vectors. What failed stays failed.
-UPDATE_CHAPTERS_FROM_WHAT_THEY_HAVE = """
+UPDATE_CHAPTERS_FROM_WHAT_THEY_HAVE = f"""
     UPDATE processing_status s SET
+        lacks_metadata = coalesce(%(lacks_metadata)s, s.lacks_metadata),
         status = CASE WHEN s.status = 'failed' THEN 'failed'
-                      WHEN c.metadata IS NOT NULL AND c.embedding_timestamp IS NOT NULL THEN 'completed'
+                      WHEN {IS_READ} AND c.embedding_timestamp IS NOT NULL THEN 'completed'
                       ELSE %(status)s END,
-        phase = CASE WHEN c.metadata IS NULL THEN 'metadata'
+        phase = CASE WHEN NOT {IS_READ} THEN 'metadata'
                      WHEN c.embedding_timestamp IS NULL THEN 'embedding' ELSE 'completed' END,
-        progress = greatest(s.progress, CASE WHEN c.metadata IS NULL THEN 0 ELSE 50 END
+        progress = greatest(s.progress, CASE WHEN {IS_READ} THEN 50 ELSE 0 END
                                         + CASE WHEN c.embedding_timestamp IS NULL THEN 0 ELSE 50 END),
         error = CASE WHEN s.status = 'failed' THEN s.error ELSE %(error)s END,
         attempt = %(attempt)s, next_attempt_at = %(next_attempt_at)s,
         started_at = coalesce(s.started_at, %(now)s),
         completed_at = CASE WHEN s.status = 'failed' THEN s.completed_at
-                            WHEN c.metadata IS NOT NULL AND c.embedding_timestamp IS NOT NULL
+                            WHEN {IS_READ} AND c.embedding_timestamp IS NOT NULL
                                  OR %(status)s = 'failed' THEN coalesce(s.completed_at, %(now)s) END,
         updated_at = %(now)s, revision = nextval('revisions')
     FROM recent_chapters c
     WHERE s.entity_type = 'chapter' AND s.entity_id = c.chapter_id AND s.entity_id = ANY(%(chapter_ids)s)
+"""
+
+# A redrive asks for what a chapter lacks: it is waited for again.
+AWAIT_METADATA_OF_CHAPTERS_THAT_LACK_IT = """
+    UPDATE processing_status SET lacks_metadata = NULL, updated_at = %(now)s, revision = nextval('revisions'),
+        status = CASE status WHEN 'completed' THEN 'pending' ELSE status END,
+        completed_at = CASE status WHEN 'completed' THEN NULL ELSE completed_at END
+    WHERE entity_type = 'chapter' AND entity_id = ANY(%(chapter_ids)s) AND lacks_metadata IS NOT NULL
 """
 
 # For what owners and operators do: cancel, resume, redrive.
@@ -185,23 +198,31 @@ def set_chapters(
     )
 
 
+def await_metadata(connection: Connection, chapter_ids: Sequence[UUID], now: datetime) -> None:
+    """Wait again for the metadata of chapters that lack it, under the book's lock, which the caller holds."""
+    connection.execute(AWAIT_METADATA_OF_CHAPTERS_THAT_LACK_IT, {"chapter_ids": list(chapter_ids), "now": now})
+
+
 def update_chapters(
     connection: Connection,
     chapter_ids: Sequence[UUID],
     now: datetime,
     status: Status = Status.PROCESSING,
     *,
+    lacks_metadata: Lack | None = None,
     error: dict[str, Any] | None = None,
     attempt: int = 0,
     next_attempt_at: datetime | None = None,
 ) -> None:
-    """Bring the chapters' rows up to date; `status` is for those that are not complete."""
+    """Bring the chapters' rows up to date; `status` is for those that are not complete. `lacks_metadata`: from now on,
+    and why."""
     if chapter_ids:
         connection.execute(
             UPDATE_CHAPTERS_FROM_WHAT_THEY_HAVE,
             {
                 "chapter_ids": list(chapter_ids),
                 "status": status,
+                "lacks_metadata": lacks_metadata,
                 "error": Jsonb(error) if error else None,
                 "attempt": attempt,
                 "next_attempt_at": next_attempt_at,

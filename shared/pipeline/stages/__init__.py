@@ -28,13 +28,14 @@ def stage_functions(
     answers: AnswerCache,
     embedder: Embedder,
     extractor: ContextExtractor,
+    fallback: Callable[[], ContextExtractor],
     clock: Clock,
 ) -> Mapping[JobType, StageFunction]:
-    """What each type of job runs."""
+    """What each type of job runs. `fallback` makes the extractor that reduces a full context without a model."""
     memo = ModelAnswerMemo(library=library, cache=answers, clock=clock)
     return {
         JobType.BOOK_PROCESSING: ProcessBook(library=library, embedder=embedder, extractor=extractor),
-        JobType.CONTEXT_EXTRACTION: ExtractContext(library=library, extractor=extractor, memo=memo),
+        JobType.CONTEXT_EXTRACTION: ExtractContext(library=library, extractor=extractor, fallback=fallback, memo=memo),
         JobType.CHAPTER_PROCESSING: ProcessChapter(library=library, extractor=extractor, memo=memo),
         JobType.EMBEDDING_GENERATION: EmbedChapters(library=library, cache=vectors, embedder=embedder, clock=clock),
         JobType.BOOK_COMPLETION: complete_book,

@@ -1,12 +1,18 @@
-"""The context of a book: a quick one from its beginning, then the full one, reduced from its chapters."""
+"""The context of a book: a quick one from its beginning, then the full one, reduced from its chapters.
+
+A model that refuses leaves no book without its end: there is no quick context then, and the full one is reduced without
+the model.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from shared.domain.contexts import BookContext, ContextMode, canonical_text
+from shared.domain.contexts import BookContext, ChapterMetadata, ContextMode, Reduction, canonical_text
+from shared.domain.errors import Blocked
 from shared.domain.jobs import Job
-from shared.domain.results import ContextExtracted
+from shared.domain.results import ContextExtracted, QuickContextBlocked
 from shared.pipeline.stages.model_answer_memo import ModelAnswerMemo
 from shared.ports import ContextExtractor, Library
 
@@ -16,28 +22,49 @@ BEGINNING_CHARACTERS = 24_000
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractContext:
+    """`fallback` makes the extractor that reduces a full context without a model: it never refuses."""
+
     library: Library
     extractor: ContextExtractor
+    fallback: Callable[[], ContextExtractor]
     memo: ModelAnswerMemo
 
-    def __call__(self, job: Job) -> ContextExtracted:
+    def __call__(self, job: Job) -> ContextExtracted | QuickContextBlocked:
         """Extract the context that the job's mode names. Raises Rejected, Unavailable."""
-        mode = ContextMode(job.data["mode"])
         title = self.library.title(job.book_version)
-        if mode is ContextMode.QUICK:
-            context, missing = self._quick(job, title), []
-        else:
-            context, missing = self._full(job, title), self.library.chapters_without_metadata(job.book_version)
-        return ContextExtracted(mode=mode, model=self.extractor.model, context=context, missing_chapters=missing)
+        return self._quick(job, title) if job.data["mode"] == ContextMode.QUICK else self._full(job, title)
 
-    def _quick(self, job: Job, title: str) -> BookContext:
+    def _quick(self, job: Job, title: str) -> ContextExtracted | QuickContextBlocked:
         beginning = self.library.beginning(job.book_version, BEGINNING_CHARACTERS)
         question = ("quick", title, beginning)
-        return self.memo(
-            job, BookContext, self.extractor.model, question, lambda: self.extractor.quick(title, beginning)
-        )
+        model = self.extractor.model
+        try:
+            context = self.memo(job, BookContext, model, question, lambda: self.extractor.quick(title, beginning))
+        except Blocked as error:
+            return QuickContextBlocked(reason=str(error))
+        return ContextExtracted(mode=ContextMode.QUICK, model=model, context=context)
 
-    def _full(self, job: Job, title: str) -> BookContext:
+    def _full(self, job: Job, title: str) -> ContextExtracted:
         chapters = self.library.metadata(job.book_version)
+        missing = self.library.chapters_without_metadata(job.book_version)
+        if not chapters:
+            return self._reduced(title, chapters, missing, Reduction.NO_METADATA)
         question = ("full", title, *map(canonical_text, chapters))
-        return self.memo(job, BookContext, self.extractor.model, question, lambda: self.extractor.full(title, chapters))
+        model = self.extractor.model
+        try:
+            context = self.memo(job, BookContext, model, question, lambda: self.extractor.full(title, chapters))
+        except Blocked:
+            return self._reduced(title, chapters, missing, Reduction.BLOCKED)
+        return ContextExtracted(mode=ContextMode.FULL, model=model, context=context, missing_chapters=missing)
+
+    def _reduced(
+        self, title: str, chapters: Sequence[ChapterMetadata], missing: Sequence[int], because: Reduction
+    ) -> ContextExtracted:
+        fallback = self.fallback()
+        return ContextExtracted(
+            mode=ContextMode.FULL,
+            model=fallback.model,
+            context=fallback.full(title, chapters),
+            missing_chapters=missing,
+            reduced_because=because,
+        )
