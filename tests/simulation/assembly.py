@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import cast
 from uuid import UUID
 
-from shared.adapters.fake_models import FakeContextExtractor
 from shared.adapters.memory.broker import MemoryBroker
 from shared.adapters.postgres.database import Database
 from shared.bootstrap import App
@@ -19,16 +18,18 @@ from tests.simulation.boundary import Boundary, Proxy, SimulatedDatabase
 from tests.simulation.broker import SimulatedBroker
 from tests.simulation.clients import draw_clients
 from tests.simulation.ledger import Ledger, PaidEmbedder, PaidExtractor
-from tests.simulation.profile import draw_profile, draw_refused
+from tests.simulation.profile import draw_blocked, draw_profile, draw_refused
 from tests.simulation.simulation import Simulation
 from tests.simulation.tasks import Scheduler
 from tests.simulation.world import (
     NoHeartbeat,
     Process,
     RecordingLiveDocuments,
+    RefusingExtractor,
     SimulatedClock,
     SmallEmbedder,
     World,
+    first_line,
 )
 from tests.support.world import FakeAuthenticator
 
@@ -59,12 +60,14 @@ def assemble(database: SimulatedDatabase, seed: int) -> Simulation:
 
 
 def build_world(database: SimulatedDatabase, seed: int | str, refused: tuple[str, ...] | None = None) -> World:
-    """The parts of a world. `refused` are the chapters that no model takes, if they are not to be drawn."""
+    """The parts of a world. `refused` is what models will not take, if it is not to be drawn."""
     # All that is left to chance comes from here, in an order that depends on nothing else.
     rng = random.Random(seed)
     profile = draw_profile(rng)
     if refused is None:
         refused = draw_refused(rng) if profile.rejecting else ()
+        # By chance of its own: worlds in which nothing is blocked stay as they are.
+        refused += draw_blocked(random.Random(f"what is blocked in {seed}"))
 
     # Time, and whose turn it is.
     clock = SimulatedClock()
@@ -79,7 +82,7 @@ def build_world(database: SimulatedDatabase, seed: int | str, refused: tuple[str
     live_documents = RecordingLiveDocuments()
     ledger = Ledger()
     embedder = SmallEmbedder(before=_refuse_texts(refused, boundary))
-    extractor = FakeContextExtractor(before=_refuse_chapter(refused, boundary))
+    extractor = RefusingExtractor(refused, boundary.count)
 
     world = World(
         rng=rng,
@@ -137,17 +140,8 @@ def _app(world: World, process: Process) -> App:
 
 def _refuse_texts(refused: tuple[str, ...], boundary: Boundary) -> Callable[[Sequence[str]], None]:
     def refuse(texts: Sequence[str]) -> None:
-        if any(f"embed {t.split(chr(10))[0]}" in refused for t in texts):
+        if any(f"embed {first_line(t)}" in refused for t in texts):
             boundary.count("model rejects")
             raise Rejected("simulated: the model refuses this text")
-
-    return refuse
-
-
-def _refuse_chapter(refused: tuple[str, ...], boundary: Boundary) -> Callable[[str], None]:
-    def refuse(text: str) -> None:
-        if f"read {text.split(chr(10))[0]}" in refused:
-            boundary.count("model rejects")
-            raise Rejected("simulated: the model refuses this chapter")
 
     return refuse

@@ -11,10 +11,12 @@ from tests.simulation.world import World, clear
 
 CHAPTERS = """
     SELECT r.chapter_number, r.title, r.content_hash, r.start_offset, r.end_offset, r.word_count, r.metadata,
-           r.metadata_model, md5(r.embedding_vector::text) AS vector, r.embedding_model, r.embedding_version,
+           r.metadata_model, s.status, s.lacks_metadata, md5(r.embedding_vector::text) AS vector, r.embedding_model,
+           r.embedding_version,
            k.chunk_index, k.chunk_text, k.word_count AS chunk_words, k.start_offset AS chunk_start,
            md5(k.chunk_embedding::text) AS chunk_vector, k.embedding_model AS chunk_model
-    FROM recent_chapters r LEFT JOIN chapter_chunks k USING (chapter_id)
+    FROM recent_chapters r JOIN processing_status s ON s.entity_id = r.chapter_id
+    LEFT JOIN chapter_chunks k USING (chapter_id)
     WHERE r.book_id = %s AND r.version = %s ORDER BY r.chapter_number, k.chunk_index
 """
 CONTEXTS = "SELECT mode, model, context FROM book_contexts WHERE book_id = %s AND version = %s ORDER BY mode"

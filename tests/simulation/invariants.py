@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from shared.domain.dead_letters import MAX_REDRIVES
-from shared.domain.errors import Unavailable
+from shared.domain.errors import Blocked, Unavailable
 from shared.domain.jobs import Job
 from shared.domain.stages import JobType
 from shared.ports import Document, Tombstone
@@ -45,7 +45,8 @@ def readers_see_only_complete_versions(sim: Simulation) -> None:
                (SELECT min(r.chapter_number) FROM recent_chapters r
                 JOIN processing_status s ON s.entity_type = 'chapter' AND s.entity_id = r.chapter_id
                 WHERE r.book_id = b.book_id AND r.version = b.current_version AND s.status <> 'failed'
-                  AND (r.metadata IS NULL OR r.embedding_vector IS NULL)
+                  -- Who lacks metadata is complete without it.
+                  AND (r.metadata IS NULL AND s.lacks_metadata IS NULL OR r.embedding_vector IS NULL)
                   -- What failed may be redriven: readers went without it before.
                   AND NOT EXISTS (SELECT 1 FROM dead_letters d WHERE d.book_id = r.book_id AND d.state = 'redriven'
                                   AND d.payload->'chapter_ids' ? r.chapter_id::text)) AS unfinished
@@ -193,6 +194,20 @@ def every_vector_is_its_books_and_known_to_be_used_or_not(sim: Simulation) -> No
         raise Broken("every vector is known to be used or not", what)
 
 
+def what_a_chapter_lacks_is_so(sim: Simulation) -> None:
+    """A model refused it, or its job failed, and nothing of that has changed since."""
+    for row in sim.world.database.rows("""
+        SELECT chapter_id, lacks_metadata, wanted FROM (
+            SELECT r.chapter_id, s.lacks_metadata, CASE
+                WHEN r.metadata IS NOT NULL THEN NULL WHEN r.metadata_model IS NOT NULL THEN 'blocked'
+                ELSE (SELECT state FROM jobs j WHERE j.job_id = 'chapter-' || r.chapter_id) END AS wanted
+            FROM recent_chapters r JOIN books b ON b.book_id = r.book_id AND b.latest_version = r.version
+            JOIN processing_status s ON s.entity_id = r.chapter_id) c
+        WHERE lacks_metadata IS DISTINCT FROM wanted"""):
+        why = f"{row['chapter_id']} lacks {row['lacks_metadata']}, and should {row['wanted']}"
+        raise Broken("what a chapter lacks is so", why)
+
+
 _EXPLAINED = ("LeaseExpired", "DeliveriesExhausted")
 
 
@@ -201,6 +216,8 @@ def every_dead_letter_is_explained_by_a_fault(sim: Simulation) -> None:
         if letter["error_class"] not in _EXPLAINED and not letter["message"].startswith("simulated: "):
             why = f"{letter['job_id']}: {letter['error_class']}: {letter['message']}\n{letter['traceback']}"
             raise Broken("dead letters are explained", why)
+        if letter["error_class"] == Blocked.__name__:
+            raise Broken("a refusal is an answer", f"{letter['job_id']} is a dead letter: {letter['message']}")
 
 
 def every_message_is_accounted_for(sim: Simulation) -> None:
@@ -309,14 +326,11 @@ def books_are_what_a_run_without_faults_makes_of_them(sim: Simulation) -> None:
     found = [(b, rows_of(database, b["book_id"], b["version"])) for b in books if b["book_id"] not in damaged]
     for book, rows in found:
         wanted = sim.without_faults(book["content"])
-        _compare(f"{book['book_id']} v{book['version']}", rows, wanted, bool(sim.world.refused))
+        _compare(f"{book['book_id']} v{book['version']}", rows, wanted)
 
 
-def _compare(name: str, rows: Rows, wanted: Rows, partial: bool) -> None:
+def _compare(name: str, rows: Rows, wanted: Rows) -> None:
     for table, expected in wanted.items():
-        if table == "contexts" and partial:
-            # Which chapters the full context saw depends on when the bad one was rejected.
-            continue
         for here, there in itertools.zip_longest(rows[table], expected):
             if here != there:
                 raise Broken(
@@ -331,6 +345,7 @@ AT_THE_END: list[Check] = [
     no_job_is_in_limbo,
     every_dead_letter_is_explained_by_a_fault,
     every_redrive_has_an_end,
+    what_a_chapter_lacks_is_so,
     what_can_be_mended_is_mended,
     every_book_is_completed_or_failed_for_a_reason,
     embedded_text_is_paid_once,

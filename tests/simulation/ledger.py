@@ -1,4 +1,5 @@
-"""Who paid for which answer of a model, and whether an answer that was there already was paid for again.
+"""Who paid for which answer of a model, and whether an answer that was there already was paid for again. A refusal is
+an answer.
 
 A second call for the same is allowed only if the first answer could not be known: a fault was injected between the
 answer and its being kept, or the first had not been kept yet when the second looked (two books with a chapter
@@ -7,12 +8,13 @@ in common, a handler slower than its lease).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from shared.domain.embeddings import EmbeddingTask
+from shared.domain.errors import Blocked
 from shared.domain.results import content_hash
 from tests.simulation import names
 from tests.simulation.tasks import Task
@@ -177,15 +179,23 @@ class PaidExtractor:
         return self._extractor.model
 
     def quick(self, title: str, beginning: str) -> Any:
-        return self._paid("quick", (title, beginning), self._extractor.quick(title, beginning))
+        return self._paid("quick", (title, beginning), lambda: self._extractor.quick(title, beginning))
 
     def chapter(self, title: str, text: str) -> Any:
-        return self._paid("chapter", (title, text), self._extractor.chapter(title, text))
+        return self._paid("chapter", (title, text), lambda: self._extractor.chapter(title, text))
 
     def full(self, title: str, chapters: Any) -> Any:
-        return self._paid("full", (title, *map(repr, chapters)), self._extractor.full(title, chapters))
+        return self._paid("full", (title, *map(repr, chapters)), lambda: self._extractor.full(title, chapters))
 
-    def _paid(self, mode: str, question: Key, answer: Any) -> Any:
+    def _paid(self, mode: str, question: Key, ask: Callable[[], Any]) -> Any:
+        try:
+            answer = ask()
+        except Blocked:
+            self._note(mode, question)
+            raise
+        self._note(mode, question)
+        return answer
+
+    def _note(self, mode: str, question: Key) -> None:
         if (running := self._current()) is not None:
             self._ledger.answered(running, names.EXTRACTOR, [(mode, str(running.notes.get("book")), *question)])
-        return answer

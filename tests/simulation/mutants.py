@@ -22,12 +22,15 @@ from shared.adapters.postgres import (
     permits,
     projections,
     redrive_queue,
+    status_rows,
     vector_rows,
 )
 from shared.adapters.postgres.job_store import PostgresJobStore
 from shared.domain import progress
 from shared.pipeline.projector import Projector
 from shared.pipeline.stages import process_book
+from shared.pipeline.stages.model_answer_memo import ModelAnswerMemo
+from shared.pipeline.stages.process_chapter import ProcessChapter
 from tests.simulation.boundary import SimulatedDatabase
 from tests.simulation.session import simulate
 
@@ -311,6 +314,33 @@ def a_message_without_a_permit_begins_its_job() -> Iterator[None]:
         yield
 
 
+@mutant
+def a_refusal_is_not_kept() -> Iterator[None]:
+    """Or so that it is not found again."""
+    with class_rewritten(ModelAnswerMemo, "digest, model, Refusal", 'b"", model, Refusal'):
+        yield
+
+
+@mutant
+def a_refusal_is_a_failure() -> Iterator[None]:
+    with class_rewritten(ProcessChapter, "except Blocked as error", "except LookupError as error"):
+        yield
+
+
+@mutant
+def what_a_chapter_lacks_is_waited_for() -> Iterator[None]:
+    new = without(status_rows.COUNT_CHAPTERS_BY_WHAT_IS_MISSING, "m.missing - l.lacking", "m.missing")
+    with changed(status_rows, "COUNT_CHAPTERS_BY_WHAT_IS_MISSING", new):
+        yield
+
+
+@mutant
+def a_redrive_waits_for_no_metadata() -> Iterator[None]:
+    new = without(status_rows.AWAIT_METADATA_OF_CHAPTERS_THAT_LACK_IT, "WHERE", "WHERE false AND")
+    with changed(status_rows, "AWAIT_METADATA_OF_CHAPTERS_THAT_LACK_IT", new):
+        yield
+
+
 def hunt(database: SimulatedDatabase, mutant: Mutant, limit: int) -> Found:
     """Run the seed at which the mutant was found last, then seeds from 0 on, until an invariant breaks."""
     began, likely = time.monotonic(), FOUND_AT[mutant.name]
@@ -352,6 +382,10 @@ FOUND_AT = {
     "a_cap_is_forgotten": 2,
     "a_pause_never_ends": 2,
     "a_message_without_a_permit_begins_its_job": 2,
+    "a_refusal_is_not_kept": 21,
+    "a_refusal_is_a_failure": 5,
+    "what_a_chapter_lacks_is_waited_for": 5,
+    "a_redrive_waits_for_no_metadata": 12,
 }
 
 

@@ -112,3 +112,13 @@ def draw_texts(rng: random.Random) -> list[str]:
 def draw_refused(rng: random.Random) -> tuple[str, ...]:
     """Which chapter the models will never take: one of them, for its vectors or for its metadata."""
     return (f"{rng.choice(['embed', 'read'])} CHAPTER {rng.randrange(1, 5)}",)
+
+
+def draw_blocked(rng: random.Random) -> tuple[str, ...]:
+    """What the generating model refuses to answer about: in two of five worlds, chapters, or a context, or both."""
+    if rng.random() >= 0.4:
+        return ()
+    one, some, every = (rng.randrange(1, 5),), (1, 2, 3), range(1, max(CHAPTERS) + 1)
+    chapters = tuple(f"block CHAPTER {n}" for n in rng.choice([one, some, every]))
+    context = f"block {rng.choice(['quick', 'full'])}"
+    return rng.choice([chapters, chapters, (context,), (*chapters, context)])

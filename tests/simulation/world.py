@@ -12,10 +12,12 @@ from uuid import UUID
 from flask import Request
 from werkzeug.test import EnvironBuilder
 
-from shared.adapters.fake_models import FakeEmbedder
+from shared.adapters.fake_models import FakeContextExtractor, FakeEmbedder
 from shared.adapters.memory.live_documents import MemoryLiveDocuments
 from shared.bootstrap import App
+from shared.domain.contexts import BookContext, ChapterMetadata
 from shared.domain.embeddings import EmbeddingModel
+from shared.domain.errors import Blocked, Rejected
 from shared.domain.stages import JobType, Stage
 from shared.pipeline.heartbeat import Heartbeat
 from shared.ports import Document, Tombstone
@@ -36,6 +38,40 @@ class SmallEmbedder(FakeEmbedder):
     @property
     def model(self) -> EmbeddingModel:
         return replace(super().model, max_texts=2, max_request_tokens=1_300)
+
+
+class RefusingExtractor(FakeContextExtractor):
+    """Fails at the chapters that are `refused` to "read", and refuses to answer about what is to "block"."""
+
+    def __init__(self, refused: tuple[str, ...], count: Callable[[str], None]) -> None:
+        super().__init__(before=self._read)
+        self._refused, self._count = refused, count
+
+    def _read(self, text: str) -> None:
+        if f"read {first_line(text)}" in self._refused:
+            self._count("model rejects")
+            raise Rejected("simulated: the model refuses this chapter")
+
+    def quick(self, title: str, beginning: str) -> BookContext:
+        self._block("quick")
+        return super().quick(title, beginning)
+
+    def chapter(self, title: str, text: str) -> ChapterMetadata:
+        self._block(first_line(text))
+        return super().chapter(title, text)
+
+    def full(self, title: str, chapters: Sequence[ChapterMetadata]) -> BookContext:
+        self._block("full")
+        return super().full(title, chapters)
+
+    def _block(self, what: str) -> None:
+        if f"block {what}" in self._refused:
+            self._count("model blocks")
+            raise Blocked("simulated: the model blocks this text")
+
+
+def first_line(text: str) -> str:
+    return text.partition("\n")[0]
 
 
 class SimulatedClock:
@@ -104,7 +140,7 @@ class Process:
 class World:
     """The parts of a simulated world, by name; `assembly.build_world` puts them together.
 
-    `refused` are the chapters that a model rejects.
+    `refused` is what a model rejects or blocks.
     """
 
     rng: random.Random
