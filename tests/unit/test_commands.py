@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from infra.cli import books, context, dead_letters, identifiers, main, operations
+from infra.cli import books, context, dead_letters, identifiers, main, operations, view
 from infra.cli.listeners import Listener, ListenFailed
 from tests.support.command_line import CLI
 
@@ -259,6 +259,24 @@ def test_a_redrive_of_which_all_are_refused_has_failed_and_says_why(run: Run, ap
     api.answer("POST /api/dead-letters/redrive", {"batch_id": BOOK, "accepted": [], "refused": refused})
     code, out, _ = run("dead-letters", "redrive", "7")
     assert (code, out) == (1, "refused: 7: it is queued for a redrive already\n")
+
+
+def test_a_book_says_how_many_of_its_chapters_have_no_summary(run: Run, api: FakeApi) -> None:
+    chapters = {"total": 61, "done": 61, "processed": 59, "embedded": 61, "failed": 0, "without_metadata": 2}
+    told = {"status": "completed", "progress": 100, "phase": "completed", "version": 1, "error": None}
+    api.answer(f"GET /api/books/{BOOK}/status", {**told, "chapters": chapters})
+
+    assert "chapters: 61 of 61 done, 0 failed, 2 without summary\n" in run("status", BOOK)[1]
+
+
+def test_a_chapter_without_a_summary_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    read = {"number": 1, "title": "One", "word_count": 9, "metadata": {"summary": "Rain."}, "lacks": {}}
+    refused = {"number": 2, "title": "Two", "word_count": 9, "metadata": None, "lacks": {"metadata": "blocked"}}
+    view.show_chapters([read, refused])
+
+    *_, one, two = capsys.readouterr().out.splitlines()
+    assert one.split() == ["1", "One", "9", "Rain."]
+    assert two.split() == ["2", "Two", "9", "no", "summary:", "blocked"]
 
 
 # Watching
