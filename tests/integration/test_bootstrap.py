@@ -106,3 +106,23 @@ with database.transaction() as connection:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
 
     assert done.stdout == "['MainThread']\n"
+
+
+def test_what_reduces_contexts_without_a_model_is_loaded_when_one_is_refused(dsn: str) -> None:
+    """Not before: each cold start would pay for it."""
+    code = f"""
+import sys
+from shared.adapters.memory.broker import MemoryBroker
+from shared.adapters.memory.live_documents import MemoryLiveDocuments
+from shared.bootstrap import App
+from shared.config import read_config
+config = read_config(project="p", database_url={dsn!r}, auth="local", models="vertex")
+app = App(config, {{"publisher": MemoryBroker(), "live_documents": MemoryLiveDocuments()}})
+app.push
+print("shared.adapters.local_models.context" in sys.modules)
+print(app.fallback.model)
+app.close()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+
+    assert done.stdout == "False\nbindery-local-context/1\n"

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from shared.adapters.postgres import control, result_rows
-from shared.domain.errors import Rejected, Unavailable
+from shared.domain.errors import Unavailable
 from shared.domain.stages import JobType
 from tests.integration.test_pipeline import ROWS
 from tests.support.failing_books import FailingChapters, refuse_vectors
