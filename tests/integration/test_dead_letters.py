@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from shared.domain.errors import Unavailable
 from shared.domain.stages import STAGES, JobType
 from tests.support.failing_books import chapters, failed_book, list_dead_letters, redrive, refuse_vectors
 from tests.support.world import World, manuscript
@@ -130,7 +129,7 @@ def test_owners_work_with_their_own_letters_alone(world: World) -> None:
 
 
 def test_a_book_that_waits_for_a_retry_says_so(world: World) -> None:
-    faults = iter([Unavailable("slow down", retry_after=100)])
+    faults = iter([RuntimeError("odd")])
 
     def fail(text: str) -> None:
         if (error := next(faults, None)) is not None:
@@ -146,7 +145,7 @@ def test_a_book_that_waits_for_a_retry_says_so(world: World) -> None:
     attempts = STAGES[JobType.CHAPTER_PROCESSING].attempts
     assert (status["status"], status["attempt"], status["max_attempts"]) == ("retrying", 1, attempts)
     assert status["next_attempt_at"]
-    assert status["error"]["error_class"] == "Unavailable"
+    assert status["error"]["error_class"] == "RuntimeError"
 
 
 def test_a_book_that_failed_can_be_cancelled_while_its_other_chapters_are_worked_on(world: World) -> None:

@@ -106,7 +106,7 @@ def test_a_model_that_refused_is_not_asked_again(world: World, monkeypatch: pyte
 
     assert len(asked) == 1
     (job,) = world.rows("SELECT attempts, result FROM jobs WHERE job_id = %s", message.data["job_id"])
-    assert job == {"attempts": 2, "result": {"blocked": "SAFETY"}}
+    assert job == {"attempts": 1, "result": {"blocked": "SAFETY"}}
 
 
 def test_a_forced_import_asks_a_model_that_refused_again(world: World) -> None:

@@ -264,6 +264,7 @@ def test_a_redrive_of_which_all_are_refused_has_failed_and_says_why(run: Run, ap
 def test_a_book_says_how_many_of_its_chapters_have_no_summary(run: Run, api: FakeApi) -> None:
     chapters = {"total": 61, "done": 61, "processed": 59, "embedded": 61, "failed": 0, "without_metadata": 2}
     told = {"status": "completed", "progress": 100, "phase": "completed", "version": 1, "error": None}
+    told["current_version"] = 1
     api.answer(f"GET /api/books/{BOOK}/status", {**told, "chapters": chapters})
 
     assert "chapters: 61 of 61 done, 0 failed, 2 without summary\n" in run("status", BOOK)[1]
