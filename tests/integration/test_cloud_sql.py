@@ -11,7 +11,7 @@ from shared.bootstrap import App
 from shared.config import Config
 
 
-def test_connections_come_from_the_connector_with_iam_and_no_password(
+def test_connections_come_from_one_connector_with_iam_the_limits_and_no_password(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[dict[str, Any]] = []
@@ -23,7 +23,7 @@ def test_connections_come_from_the_connector_with_iam_and_no_password(
 
         def connect(self, instance: str, driver: str, **how: Any) -> Any:
             dialled.append((instance, driver, how))
-            return psycopg.connect(dsn)
+            return psycopg.connect(dsn, options=how["options"])
 
     monkeypatch.setattr("google.cloud.sql.connector.Connector", Connector)
     app = App(
@@ -39,9 +39,14 @@ def test_connections_come_from_the_connector_with_iam_and_no_password(
     )
     with app.database.transaction() as connection:
         row = connection.execute("SELECT '[1,2]'::vector AS v, 1 AS n").fetchone()
+        limit = connection.execute("SHOW lock_timeout").fetchone()
+    with app.database.connect() as outside:
+        assert outside.execute("SHOW lock_timeout").fetchone() == limit == {"lock_timeout": "3s"}
     app.close()
 
     assert row is not None
     assert row["n"] == 1
     assert made == [{"refresh_strategy": "lazy", "enable_iam_auth": True}]
-    assert dialled[0] == ("p:r:i", "psycopg", {"user": "u@p.iam", "db": "b"})
+    instance, driver, how = dialled[0]
+    assert (instance, driver, how["user"], how["db"]) == ("p:r:i", "psycopg", "u@p.iam", "b")
+    assert "password" not in how

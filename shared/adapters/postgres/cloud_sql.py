@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row
 
 
@@ -17,7 +18,8 @@ def cloud_sql_connection(instance: str, user: str, database: str) -> type[psycop
     class CloudSqlConnection(psycopg.Connection[DictRow]):
         @classmethod
         def connect(cls, conninfo: str = "", **kwargs: Any) -> Any:
-            connection = connector.connect(instance, "psycopg", user=user, db=database)
+            # As libpq would take them: the limits of the session.
+            connection = connector.connect(instance, "psycopg", user=user, db=database, **conninfo_to_dict(conninfo))
             connection.autocommit = kwargs.get("autocommit", False)
             connection.row_factory = kwargs.get("row_factory", dict_row)
             return connection

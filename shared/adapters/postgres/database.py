@@ -7,6 +7,7 @@ import select
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from typing import Any
 
 import psycopg
@@ -15,6 +16,7 @@ from pgvector.psycopg import register_vector
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from shared.adapters.postgres.sessions import SessionLimits, limited
 from shared.domain.embeddings import Vector
 from shared.domain.errors import Rejected, Unavailable
 
@@ -22,12 +24,13 @@ Connection = psycopg.Connection[DictRow]
 
 COLUMN_DIMENSIONS = 768
 CONNECT_SECONDS = 10
+DEFAULT_LIMITS = SessionLimits()
 
 
 class Database:
     """A pool of at most `size` connections. `connection_class` is psycopg's own, or one that dials Cloud SQL.
 
-    A caller waits no longer than `connect_seconds` for a connection.
+    A caller waits no longer than `connect_seconds` for a connection. Every session has the same `limits`.
     """
 
     def __init__(
@@ -36,10 +39,12 @@ class Database:
         size: int = 4,
         connection_class: Callable[[], type[Connection]] | None = None,
         connect_seconds: int = CONNECT_SECONDS,
+        limits: SessionLimits = DEFAULT_LIMITS,
     ) -> None:
-        self._dsn = dsn
+        self._dsn = limited(dsn, limits)
         self._size = size
-        self._connection_class = connection_class
+        # One connector dials for the pool, and for what is outside of it.
+        self._connection_class = cache(connection_class) if connection_class else None
         self._connect_seconds = connect_seconds
         self._lock = threading.Lock()
         self._open: ConnectionPool[Connection] | None = None
@@ -74,8 +79,9 @@ class Database:
                 yield connection
         except psycopg.errors.ProgramLimitExceeded as error:
             raise Rejected(f"PostgreSQL can't hold it: {error.diag.message_primary}") from error
-        except (psycopg.OperationalError, PoolTimeout) as error:
-            # Also deadlocks, a full disk and a server that is shutting down: all may pass.
+        except (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout, PoolTimeout) as error:
+            # Also locks that are not given in time, deadlocks, a full disk and a server that is shutting down: all
+            # may pass.
             raise Unavailable(f"PostgreSQL: {_what(error)}") from error
 
     def connect(self) -> Connection:
