@@ -22,6 +22,7 @@ from shared.ports import (
     Embedder,
     Identifiers,
     JobStore,
+    Leases,
     LiveDocuments,
     Projections,
     Publisher,
@@ -170,6 +171,12 @@ class Adapters:
         return PostgresJobStore(self.database, self.config.failed_chapters_tolerated, self.config.caps)
 
     @part
+    def leases(self) -> Leases:
+        from shared.adapters.postgres.leases import PostgresLeases
+
+        return PostgresLeases(self.database)
+
+    @part
     def projections(self) -> Projections:
         from shared.adapters.postgres.projections import PostgresProjections
 
@@ -213,5 +220,6 @@ class Adapters:
 
     def close(self) -> None:
         """Close what was opened. Safe to repeat."""
-        if "database" in self.__dict__:
-            self.database.close()
+        for name in ("leases", "database"):
+            if name in self.__dict__:
+                self.__dict__[name].close()

@@ -37,7 +37,7 @@ class UseCases(Adapters):
     def heartbeat(self) -> Heartbeat:
         from shared.pipeline.heartbeat import Heartbeat
 
-        return Heartbeat(store=self.store, clock=self.clock)
+        return Heartbeat(leases=self.leases, clock=self.clock)
 
     @part
     def import_book(self) -> ImportBook:

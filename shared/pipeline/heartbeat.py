@@ -12,7 +12,7 @@ from uuid import UUID
 import structlog
 
 from shared.domain.stages import HEARTBEAT_SECONDS, Stage
-from shared.ports import Clock, JobStore
+from shared.ports import Clock, Leases
 
 log = structlog.get_logger()
 
@@ -24,7 +24,7 @@ class Heartbeat:
     An attempt that takes longer than its stage may is not renewed any more: another may take over.
     """
 
-    store: JobStore
+    leases: Leases
     clock: Clock
     seconds: float = HEARTBEAT_SECONDS
     _held: dict[UUID, datetime] = field(default_factory=dict, init=False)
@@ -54,7 +54,7 @@ class Heartbeat:
         if not tokens:
             return
         try:
-            self.store.renew(tokens, now)
+            self.leases.renew(tokens, now)
         except Exception as error:
             # Whatever it was: the thread must live, or no lease of this process is renewed again.
             log.warning("heartbeat.missed", leases=len(tokens), error_class=type(error).__name__)

@@ -23,7 +23,7 @@ from shared.ports.books import (
 from shared.ports.broker import BrokerSnapshot, Message, Publisher, SeekableBroker
 from shared.ports.callers import Authenticator, PushVerifier
 from shared.ports.identifiers import IdentifierKind, Identifiers
-from shared.ports.jobs import Claim, Claimed, JobStore, NotClaimed, Outage, Undelivered
+from shared.ports.jobs import Claim, Claimed, JobStore, Leases, NotClaimed, Outage, Undelivered
 from shared.ports.live import Document, LiveDocuments, Projections, Tombstone
 from shared.ports.models import ContextExtractor, Embedder
 from shared.ports.operators import DeadLetters, Redrives, Replays, Retention
@@ -49,6 +49,7 @@ __all__ = [
     "Identifiers",
     "Imports",
     "JobStore",
+    "Leases",
     "Library",
     "LiveDocuments",
     "Message",

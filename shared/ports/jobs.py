@@ -68,6 +68,14 @@ class Outage:
     retry_after: float | None
 
 
+class Leases(Protocol):
+    """Leases of attempts under way."""
+
+    def renew(self, fencing_tokens: Sequence[UUID], now: datetime) -> None:
+        """Prolong those that are still held. Waits neither for other work of the process, nor for a job's row."""
+        ...
+
+
 class JobStore(Protocol):
     """Jobs and the results that end them."""
 
@@ -105,10 +113,6 @@ class JobStore(Protocol):
         self, topic: str, payload: Mapping[str, Any], failure: Failure, key: str, now: datetime
     ) -> None:
         """Keep a message that names no job: one dead letter for each key, however often it comes."""
-        ...
-
-    def renew(self, fencing_tokens: Sequence[UUID], now: datetime) -> None:
-        """Prolong the leases that are still held."""
         ...
 
     def give_permits(self, types: Collection[JobType], now: datetime) -> list[Job]:

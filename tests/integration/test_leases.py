@@ -9,8 +9,10 @@ from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
+from shared.adapters.postgres.database import Database
 from shared.domain.errors import Unavailable
 from shared.domain.stages import HEARTBEAT_SECONDS, LEASE_SECONDS, STAGES, JobType
 from shared.ports import Message
@@ -63,7 +65,7 @@ def test_a_handler_that_takes_longer_than_its_stage_may_is_overtaken(world: Worl
 
 
 def test_a_heartbeat_that_fails_once_loses_nothing(world: World) -> None:
-    store = world.app.store
+    leases = world.app.leases
 
     class FailingRenewals:
         def __init__(self) -> None:
@@ -72,10 +74,10 @@ def test_a_heartbeat_that_fails_once_loses_nothing(world: World) -> None:
         def renew(self, *about: Any) -> None:
             if self.down:
                 raise Unavailable("no database")
-            store.renew(*about)
+            leases.renew(*about)
 
     renewals = FailingRenewals()
-    world.app.heartbeat.store = renewals  # type: ignore[assignment]
+    world.app.heartbeat.leases = renewals
 
     def slow(text: str) -> None:
         world.extractor.before = None
@@ -90,16 +92,73 @@ def test_a_heartbeat_that_fails_once_loses_nothing(world: World) -> None:
     assert answer == 204
 
 
+def test_a_row_that_another_session_holds_costs_no_other_attempt_of_its_process_the_lease(world: World) -> None:
+    book_id = world.import_book(manuscript(chapters=2))
+    world.deliver(world.take(JobType.BOOK_PROCESSING))
+    kept, held = (world.take(JobType.CHAPTER_PROCESSING) for _ in range(2))
+    under_way, go_on, asked = threading.Semaphore(0), threading.Event(), list[str]()
+
+    def slow(text: str) -> None:
+        asked.append(text)
+        under_way.release()
+        assert go_on.wait(60)
+
+    world.extractor.before = slow
+    with ThreadPoolExecutor(2) as pool, psycopg.connect(world.dsn) as holding:
+        answers = [pool.submit(world.deliver, m) for m in (kept, held)]
+        try:
+            assert under_way.acquire(timeout=20)
+            assert under_way.acquire(timeout=20)
+            holding.execute("SELECT 1 FROM jobs WHERE job_id = %s FOR UPDATE", (held.data["job_id"],))
+            for _ in range(4):
+                world.clock.advance(HEARTBEAT_SECONDS)
+                world.app.heartbeat.beat()
+            second = world.deliver(kept)
+            holding.rollback()
+            # That of the row itself ran out, and nobody could take it over: the next beat prolongs it.
+            world.app.heartbeat.beat()
+            third = world.deliver(held)
+        finally:
+            go_on.set()
+        assert [a.result(60) for a in answers] == [204, 204]
+
+    assert 4 * HEARTBEAT_SECONDS > LEASE_SECONDS
+    assert (second, third, len(asked)) == (429, 429, 2)
+    world.extractor.before = None
+    world.run()
+    assert world.status(book_id)["status"] == "completed"
+    assert world.rows("SELECT sum(abandoned) AS n FROM jobs") == [{"n": 0}]
+
+
+def test_a_pool_that_is_full_costs_no_lease(dsn: str) -> None:
+    database = Database(dsn, 2, connect_seconds=1)
+    with closing(World(dsn, overrides={"database": database})) as world, closing(World(dsn)) as another:
+        answers: list[int] = []
+
+        def fill_the_pool(text: str) -> None:
+            world.extractor.before = None
+            with database.transaction(), database.transaction():
+                for _ in range(4):
+                    world.clock.advance(HEARTBEAT_SECONDS)
+                    world.app.heartbeat.beat()
+                another.clock.now = world.clock.now
+                answers.append(another.deliver(first_of(world, JobType.CHAPTER_PROCESSING)))
+
+        _, answer = chapter_job(world, fill_the_pool)
+
+        assert (answer, answers) == (204, [429])
+
+
 def test_the_heartbeat_runs_by_itself_while_work_goes_on(world: World) -> None:
     beaten = threading.Event()
-    store = world.app.store
+    leases = world.app.leases
 
     class ReportedRenewals:
         def renew(self, *about: Any) -> None:
-            store.renew(*about)
+            leases.renew(*about)
             beaten.set()
 
-    world.app.heartbeat.store = ReportedRenewals()  # type: ignore[assignment]
+    world.app.heartbeat.leases = ReportedRenewals()
     world.app.heartbeat.seconds = 0.01
 
     def slow(text: str) -> None:

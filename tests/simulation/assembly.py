@@ -23,6 +23,7 @@ from tests.simulation.simulation import Simulation
 from tests.simulation.tasks import Scheduler
 from tests.simulation.world import (
     NoHeartbeat,
+    NoLeases,
     Process,
     RecordingLiveDocuments,
     RefusingExtractor,
@@ -134,7 +135,7 @@ def _app(world: World, process: Process) -> App:
             "seekable_broker": MemoryBroker(),
         },
     )
-    app.overrides["heartbeat"] = NoHeartbeat(store=app.store, clock=world.clock)
+    app.overrides["heartbeat"] = NoHeartbeat(leases=NoLeases(), clock=world.clock)
     return app
 
 

@@ -116,6 +116,13 @@ class NoHeartbeat(Heartbeat):
         yield
 
 
+class NoLeases:
+    """The heartbeat that never beats asks for none."""
+
+    def renew(self, fencing_tokens: Sequence[UUID], now: datetime) -> None:
+        raise AssertionError("a lease was renewed outside of the simulated time")
+
+
 class Process:
     """One instance of the functions: what it holds in memory dies with it."""
 

@@ -41,7 +41,8 @@ class Database:
         connect_seconds: int = CONNECT_SECONDS,
         limits: SessionLimits = DEFAULT_LIMITS,
     ) -> None:
-        self._dsn = limited(dsn, limits)
+        self._dsn = dsn
+        self._limits = limits
         self._size = size
         # One connector dials for the pool, and for what is outside of it.
         self._connection_class = cache(connection_class) if connection_class else None
@@ -88,11 +89,18 @@ class Database:
         """Open a connection outside the pool, where each statement is its own transaction. Raises Unavailable."""
         try:
             connection: Connection = self._class().connect(
-                self._dsn, autocommit=True, row_factory=dict_row, connect_timeout=self._connect_seconds
+                limited(self._dsn, self._limits),
+                autocommit=True,
+                row_factory=dict_row,
+                connect_timeout=self._connect_seconds,
             )
             return connection
         except psycopg.OperationalError as error:
             raise Unavailable(f"PostgreSQL: {_what(error)}") from error
+
+    def apart(self, size: int, limits: SessionLimits) -> Database:
+        """Another pool on the same database, for what must not wait for this one."""
+        return Database(self._dsn, size, self._connection_class, self._connect_seconds, limits)
 
     def _class(self) -> Any:
         return self._connection_class() if self._connection_class else psycopg.Connection
@@ -108,7 +116,7 @@ class Database:
         with self._lock:
             if self._open is None:
                 self._open = ConnectionPool(
-                    self._dsn,
+                    limited(self._dsn, self._limits),
                     connection_class=self._class(),
                     kwargs={"row_factory": dict_row, "connect_timeout": self._connect_seconds},
                     min_size=0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,6 +13,7 @@ from shared.adapters.postgres import dead_letter_rows, result_rows, status_rows
 from shared.adapters.postgres.breakers import MODEL_OF_TYPE, to_breaker
 from shared.adapters.postgres.database import Connection, Database
 from shared.adapters.postgres.job_rows import add_jobs, to_job
+from shared.adapters.postgres.leases import lease_until
 from shared.adapters.postgres.locks import lock_book
 from shared.adapters.postgres.outages import note_answer, note_outage, undo_attempt
 from shared.adapters.postgres.permits import give_permits
@@ -32,7 +33,7 @@ from shared.domain.results import (
     QuickContextBlocked,
     Result,
 )
-from shared.domain.stages import LEASE_SECONDS, MAX_LEASE_EXPIRATIONS, JobType
+from shared.domain.stages import MAX_LEASE_EXPIRATIONS, JobType
 from shared.ports import Claim, Claimed, NotClaimed, Outage, Undelivered
 
 # A claim looks first without a lock: most deliveries of an ended job end here.
@@ -61,9 +62,6 @@ GIVE_PERMIT_BACK = """
     UPDATE jobs SET state = 'pending', permitted_at = NULL, next_attempt_at = NULL, revision = nextval('revisions')
     WHERE job_id = %s
 """
-
-# A lease that expired meanwhile is prolonged too, as long as nobody else has claimed the job.
-PROLONG_LEASES_OF_TOKENS = "UPDATE jobs SET lease_until = %s WHERE lease = ANY(%s) AND state = 'processing'"
 
 # A newer version took over: nobody works on it any more.
 CANCEL_JOB_UNLESS_ENDED = """
@@ -141,7 +139,7 @@ class PostgresJobStore:
 
     def _begin(self, connection: Connection, job: Job, now: datetime) -> Claimed:
         fencing_token = uuid4()
-        begun = {"job_id": job.job_id, "fencing_token": fencing_token, "until": _lease_until(now), "now": now}
+        begun = {"job_id": job.job_id, "fencing_token": fencing_token, "until": lease_until(now), "now": now}
         begun["expiration"] = Jsonb([{"at": now.isoformat(), **LEASE_EXPIRED}])
         counts = connection.execute(START_ATTEMPT, begun).fetchone()
         assert counts is not None
@@ -157,10 +155,6 @@ class PostgresJobStore:
             exhausted=counts["expirations"] >= MAX_LEASE_EXPIRATIONS,
             unavailable_since=counts["unavailable_since"],
         )
-
-    def renew(self, fencing_tokens: Sequence[UUID], now: datetime) -> None:
-        with self._database.statements() as connection:
-            connection.execute(PROLONG_LEASES_OF_TOKENS, (_lease_until(now), list(fencing_tokens)))
 
     def commit(self, claim: Claimed, result: Result, now: datetime) -> list[Job]:
         job = claim.job
@@ -297,10 +291,6 @@ def reason_against_claim(row: Mapping[str, Any], now: datetime) -> NotClaimed | 
 
 def _breaker_of(row: Mapping[str, Any]) -> Breaker:
     return to_breaker({**row, "failures": row["model_failures"] or 0})
-
-
-def _lease_until(now: datetime) -> datetime:
-    return now + timedelta(seconds=LEASE_SECONDS)
 
 
 def _record_rejected(connection: Connection, job: Job, rejected: Mapping[UUID, Rejected], now: datetime) -> None:
