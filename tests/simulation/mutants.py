@@ -107,7 +107,7 @@ def _made_again(what: Any, source: str) -> Any:
 @mutant
 def an_overtaken_attempt_writes_all_the_same() -> Iterator[None]:
     end = without(job_store.END_ATTEMPT_IF_TOKEN_IS_CURRENT, "AND lease = %(fencing_token)s")
-    ask = without(job_store.IS_TOKEN_CURRENT, "AND lease = %s", "AND %s::uuid IS NOT NULL")
+    ask = without(job_store.IS_TOKEN_CURRENT, "AND j.lease = %s", "AND %s::uuid IS NOT NULL")
     with changed(job_store, "END_ATTEMPT_IF_TOKEN_IS_CURRENT", end):
         with changed(job_store, "IS_TOKEN_CURRENT", ask):
             yield

@@ -8,7 +8,7 @@ from uuid import UUID
 from shared.adapters.postgres import status_rows
 from shared.adapters.postgres.database import Database
 from shared.adapters.postgres.job_rows import add_jobs, to_job
-from shared.adapters.postgres.locks import lock_book_of_owner
+from shared.adapters.postgres.locks import lock_book_of_owner, lock_rows_of_book
 from shared.adapters.postgres.tombstones import add_book_tombstones
 from shared.domain.books import BookVersion, Status
 from shared.domain.errors import InvalidState, Unavailable
@@ -18,7 +18,10 @@ from shared.domain.jobs import Job, process_book_job
 CANCEL_JOBS_UNLESS_ENDED = """
     UPDATE jobs SET state = 'cancelled', lease = NULL, lease_until = NULL, next_attempt_at = NULL, permitted_at = NULL,
         finished_on = %(now)s, revision = nextval('revisions')
-    WHERE book_id = %(book_id)s AND version = %(version)s AND state IN ('pending', 'processing', 'retrying')
+    WHERE job_id IN (
+        SELECT job_id FROM jobs
+        WHERE book_id = %(book_id)s AND version = %(version)s AND state IN ('pending', 'processing', 'retrying')
+        ORDER BY job_id FOR NO KEY UPDATE)
     RETURNING *
 """
 
@@ -26,7 +29,9 @@ CANCEL_JOBS_UNLESS_ENDED = """
 RESUME_JOBS_THAT_ARE_CANCELLED = """
     UPDATE jobs SET state = 'pending', attempts = 0, abandoned = 0, error = NULL, finished_on = NULL,
         unavailable_since = NULL, published_at = NULL, created_at = %(now)s, revision = nextval('revisions')
-    WHERE book_id = %(book_id)s AND version = %(version)s AND state = 'cancelled'
+    WHERE job_id IN (
+        SELECT job_id FROM jobs WHERE book_id = %(book_id)s AND version = %(version)s AND state = 'cancelled'
+        ORDER BY job_id FOR NO KEY UPDATE)
     RETURNING *
 """
 
@@ -87,12 +92,13 @@ class PostgresControl:
         try:
             self.drop_rows(owner_uid, book_id, now)
         except Unavailable:
-            # A deadlock with an attempt that was just writing its result, most likely: no other begins to.
+            # An attempt was just writing a long result, most likely: no other begins to.
             self.drop_rows(owner_uid, book_id, now)
 
     def drop_rows(self, owner_uid: str | None, book_id: UUID, now: datetime) -> None:
         """Delete the rows of a book that no attempt can write any more."""
         with self._database.transaction() as connection:
+            lock_rows_of_book(connection, book_id)
             lock_book_of_owner(connection, owner_uid, book_id)
             add_book_tombstones(connection, book_id, now)
             connection.execute(DELETE_DELIVERIES_OF_BOOK, (book_id,))

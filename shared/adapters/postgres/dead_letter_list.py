@@ -62,11 +62,14 @@ INSERT_ACTION_UNLESS_ONE_WAITS = """
 """
 
 # What is redriven already can't be discarded.
-SELECT_OPEN_DEAD_LETTERS = f"SELECT d.dead_letter_id {THAT_ARE_CHOSEN} AND d.state = 'open' LIMIT %(limit)s"
+LOCK_OPEN_DEAD_LETTERS = f"""
+    SELECT d.dead_letter_id {THAT_ARE_CHOSEN} AND d.state = 'open'
+    ORDER BY d.dead_letter_id LIMIT %(limit)s FOR NO KEY UPDATE OF d
+"""
 
-# The state again, on the locked row itself.
-DISCARD_DEAD_LETTERS_THAT_ARE_OPEN = """
-    UPDATE dead_letters SET state = 'discarded' WHERE dead_letter_id = ANY(%s) AND state = 'open'
+# Under that lock.
+DISCARD_DEAD_LETTERS = """
+    UPDATE dead_letters SET state = 'discarded' WHERE dead_letter_id = ANY(%s)
     RETURNING dead_letter_id, job_id, type, book_id, version,
               payload - 'job_id' - 'book_id' - 'version' AS data
 """
@@ -74,7 +77,9 @@ DISCARD_DEAD_LETTERS_THAT_ARE_OPEN = """
 # What is discarded is not sent.
 DROP_ACTIONS_THAT_WAIT_FOR_DISCARDED = """
     UPDATE dead_letter_actions SET outcome = 'dropped', reason = 'the dead letter was discarded', finished_at = %(now)s
-    WHERE dead_letter_id = ANY(%(ids)s) AND outcome IN ('held', 'waiting')
+    WHERE action_id IN (
+        SELECT action_id FROM dead_letter_actions WHERE dead_letter_id = ANY(%(ids)s) AND outcome IN ('held', 'waiting')
+        ORDER BY action_id FOR NO KEY UPDATE)
 """
 
 
@@ -101,11 +106,10 @@ class PostgresDeadLetters:
         done = {"batch_id": batch_id, "action": "discard", "requested_by": requested_by, "reason": reason, "now": now}
         done |= {"per_minute": None, "is_canary": False, "not_before": None, "outcome": "done", "finished_at": now}
         with self._database.transaction() as connection:
-            found = connection.execute(SELECT_OPEN_DEAD_LETTERS, filter_values(chosen, MAX_CHOSEN))
+            found = connection.execute(LOCK_OPEN_DEAD_LETTERS, filter_values(chosen, MAX_CHOSEN))
             ids = [r["dead_letter_id"] for r in found]
-            # Actions before dead letters, as when one is sent.
+            rows = connection.execute(DISCARD_DEAD_LETTERS, (ids,)).fetchall()
             connection.execute(DROP_ACTIONS_THAT_WAIT_FOR_DISCARDED, {"ids": ids, "now": now})
-            rows = connection.execute(DISCARD_DEAD_LETTERS_THAT_ARE_OPEN, (ids,)).fetchall()
             for row in rows:
                 connection.execute(INSERT_ACTION_UNLESS_ONE_WAITS, done | {"dead_letter_id": row["dead_letter_id"]})
         jobs = [to_job(r) for r in rows if r["job_id"]]

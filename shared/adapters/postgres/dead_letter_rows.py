@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,11 @@ from psycopg.types.json import Jsonb
 from shared.adapters.postgres.database import Connection
 from shared.domain.failures import Failure
 from shared.domain.jobs import Job
+
+# Whoever changes several locks them in this order.
+LOCK_DEAD_LETTERS_OF_JOBS = """
+    SELECT 1 FROM dead_letters WHERE job_id = ANY(%s) ORDER BY dead_letter_id FOR NO KEY UPDATE
+"""
 
 # One dead letter for each job, brought up to date when it fails again.
 # The job's own row has the failures of all its attempts; a chapter that failed within a group has none.
@@ -56,15 +61,24 @@ RELEASE_BATCH_THAT_IS_HELD = """
     UPDATE dead_letter_actions a SET outcome = 'waiting',
         not_before = %(now)s::timestamptz + interval '1 minute' * (n.position / a.per_minute)
     FROM (SELECT action_id, row_number() OVER (ORDER BY action_id) - 1 AS position
-          FROM dead_letter_actions WHERE batch_id = %(batch_id)s AND outcome = 'held') n
+          FROM (SELECT action_id FROM dead_letter_actions WHERE batch_id = %(batch_id)s AND outcome = 'held'
+                ORDER BY action_id FOR NO KEY UPDATE) held) n
     WHERE a.action_id = n.action_id
 """
 
 # The others of a canary that failed: they are not sent.
 DROP_BATCH_THAT_IS_HELD = """
     UPDATE dead_letter_actions SET outcome = 'dropped', finished_at = %(now)s, reason = 'the canary failed'
-    WHERE batch_id = %(batch_id)s AND outcome = 'held'
+    WHERE action_id IN (
+        SELECT action_id FROM dead_letter_actions WHERE batch_id = %(batch_id)s AND outcome = 'held'
+        ORDER BY action_id FOR NO KEY UPDATE)
 """
+
+
+def lock(connection: Connection, job_ids: Sequence[str]) -> None:
+    """Wait for the dead letters that these jobs have already."""
+    if len(job_ids) > 1:
+        connection.execute(LOCK_DEAD_LETTERS_OF_JOBS, (list(job_ids),))
 
 
 def add(connection: Connection, job: Job, failure: Failure, now: datetime) -> None:

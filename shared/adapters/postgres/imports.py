@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from shared.adapters.postgres.database import Connection, Database
 from shared.adapters.postgres.job_rows import add_jobs
-from shared.adapters.postgres.locks import LOCK_BOOK_OF_OWNER, LOCK_KEY, lock_owner_below_limit
+from shared.adapters.postgres.locks import LOCK_BOOK_OF_OWNER, LOCK_KEY, LOCK_OWNER, refuse_above_limit
 from shared.adapters.postgres.old_versions import mark_due
 from shared.domain import jobs
 from shared.domain.books import BookVersion, Status
@@ -25,11 +27,13 @@ INSERT_KEY = """
     VALUES (%s, %s, %s, %s, %s, %s)
 """
 
-# A Google document's book may be there already.
-INSERT_BOOK_UNLESS_THERE = """
+# A Google document's book may be there already: then this locks it. One that is being deleted is waited for, and made
+# anew.
+INSERT_BOOK_OR_LOCK_IT = """
     INSERT INTO books (book_id, owner_uid, google_doc_id, title, latest_version, created_at, updated_at)
     VALUES (%(book_id)s, %(owner_uid)s, %(google_doc_id)s, %(title)s, 0, %(now)s, %(now)s)
-    ON CONFLICT DO NOTHING
+    ON CONFLICT (owner_uid, google_doc_id) DO UPDATE SET updated_at = books.updated_at
+    RETURNING *
 """
 
 # An equal text adds no version; a title that is not given is that of the version before.
@@ -64,21 +68,26 @@ RESET_STATUS_OF_BOOK = """
 CANCEL_JOBS_OF_OLDER_VERSIONS = """
     UPDATE jobs SET state = 'cancelled', lease = NULL, lease_until = NULL, next_attempt_at = NULL, permitted_at = NULL,
         finished_on = %s, revision = nextval('revisions')
-    WHERE book_id = %s AND version < %s AND state IN ('pending', 'processing', 'retrying')
+    WHERE job_id IN (
+        SELECT job_id FROM jobs WHERE book_id = %s AND version < %s AND state IN ('pending', 'processing', 'retrying')
+        ORDER BY job_id FOR NO KEY UPDATE)
 """
 
 # What failed of older versions is obsolete.
 RESOLVE_DEAD_LETTERS_OF_OLDER_VERSIONS = """
-    UPDATE dead_letters SET state = 'resolved', resolved_at = %s
-    WHERE book_id = %s AND version < %s AND state IN ('open', 'redriven')
+    UPDATE dead_letters SET state = 'resolved', resolved_at = %s WHERE dead_letter_id IN (
+        SELECT dead_letter_id FROM dead_letters
+        WHERE book_id = %s AND version < %s AND state IN ('open', 'redriven')
+        ORDER BY dead_letter_id FOR NO KEY UPDATE)
 """
 
 # Nor are their redrives sent any more.
 DROP_ACTIONS_OF_OLDER_VERSIONS = """
-    UPDATE dead_letter_actions a SET outcome = 'dropped', reason = 'a newer version took over', finished_at = %s
-    FROM dead_letters d
-    WHERE d.dead_letter_id = a.dead_letter_id AND d.book_id = %s AND d.version < %s
-      AND a.outcome IN ('held', 'waiting', 'sent')
+    UPDATE dead_letter_actions SET outcome = 'dropped', reason = 'a newer version took over', finished_at = %s
+    WHERE action_id IN (
+        SELECT a.action_id FROM dead_letter_actions a JOIN dead_letters d USING (dead_letter_id)
+        WHERE d.book_id = %s AND d.version < %s AND a.outcome IN ('held', 'waiting', 'sent')
+        ORDER BY a.action_id FOR NO KEY UPDATE OF a)
 """
 
 # What a repeated request is answered.
@@ -116,26 +125,26 @@ class PostgresImports:
         return replace(_existing(connection, row["book_id"], row["version"]), is_repeat=True)
 
     def _write(self, connection: Connection, request: ImportRequest, book_id: UUID, now: datetime) -> Imported:
-        if request.book_id is None:
-            connection.execute(
-                INSERT_BOOK_UNLESS_THERE,
-                {
-                    "book_id": book_id,
-                    "owner_uid": request.owner_uid,
-                    "google_doc_id": request.google_doc_id,
-                    "title": request.title or title_of(request.content),
-                    "now": now,
-                },
-            )
-        book = connection.execute(LOCK_BOOK_OF_OWNER, (request.book_id or book_id, request.owner_uid)).fetchone()
-        if book is None:
-            raise UnknownBook("there is no such book")
+        connection.execute(LOCK_OWNER, (request.owner_uid,))
+        book = _lock_book(connection, request, book_id, now)
         latest = book["latest_version"]
         same = (book["book_id"], latest, content_hash(request.content), request.title)
         if not request.force and connection.execute(IS_SAME_AS_VERSION, same).fetchone():
             return _existing(connection, book["book_id"], latest)
-        lock_owner_below_limit(connection, request.owner_uid, book["book_id"], self._max_under_way)
+        refuse_above_limit(connection, request.owner_uid, book["book_id"], self._max_under_way)
         return _add_version(connection, request, book["book_id"], latest + 1, now)
+
+
+def _lock_book(connection: Connection, request: ImportRequest, book_id: UUID, now: datetime) -> Mapping[str, Any]:
+    if request.book_id is None:
+        row = {"book_id": book_id, "owner_uid": request.owner_uid, "google_doc_id": request.google_doc_id, "now": now}
+        row |= {"title": request.title or title_of(request.content)}
+        book = connection.execute(INSERT_BOOK_OR_LOCK_IT, row).fetchone()
+    else:
+        book = connection.execute(LOCK_BOOK_OF_OWNER, (request.book_id, request.owner_uid)).fetchone()
+    if book is None:
+        raise UnknownBook("there is no such book")
+    return book
 
 
 def _add_version(

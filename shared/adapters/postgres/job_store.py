@@ -70,8 +70,12 @@ CANCEL_JOB_UNLESS_ENDED = """
     WHERE job_id = %(job_id)s AND state NOT IN ('completed', 'failed', 'cancelled')
 """
 
-# Asked before results are written, so that an attempt that was overtaken stops early.
-IS_TOKEN_CURRENT = "SELECT 1 FROM jobs WHERE job_id = %s AND lease = %s"
+# Asked before results are written, so that an attempt that was overtaken stops early. Neither a deletion nor retention
+# touches the rows of its results from here on.
+IS_TOKEN_CURRENT = """
+    SELECT 1 FROM jobs j JOIN books b USING (book_id) JOIN book_versions v USING (book_id, version)
+    WHERE j.job_id = %s AND j.lease = %s FOR KEY SHARE OF b FOR KEY SHARE OF v
+"""
 
 # The fencing token decides: an attempt that was overtaken writes nothing. A job that has ended gives its permit back.
 END_ATTEMPT_IF_TOKEN_IS_CURRENT = """
@@ -98,7 +102,10 @@ FAIL_JOB_UNLESS_ENDED = """
 """
 
 # What was published is not stalled for a while.
-MARK_PUBLISHED = "UPDATE jobs SET published_at = %s WHERE job_id = ANY(%s)"
+MARK_PUBLISHED = """
+    UPDATE jobs SET published_at = %s WHERE job_id IN (
+        SELECT job_id FROM jobs WHERE job_id = ANY(%s) ORDER BY job_id FOR NO KEY UPDATE)
+"""
 
 LEASE_EXPIRED = {"error_class": "LeaseExpired", "message": "its process died, or did not renew its lease in time"}
 
@@ -165,6 +172,7 @@ class PostgresJobStore:
             _lock_latest_version(connection, job)
             _end_attempt(connection, claim, Status.COMPLETED, now, result=_outline(result))
             rejected = result.rejected if isinstance(result, ChaptersEmbedded) else {}
+            dead_letter_rows.lock(connection, [job.job_id, *(_alone(job, c).job_id for c in rejected)])
             dead_letter_rows.resolve(connection, job.job_id, now, succeeded=not rejected)
             _record_rejected(connection, job, rejected, now)
             lack = Lack.BLOCKED if isinstance(result, ChapterBlocked) else None
@@ -297,9 +305,13 @@ def _record_rejected(connection: Connection, job: Job, rejected: Mapping[UUID, R
     """Give a chapter that failed alone a dead letter of its own, which asks for that chapter alone."""
     for chapter_id, error in rejected.items():
         failure = describe(error)
-        alone = jobs.embed_chapters_job(job.book_version, [chapter_id])
-        dead_letter_rows.add(connection, alone, failure, now)
+        dead_letter_rows.add(connection, _alone(job, chapter_id), failure, now)
         status_rows.update_chapters(connection, [chapter_id], now, Status.FAILED, error=failure.summary)
+
+
+def _alone(job: Job, chapter_id: UUID) -> Job:
+    """The job that does again one chapter of a group."""
+    return jobs.embed_chapters_job(job.book_version, [chapter_id])
 
 
 def _end_attempt(

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from shared.adapters.postgres.database import Database
+from shared.adapters.postgres.locks import lock_books
 from shared.adapters.postgres.tombstones import book_path, chapter_path, job_path
 from shared.domain.jobs import Job
 from shared.domain.progress import eta_seconds
@@ -125,12 +126,18 @@ SELECT_TOMBSTONES_WHERE = (
 
 # By now, no attempt that was under way can write the document any more.
 DROP_TOMBSTONES_THAT_ARE_DONE = """
-    DELETE FROM obsolete_documents o USING unnest(%(paths)s::text[], %(revisions)s::bigint[]) AS t (path, revision)
-    WHERE o.path = t.path AND o.revision = t.revision AND o.since <= %(now)s::timestamptz - interval '15 minutes'
+    DELETE FROM obsolete_documents WHERE path IN (
+        SELECT o.path FROM obsolete_documents o
+        JOIN unnest(%(paths)s::text[], %(revisions)s::bigint[]) AS t (path, revision) USING (path)
+        WHERE o.revision = t.revision AND o.since <= %(now)s::timestamptz - interval '15 minutes'
+        FOR UPDATE OF o SKIP LOCKED)
 """
 
-# The others stay for a while, for what is written late.
-MARK_TOMBSTONES_APPLIED = "UPDATE obsolete_documents SET buried_at = %(now)s WHERE path = ANY(%(paths)s)"
+# The others stay for a while, for what is written late. Never waits: what is being renewed is deleted again.
+MARK_TOMBSTONES_APPLIED = """
+    UPDATE obsolete_documents SET buried_at = %(now)s WHERE path IN (
+        SELECT path FROM obsolete_documents WHERE path = ANY(%(paths)s) FOR NO KEY UPDATE SKIP LOCKED)
+"""
 
 _A_MOMENT = timedelta(seconds=5)
 _JOB_DOCUMENT_KEPT = timedelta(days=30)
@@ -189,6 +196,7 @@ class PostgresProjections:
         where = {"since": self._clock() - _JOB_DOCUMENT_KEPT + timedelta(days=1)}
         for i in range(0, len(books), _BOOKS_AT_ONCE):
             with self._database.transaction() as connection:
+                lock_books(connection, books[i : i + _BOOKS_AT_ONCE])
                 for statement in (MARK_STATUSES_UNPROJECTED, MARK_JOBS_UNPROJECTED):
                     connection.execute(statement, where | {"books": books[i : i + _BOOKS_AT_ONCE]})
         return len(books)

@@ -68,8 +68,11 @@ COUNT_BATCH_BY_OUTCOME = f"""
 
 # What was not sent stays open.
 DROP_ACTIONS_OF_BATCH_THAT_WAIT = f"""
-    UPDATE dead_letter_actions a SET outcome = 'dropped', reason = %(reason)s, finished_at = %(now)s
-    {OF_BATCH_OF_OWNER} AND a.outcome IN ('held', 'waiting')
+    UPDATE dead_letter_actions SET outcome = 'dropped', reason = %(reason)s, finished_at = %(now)s
+    WHERE action_id IN (
+        SELECT a.action_id FROM dead_letter_actions a
+        WHERE a.outcome IN ('held', 'waiting') AND EXISTS (SELECT 1 {OF_BATCH_OF_OWNER})
+        ORDER BY a.action_id FOR NO KEY UPDATE OF a)
 """
 
 # Those first that were due first.
@@ -82,20 +85,32 @@ SELECT_ACTIONS_THAT_ARE_DUE = """
 
 # A canary whose book was deleted, cancelled or imported anew has no outcome: the actions held for it are dropped.
 DROP_ACTIONS_WHOSE_CANARY_IS_GONE = """
-    UPDATE dead_letter_actions h SET outcome = 'dropped', reason = 'its canary was dropped', finished_at = %s
-    WHERE h.outcome = 'held' AND NOT EXISTS (
-        SELECT 1 FROM dead_letter_actions c JOIN dead_letters d USING (dead_letter_id) JOIN books b USING (book_id)
-        WHERE c.batch_id = h.batch_id AND c.is_canary AND c.outcome IN ('waiting', 'sent')
-          AND d.version = b.latest_version
-          AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.book_id = d.book_id AND j.version = d.version
-                          AND j.state = 'cancelled'))
+    UPDATE dead_letter_actions SET outcome = 'dropped', reason = 'its canary was dropped', finished_at = %s
+    WHERE action_id IN (
+        SELECT h.action_id FROM dead_letter_actions h
+        WHERE h.outcome = 'held' AND NOT EXISTS (
+            SELECT 1 FROM dead_letter_actions c JOIN dead_letters d USING (dead_letter_id) JOIN books b USING (book_id)
+            WHERE c.batch_id = h.batch_id AND c.is_canary AND c.outcome IN ('waiting', 'sent')
+              AND d.version = b.latest_version
+              AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.book_id = d.book_id AND j.version = d.version
+                              AND j.state = 'cancelled'))
+        ORDER BY h.action_id FOR NO KEY UPDATE OF h)
 """
 
-# Whoever marks it sends it; no other run does.
+# Those of the job that begins again, and of what is done again after it.
+LOCK_JOBS_OF_REDRIVE = """
+    SELECT 1 FROM jobs
+    WHERE job_id = %s OR book_id = %s AND version = %s AND type IN ('book-completion', 'book-context-extraction')
+    ORDER BY job_id FOR UPDATE
+"""
+
+# Whoever marks it sends it; no other run does. Its dead letter is locked first.
 MARK_ACTION_SENT_IF_IT_WAITS = """
-    UPDATE dead_letter_actions a SET outcome = 'sent' FROM dead_letters d
+    WITH dead_letter AS (
+        SELECT dead_letter_id FROM dead_letters WHERE dead_letter_id = %s AND state IN ('open', 'discarded')
+        FOR NO KEY UPDATE)
+    UPDATE dead_letter_actions a SET outcome = 'sent' FROM dead_letter d
     WHERE a.action_id = %s AND a.outcome = 'waiting' AND d.dead_letter_id = a.dead_letter_id
-      AND d.state IN ('open', 'discarded')
 """
 
 # The reason is shown to who asked for it.
@@ -197,7 +212,9 @@ class PostgresRedrives:
         job = to_job(row)
         with self._database.transaction() as connection:
             is_latest = lock_book(connection, job.book_version)
-            if not connection.execute(MARK_ACTION_SENT_IF_IT_WAITS, (row["action_id"],)).rowcount:
+            connection.execute(LOCK_JOBS_OF_REDRIVE, (job.job_id, job.book_id, job.version))
+            letter_and_action = (row["dead_letter_id"], row["action_id"])
+            if not connection.execute(MARK_ACTION_SENT_IF_IT_WAITS, letter_and_action).rowcount:
                 # Unless another run was quicker: then it is that one's.
                 connection.execute(
                     DROP_ACTION_IF_ITS_OUTCOME_IS, ("another run dealt with it", now, row["action_id"], "waiting")

@@ -13,7 +13,7 @@ def insert_tombstones_sql(gone: str) -> str:
     """The statement that writes tombstones for `gone`: a query for paths, book ids, and since when they are gone."""
     return f"""
         INSERT INTO obsolete_documents (path, book_id, revision, since)
-        SELECT path, book_id, nextval('revisions'), since FROM ({gone}) AS gone (path, book_id, since)
+        SELECT path, book_id, nextval('revisions'), since FROM ({gone}) AS gone (path, book_id, since) ORDER BY path
         ON CONFLICT (path) DO UPDATE SET revision = excluded.revision, since = excluded.since, buried_at = NULL
     """
 
