@@ -15,7 +15,8 @@ from shared.adapters.postgres.database import Connection
 from shared.domain.jobs import Job
 from shared.domain.stages import JobType
 
-# What counting asks for may be there already.
+# In one round trip: a long book's split makes thousands under the lock of its book. What counting asks for may be there
+# already.
 INSERT_JOBS_UNLESS_THERE = """
     INSERT INTO jobs (job_id, type, book_id, version, data, max_attempts, created_by, created_at, owner_uid,
                       imported_at)
@@ -40,17 +41,18 @@ def to_job(row: Mapping[str, Any]) -> Job:
 
 
 def add_jobs(connection: Connection, jobs: Sequence[Job], created_by: str | None, now: datetime) -> list[Job]:
-    """Write the rows that are not there yet, and return those jobs."""
+    """Write the rows that are not there yet, and return those jobs, in their order."""
     if not jobs:
         return []
-    columns = {
-        "job_ids": [j.job_id for j in jobs],
-        "types": [str(j.type) for j in jobs],
-        "books": [j.book_id for j in jobs],
-        "versions": [j.version for j in jobs],
-        "data": [Jsonb(dict(j.data)) for j in jobs],
-        "attempts": [j.stage.attempts for j in jobs],
+    rows: dict[str, Any] = {
+        "job_ids": [job.job_id for job in jobs],
+        "types": [job.type for job in jobs],
+        "books": [job.book_id for job in jobs],
+        "versions": [job.version for job in jobs],
+        "data": [Jsonb(dict(job.data)) for job in jobs],
+        "attempts": [job.stage.attempts for job in jobs],
+        "created_by": created_by,
+        "now": now,
     }
-    written = connection.execute(INSERT_JOBS_UNLESS_THERE, columns | {"created_by": created_by, "now": now})
-    added = {row["job_id"] for row in written}
-    return [job for job in jobs if job.job_id in added]
+    added = {row["job_id"] for row in connection.execute(INSERT_JOBS_UNLESS_THERE, rows)}
+    return [job for job in {job.job_id: job for job in jobs}.values() if job.job_id in added]
