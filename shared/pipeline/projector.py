@@ -6,13 +6,15 @@ status is never held back, and what a held-back change or a dead process left be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
 
 from shared.domain.errors import Unavailable
+from shared.domain.failures import describe
 from shared.domain.jobs import Job
 from shared.domain.stages import JobType
 from shared.ports import Clock, Document, LiveDocuments, Projections, Tombstone
@@ -34,63 +36,103 @@ class Projector:
     clock: Clock
 
     def project(self, job: Job) -> None:
-        """Write what the job changed. A live document that can't be written now is left to `reconcile`."""
-        try:
+        """Write what the job changed. What can't be written now is left to `reconcile`."""
+        with _left_to_reconcile(job_id=job.job_id):
             documents = self.projections.of_jobs([job])
             if job.type is JobType.BOOK_PROCESSING:
-                self.project_book(job.book_id, documents)
+                self._write_book(job.book_id, documents)
             elif self.projections.acquire_write_window(job.book_id, self.clock(), MIN_SECONDS):
                 self._write(job.book_id, documents + self.projections.of_book(job.book_id))
             else:
                 self._write(job.book_id, documents)
-        except Unavailable as error:
-            log.warning("project.unavailable", job_id=job.job_id, error=str(error))
 
     def project_changes(self, changed: Sequence[Job]) -> None:
-        """Write at once what happened to many jobs, and their books, outside their own stages."""
+        """Write at once what happened to many jobs, and their books, outside their own stages; or leave it as above."""
         for book_id in dict.fromkeys(job.book_id for job in changed):
             jobs = [job for job in changed if job.book_id == book_id]
-            try:
-                self.project_book(book_id, self.projections.of_jobs(jobs))
-            except Unavailable as error:
-                log.warning("project.unavailable", book_id=str(book_id), error=str(error))
+            with _left_to_reconcile(book_id=str(book_id)):
+                self._write_book(book_id, self.projections.of_jobs(jobs))
 
-    def project_book(self, book_id: UUID, others: Sequence[Document] = ()) -> None:
-        """Write the book's document, those of all its chapters, and the others. Raises Unavailable."""
-        self._write(book_id, [*others, *self.projections.of_book(book_id, chapters=True)])
+    def project_book(self, book_id: UUID) -> None:
+        """Write the book's document and those of all its chapters, or leave it as above."""
+        with _left_to_reconcile(book_id=str(book_id)):
+            self._write_book(book_id, ())
+
+    def delete_obsolete(self, book_id: UUID) -> None:
+        """Delete the book's documents that must not be there, or leave it as above."""
+        with _left_to_reconcile(book_id=str(book_id)):
+            self._delete(self.projections.obsolete(book_id))
 
     def project_lagging(self, limit: int) -> int:
-        """Write documents that are missing or behind, at most `limit`, and return how many. Raises Unavailable.
+        """Write documents that are missing or behind, at most `limit`, delete those that must not be there, and return how
+        many were written. Raises Unavailable when all else is done, if some can't be written or deleted.
 
-        In slices, the others of which are written though one is not. Then those are deleted that must not be there.
+        In slices; in one that is refused, each document for itself.
         """
         lagging = self.projections.lagging(self.clock(), limit)
-        written, failure = 0, None
-        for some in (lagging[i : i + SLICE] for i in range(0, len(lagging), SLICE)):
-            try:
-                self.live_documents.put(some)
-                self.projections.mark_projected(some)
-                written += len(some)
-            except Unavailable as error:
-                failure = error
-        obsolete = self.projections.all_obsolete(DELETED_FOR_EACH_WRITTEN * limit)
-        for gone in (obsolete[i : i + limit] for i in range(0, len(obsolete), limit)):
-            self._delete(gone)
-        if failure:
-            raise failure
+        failures: list[Exception] = []
+        written = sum(self._put(lagging[i : i + SLICE], failures) for i in range(0, len(lagging), SLICE))
+        try:
+            obsolete = self.projections.all_obsolete(DELETED_FOR_EACH_WRITTEN * limit)
+            for gone in (obsolete[i : i + limit] for i in range(0, len(obsolete), limit)):
+                self._delete(gone)
+        except Unavailable as error:
+            failures.append(error)
+        except Exception as error:
+            _log(error)
+            failures.append(error)
+        if failures:
+            raise next(
+                (error for error in failures if isinstance(error, Unavailable)),
+                Unavailable(f"{len(failures)} of the live documents can't be written; the log says which and why"),
+            )
         return written
+
+    def _put(self, documents: Sequence[Document], failures: list[Exception]) -> int:
+        """Write what can be written, and return how many; add why the rest can't be."""
+        try:
+            self.live_documents.put(documents)
+            self.projections.mark_projected(documents)
+            return len(documents)
+        except Unavailable as error:
+            failures.append(error)
+            return 0
+        except Exception as error:
+            if len(documents) > 1:
+                return sum(self._put([document], failures) for document in documents)
+            _log(error, path=documents[0].path)
+            failures.append(error)
+            return 0
+
+    def _write_book(self, book_id: UUID, others: Sequence[Document]) -> None:
+        """Write the book's document, those of all its chapters, and the others."""
+        self._write(book_id, [*others, *self.projections.of_book(book_id, chapters=True)])
 
     def _write(self, book_id: UUID, documents: Sequence[Document]) -> None:
         """Write, then delete what became obsolete between reading and writing."""
         self.live_documents.put(documents)
         self.projections.mark_projected(documents)
-        self.delete_obsolete(book_id)
-
-    def delete_obsolete(self, book_id: UUID) -> None:
-        """Delete the book's documents that must not be there. Raises Unavailable."""
         self._delete(self.projections.obsolete(book_id))
 
     def _delete(self, obsolete: Sequence[Tombstone]) -> None:
         if obsolete:
             self.live_documents.delete(obsolete)
             self.projections.mark_deleted(obsolete, self.clock())
+
+
+@contextmanager
+def _left_to_reconcile(**about: str) -> Iterator[None]:
+    """Whatever goes wrong costs the document alone, for a while: not the work that it tells of."""
+    try:
+        yield
+    except Exception as error:
+        _log(error, **about)
+
+
+def _log(error: Exception, **about: str) -> None:
+    if isinstance(error, Unavailable):
+        log.warning("project.unavailable", **about, error=str(error))
+    else:
+        # No message: it might tell of a text.
+        failure = describe(error)
+        log.error("project.failed", **about, error_class=failure.error_class, place=failure.place)

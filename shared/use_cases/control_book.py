@@ -7,7 +7,6 @@ from uuid import UUID
 
 import structlog
 
-from shared.domain.errors import Unavailable
 from shared.pipeline.outbox import Outbox
 from shared.pipeline.projector import Projector
 from shared.ports import Clock, Control
@@ -42,8 +41,5 @@ class ControlBook:
         """Delete rows, vectors, jobs and live documents. A late result of an attempt is not written."""
         self.control.delete(owner_uid, book_id, self.clock())
         log.info("book.deleted", book_id=str(book_id))
-        try:
-            self.projector.delete_obsolete(book_id)
-        except Unavailable as error:
-            log.warning("project.unavailable", book_id=str(book_id), error=str(error))
+        self.projector.delete_obsolete(book_id)
         self.outbox.publish()

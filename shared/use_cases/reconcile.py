@@ -63,10 +63,7 @@ class Reconcile:
     def _advance(self) -> None:
         """Go on with books that stand still, and say for what they wait."""
         for version in self.store.advance_still_books(self.clock(), MAX_BOOKS):
-            try:
-                self.projector.project_book(version.book_id)
-            except Unavailable as error:
-                log.warning("project.unavailable", book_id=str(version.book_id), error=str(error))
+            self.projector.project_book(version.book_id)
 
     def project(self, failures: list[Unavailable]) -> int:
         """Write the live documents that lag, and delete again those that may have been written late."""
