@@ -64,8 +64,8 @@ class Projector:
             self._delete(self.projections.obsolete(book_id))
 
     def project_lagging(self, limit: int) -> int:
-        """Write documents that are missing or behind, at most `limit`, delete those that must not be there, and return how
-        many were written. Raises Unavailable when all else is done, if some can't be written or deleted.
+        """Write documents that are missing or behind, at most `limit`, delete those that must not be there, and return
+        how many were written. Raises Unavailable when all else is done, if some can't be written or deleted.
 
         In slices; in one that is refused, each document for itself.
         """

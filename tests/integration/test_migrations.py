@@ -9,6 +9,8 @@ import pytest
 
 from infra.local.database import MIGRATIONS
 from shared.adapters.postgres.migrations import migrate
+from shared.domain.errors import Unavailable
+from tests.support.waiting import poll
 
 TABLES = (
     "books recent_chapters chapter_chunks processing_status book_vectors book_versions book_contexts jobs dead_letters"
@@ -21,20 +23,110 @@ def test_migrations_run_twice_and_by_four_at_once_apply_once(empty_dsn: str) -> 
 
     assert sorted(map(len, applied)) == [0, 0, 0, len(list(MIGRATIONS.glob("*.sql")))]
     assert migrate(empty_dsn, MIGRATIONS) == []
-    with psycopg.connect(empty_dsn) as connection:
-        tables = {r[0] for r in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
-    assert set(TABLES.split()) <= tables
+    assert set(TABLES.split()) <= tables(empty_dsn)
 
 
-def test_a_migration_that_fails_leaves_nothing_behind(empty_dsn: str, tmp_path: Path) -> None:
+def test_a_migration_that_fails_leaves_nothing_of_itself_and_is_gone_on_with(empty_dsn: str, tmp_path: Path) -> None:
     (tmp_path / "0001_good.sql").write_text("CREATE TABLE good (id int);")
-    (tmp_path / "0002_bad.sql").write_text("CREATE TABLE bad (id int); SELECT nonsense;")
-
+    bad = tmp_path / "0002_bad.sql"
+    bad.write_text("CREATE TABLE bad (id int); SELECT nonsense;")
     with pytest.raises(psycopg.Error):
         migrate(empty_dsn, tmp_path)
+    left = tables(empty_dsn)
+    bad.write_text("CREATE TABLE bad (id int);")
+
+    assert left & {"good", "bad"} == {"good"}
+    assert migrate(empty_dsn, tmp_path) == ["0002_bad.sql"]
+    assert tables(empty_dsn) >= {"good", "bad"}
+
+
+@pytest.fixture
+def shelf(empty_dsn: str, tmp_path: Path) -> str:
+    """A database with a table that is in use, and a migration that needs it for itself."""
+    (tmp_path / "0001_column.sql").write_text("ALTER TABLE shelf ADD COLUMN height int;")
     with psycopg.connect(empty_dsn) as connection:
-        left = connection.execute("SELECT count(*) FROM pg_tables WHERE tablename IN ('good', 'bad')").fetchone()
-    assert left == (0,)
+        connection.execute("CREATE TABLE shelf (id int)")
+        connection.execute("INSERT INTO shelf SELECT generate_series(1, 100)")
+    return empty_dsn
+
+
+def test_readers_do_not_wait_behind_a_migration_that_waits_for_one_of_them(shelf: str, tmp_path: Path) -> None:
+    with psycopg.connect(shelf) as long, psycopg.connect(shelf, options="-c lock_timeout=5s") as reader:
+        long.execute("SELECT 1 FROM shelf LIMIT 1")
+        with ThreadPoolExecutor(1) as pool:
+            migrated = pool.submit(migrate, shelf, tmp_path, lock_seconds=0.2)
+            try:
+                await_waiter(shelf)
+                read = reader.execute("SELECT count(*) FROM shelf").fetchone()
+                reader.commit()
+            finally:
+                long.commit()
+            assert migrated.result(30) == ["0001_column.sql"]
+
+    assert read == (100,)
+
+
+def test_a_migration_that_is_never_let_in_says_so_and_is_applied_by_the_next_call(shelf: str, tmp_path: Path) -> None:
+    with psycopg.connect(shelf) as long:
+        long.execute("SELECT 1 FROM shelf LIMIT 1")
+        with pytest.raises(Unavailable, match=r"0001_column\.sql found its tables locked 3 times"):
+            migrate(shelf, tmp_path, lock_seconds=0.05, tries=3)
+
+    assert migrate(shelf, tmp_path) == ["0001_column.sql"]
+
+
+BUILD_INDEX = """-- no transaction
+-- For who looks for a shelf; there are many.
+DROP INDEX CONCURRENTLY IF EXISTS shelf_by_id;
+CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS shelf_by_id
+    ON shelf (id);  -- while others write
+"""
+
+
+def test_an_index_is_built_while_others_write_by_one_of_two_migrators(shelf: str, tmp_path: Path) -> None:
+    (tmp_path / "0001_column.sql").write_text(BUILD_INDEX)
+    with ThreadPoolExecutor(2) as pool, psycopg.connect(shelf) as writer:
+        writer.execute("INSERT INTO shelf VALUES (101)")
+        migrated = [pool.submit(migrate, shelf, tmp_path) for _ in range(2)]
+        await_waiter(shelf)  # for the transactions that have begun
+        with psycopg.connect(shelf, options="-c lock_timeout=5s") as another:
+            another.execute("INSERT INTO shelf VALUES (102)")
+        writer.commit()
+
+        assert sorted(m.result(30) for m in migrated) == [[], ["0001_column.sql"]]
+    assert valid_indexes(shelf) == {"shelf_by_id": True}
+
+
+def test_an_index_that_could_not_be_built_is_built_by_the_next_call(shelf: str, tmp_path: Path) -> None:
+    (tmp_path / "0001_column.sql").write_text(BUILD_INDEX)
+    with psycopg.connect(shelf, autocommit=True) as connection:
+        connection.execute("INSERT INTO shelf VALUES (1)")
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            migrate(shelf, tmp_path)
+        left = valid_indexes(shelf)
+        connection.execute("DELETE FROM shelf WHERE id = 1")
+
+    assert left == {"shelf_by_id": False}
+    assert migrate(shelf, tmp_path) == ["0001_column.sql"]
+    assert valid_indexes(shelf) == {"shelf_by_id": True}
+
+
+def tables(dsn: str) -> set[str]:
+    with psycopg.connect(dsn) as connection:
+        return {r[0] for r in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
+
+
+def valid_indexes(dsn: str) -> dict[str, bool]:
+    query = "SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE indrelid = 'shelf'::regclass"
+    with psycopg.connect(dsn) as connection:
+        return dict(connection.execute(query).fetchall())
+
+
+def await_waiter(dsn: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for _ in poll(20, "somebody to wait for a lock", pause_seconds=0.01):
+            if connection.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone():
+                return
 
 
 def test_vectors_of_before_belong_to_the_books_whose_chunks_have_them(empty_dsn: str, tmp_path: Path) -> None:

@@ -11,7 +11,12 @@ from pathlib import Path
 import pytest
 
 INFRA = Path(__file__).resolve().parents[2] / "infra"
-HABITS = ["check", "lint", "format", "types", "layers", "test", "bench", "sim", "mutants"]
+HABITS = ["check", "lint", "format", "types", "layers", "migrations", "test", "bench", "sim", "mutants"]
+
+SQUAWK = [
+    "squawk --no-error-on-unmatched-pattern --assume-in-transaction infra/migrations/0001_table.sql",
+    "squawk --no-error-on-unmatched-pattern infra/migrations/0002_index.sql",
+]
 
 # Stands for every Python and every tool: knows `-m venv`, and writes its name and arguments to `calls`.
 PROGRAM = """#!/bin/sh
@@ -20,7 +25,7 @@ case "$*" in
 "-m venv "*)
     for folder in "$@"; do :; done
     mkdir -p "$folder/bin"
-    for name in python ruff mypy lint-imports bindery; do cp "$0" "$folder/bin/$name"; done
+    for name in python ruff mypy lint-imports squawk bindery; do cp "$0" "$folder/bin/$name"; done
     ;;
 esac
 """
@@ -36,6 +41,9 @@ class Clone:
             shutil.copy(INFRA / name, root / "infra" / name)
         (root / "infra" / "requirements.lock").write_text("typer==1\n")
         (root / "pyproject.toml").write_text("[project]\n")
+        (root / "infra" / "migrations").mkdir()
+        (root / "infra" / "migrations" / "0001_table.sql").write_text("-- A table.\nCREATE TABLE t ();\n")
+        (root / "infra" / "migrations" / "0002_index.sql").write_text("-- no transaction\nCREATE INDEX;\n")
         tools = root / "tools"
         tools.mkdir()
         (tools / "python3").write_text(PROGRAM)
@@ -166,7 +174,8 @@ def test_what_is_no_habit_is_refused_with_the_list(clone: Clone) -> None:
         (["format"], ["ruff format ."]),
         (["types"], ["mypy "]),
         (["layers"], ["lint-imports "]),
-        (["check"], ["ruff check --quiet .", "ruff format --check --quiet .", "mypy ", "lint-imports "]),
+        (["migrations"], SQUAWK),
+        (["check"], ["ruff check --quiet .", "ruff format --check --quiet .", "mypy ", "lint-imports ", *SQUAWK]),
         (["test", "-n0", "tests/unit", "-k", "a b"], ["python -m pytest -n0 tests/unit -k a b"]),
         (["bench", "overhead"], ["python -m tests.benchmarks.run overhead"]),
         (["sim", "--seeds", "0:60"], ["python -m tests.simulation --seeds 0:60"]),
@@ -181,12 +190,24 @@ def test_a_habit_calls_its_tool(ready: Clone, arguments: list[str], called: list
 
 def test_the_test_command_checks_all_before_it_runs_all_tests(ready: Clone) -> None:
     ready.run("test")
-    assert [c.split()[0] for c in ready.called()] == ["ruff", "ruff", "mypy", "lint-imports", "python"]
+    assert [c.split()[0] for c in ready.called()] == [
+        "ruff",
+        "ruff",
+        "mypy",
+        "lint-imports",
+        "squawk",
+        "squawk",
+        "python",
+    ]
     ready.run("test", "tests/unit")
     assert ready.called() == ["python -m pytest tests/unit"]
 
 
-def test_a_tool_that_fails_ends_the_check(ready: Clone) -> None:
-    (ready.root / ".venv" / "bin" / "mypy").write_text("#!/bin/sh\nexit 3\n")
-    assert ready.run("test").returncode == 3
+@pytest.mark.parametrize(("tool", "code"), [("mypy", 3), ("squawk", 1)])
+def test_a_tool_that_fails_ends_the_check(ready: Clone, tool: str, code: int) -> None:
+    (ready.root / ".venv" / "bin" / tool).write_text("#!/bin/sh\necho it is wrong\nexit 3\n")
+    failed = ready.run("test")
+
+    assert failed.returncode == code
+    assert "it is wrong" in failed.stdout + failed.stderr
     assert not any("pytest" in call for call in ready.called())
