@@ -44,7 +44,6 @@ class FakeEmbedder:
             dimensions=_DIMENSIONS,
             max_texts=250,
             max_request_tokens=16_000,
-            tokens_per_word=1.4,
         )
 
     def embed(self, texts: Sequence[str], task: EmbeddingTask) -> list[Vector]:

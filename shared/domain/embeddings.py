@@ -16,11 +16,13 @@ class EmbeddingTask(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingModel:
-    """What a caller must know to fill one request. `version` changes when the vectors would."""
+    """What a caller must know to fill one request. `version` changes when the vectors would.
+
+    `max_request_tokens` are those of `estimate_tokens`.
+    """
 
     name: str
     version: str
     dimensions: int
     max_texts: int
     max_request_tokens: int
-    tokens_per_word: float

@@ -13,7 +13,7 @@ from shared.domain.dead_letters import DeadLetterFilter, RedriveRequest
 from shared.domain.errors import Rejected
 from shared.domain.imports import Imported, ImportRequest
 from shared.domain.jobs import book_id_for
-from shared.domain.splitting.chunks import has_word
+from shared.domain.splitting.words import has_word
 from shared.pipeline.outbox import Outbox
 from shared.pipeline.projector import Projector
 from shared.ports import Clock, Imports

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from shared.adapters.local_models.context import LocalContextExtractor
 from shared.domain.push_envelope import MAX_ID
-from shared.domain.splitting.chunks import has_word
+from shared.domain.splitting.words import has_word
 from shared.domain.stages import STAGES, JobType
 from tests.support.world import World
 

@@ -37,7 +37,7 @@ class SmallEmbedder(FakeEmbedder):
 
     @property
     def model(self) -> EmbeddingModel:
-        return replace(super().model, max_texts=2, max_request_tokens=1_300)
+        return replace(super().model, max_texts=2, max_request_tokens=2_300)
 
 
 class RefusingExtractor(FakeContextExtractor):

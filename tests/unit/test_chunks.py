@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.domain.splitting.chunks import Chunk, count_words, split_chunks
+from shared.domain.splitting.chunks import Chunk, split_chunks
+from shared.domain.splitting.words import count_words
 
 SENTENCE = "The quick brown fox jumps over the lazy dog. "
 

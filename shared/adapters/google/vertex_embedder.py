@@ -10,14 +10,14 @@ from typing import Any
 from shared.adapters.google.vertex_errors import translated
 from shared.domain.embeddings import EmbeddingModel, EmbeddingTask, Vector
 from shared.domain.packing import pack
+from shared.domain.tokens import estimate_tokens
 
 _TASKS = {EmbeddingTask.DOCUMENT: "RETRIEVAL_DOCUMENT", EmbeddingTask.QUERY: "RETRIEVAL_QUERY"}
 _SECONDS = 60.0
 
 # The service allows 250 texts and 20,000 tokens a request; tokens are estimated here, so leave some room.
 _MAX_TEXTS = 250
-_MAX_REQUEST_TOKENS = 15_000
-_TOKENS_PER_WORD = 1.5
+_MAX_REQUEST_TOKENS = 18_000
 
 
 class VertexEmbedder:
@@ -46,12 +46,11 @@ class VertexEmbedder:
             dimensions=self._dimensions,
             max_texts=_MAX_TEXTS,
             max_request_tokens=_MAX_REQUEST_TOKENS,
-            tokens_per_word=_TOKENS_PER_WORD,
         )
 
     def embed(self, texts: Sequence[str], task: EmbeddingTask) -> list[Vector]:
         """Embed in as many requests as the limits ask for. Raises Rejected for text that is too long: none is cut."""
-        sizes = [(text, math.ceil(len(text.split()) * _TOKENS_PER_WORD)) for text in texts]
+        sizes = [(text, estimate_tokens(text)) for text in texts]
         groups = pack(sizes, max_weight=_MAX_REQUEST_TOKENS, max_items=_MAX_TEXTS)
         return [vector for group in groups for vector in self._request(group, task)]
 

@@ -41,7 +41,6 @@ class LocalEmbedder:
             dimensions=384,
             max_texts=64,
             max_request_tokens=10_000,
-            tokens_per_word=1.4,
         )
 
     def embed(self, texts: Sequence[str], task: EmbeddingTask) -> list[Vector]:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from shared.domain.splitting.chapter_evidence import chapter_headings
-from shared.domain.splitting.chunks import count_words, cut, has_word
+from shared.domain.splitting.chunks import cut
 from shared.domain.splitting.heading_search import find_headings
 from shared.domain.splitting.headings import Heading, HeadingKind
 from shared.domain.splitting.page import read_page
+from shared.domain.splitting.words import count_words, has_word
 
 # A text without headings is split into pieces of about this many words.
 WORDS_WITHOUT_HEADINGS = 3000

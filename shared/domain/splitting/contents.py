@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from shared.domain.splitting.chunks import count_words
 from shared.domain.splitting.headings import MAX_HEADING_LENGTH, MAX_SHORT_TITLE_WORDS, HeadingKind, clean, read_heading
 from shared.domain.splitting.page import WRAPPED_LINE, Page
 from shared.domain.splitting.title_keys import is_label, split_label, title_keys, without_page_number
+from shared.domain.splitting.words import count_words
 
 _HEADING = re.compile(
     r"(?:the |table of |list of )?(?:contents|chapters|stories)(?: of .{1,40})?|inhalt|inhaltsverzeichnis|sommaire"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from shared.domain.splitting.chunks import count_words
+from shared.domain.splitting.words import count_words
 
 _FENCE = re.compile(r"[ ]{0,3}(`{3,}|~{3,})[ \t]*(?:(\w+)[ \t]*)?$")
 _INVISIBLE = string.whitespace + "\x1c\x1d\x1e\x85\xa0\u2028\u2029\u3000\ufeff\u200b"

@@ -15,6 +15,7 @@ from shared.domain.jobs import Job
 from shared.domain.packing import pack
 from shared.domain.results import ChaptersEmbedded, EmbeddedChapter, content_hash
 from shared.domain.splitting.chunks import Chunk, split_chunks
+from shared.domain.tokens import estimate_tokens
 from shared.ports import ChapterText, Clock, Embedder, Library, VectorCache
 
 DOCUMENT = EmbeddingTask.DOCUMENT
@@ -64,7 +65,7 @@ class EmbedChapters:
     def _compute(self, book_id: UUID, missing: Mapping[bytes, Chunk]) -> dict[bytes, Vector]:
         """Keep the vectors of each request at once: a later one that fails must not cost them again."""
         model = self.embedder.model
-        sizes = [(h, math.ceil(k.word_count * model.tokens_per_word)) for h, k in missing.items()]
+        sizes = [(h, estimate_tokens(k.text)) for h, k in missing.items()]
         vectors: dict[bytes, Vector] = {}
         for group in pack(sizes, max_weight=model.max_request_tokens, max_items=model.max_texts):
             fresh = self.embedder.embed([missing[h].text for h in group], DOCUMENT)

@@ -14,7 +14,8 @@ from shared.domain.jobs import Job
 from shared.domain.packing import pack
 from shared.domain.results import BookSplit, NewChapter, content_hash
 from shared.domain.splitting.chapters import Section, SectionKind, split_chapters
-from shared.domain.splitting.chunks import count_words
+from shared.domain.splitting.words import count_words
+from shared.domain.tokens import estimate_tokens
 from shared.ports import ContextExtractor, Embedder, Library, Source
 
 
@@ -67,10 +68,8 @@ def _matter(text: str, sections: Iterable[Section], kind: SectionKind) -> str:
 
 
 def _fan_out(job: Job, chapters: list[NewChapter], model: EmbeddingModel) -> list[Job]:
-    groups = pack(
-        [(c.chapter_id, c.word_count) for c in chapters],
-        max_weight=int(model.max_request_tokens / model.tokens_per_word),
-    )
+    sizes = [(c.chapter_id, estimate_tokens(c.content)) for c in chapters]
+    groups = pack(sizes, max_weight=model.max_request_tokens)
     return [
         jobs.extract_context_job(job.book_version, ContextMode.QUICK),
         *(jobs.embed_chapters_job(job.book_version, group) for group in groups),
