@@ -16,8 +16,10 @@ class Embedder(Protocol):
     def model(self) -> EmbeddingModel: ...
 
     def embed(self, texts: Sequence[str], task: EmbeddingTask) -> list[Vector]:
-        """One unit-length vector per text, in order. Raises Rejected for text that it can never embed, and
-        ModelUnavailable."""
+        """One unit-length vector per text, in order.
+
+        Raises Rejected for a text that it can never embed, or for more texts than it takes at once; and ModelUnavailable.
+        """
         ...
 
 

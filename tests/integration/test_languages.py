@@ -57,3 +57,14 @@ def test_a_chinese_chapter_has_as_many_words_as_characters(world: World) -> None
 
     (row,) = world.rows("SELECT word_count FROM recent_chapters")
     assert row["word_count"] == 2 + 8 * 500
+
+
+def test_requests_that_are_too_large_are_halved_and_no_vector_is_paid_twice(world: World, vertex: FakeVertex) -> None:
+    vertex.max_request_tokens = 900
+    book_id = world.import_book(book(LATIN, "halved", chapters=2))
+    world.run()
+
+    assert completed(world, book_id)
+    assert vertex.too_large > 0
+    assert set(vertex.embedded.values()) == {1}
+    assert world.rows("SELECT 1 FROM jobs WHERE attempts > 1") == []

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from shared.domain.embeddings import EmbeddingTask, Vector
@@ -19,6 +19,8 @@ from shared.domain.tokens import estimate_tokens
 from shared.ports import ChapterText, Clock, Embedder, Library, VectorCache
 
 DOCUMENT = EmbeddingTask.DOCUMENT
+Passage = tuple[bytes, Chunk]
+"""A chunk, and the hash of its text, by which its vector is kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,56 +32,79 @@ class EmbedChapters:
 
     def __call__(self, job: Job) -> ChaptersEmbedded:
         """Embed the job's chapters, or those of them that the model takes. Raises Rejected if it takes none of one."""
-        chapters = self.library.chapters(job.chapter_ids)
+        group = _Group(chapters={c.chapter_id: _passages(c) for c in self.library.chapters(job.chapter_ids)})
         fresh_since = self.library.fresh_since(job.book_version)
-        try:
-            embedded = self._embed(job.book_id, chapters, fresh_since)
-        except Rejected as error:
-            if len(chapters) == 1:
-                raise error
-            return self._one_by_one(job.book_id, chapters, fresh_since)
-        return ChaptersEmbedded(model=self.embedder.model, chapters=embedded)
+        group.vectors.update(self._known(job.book_id, list(group.texts()), fresh_since))
+        self._compute(job.book_id, group)
+        if group.rejected and len(group.chapters) == 1:
+            raise next(iter(group.rejected.values()))
+        embedded = [_embedded(i, group.chapters[i], group.vectors) for i in group.chapters if i not in group.rejected]
+        return ChaptersEmbedded(model=self.embedder.model, chapters=embedded, rejected=group.rejected)
 
-    def _one_by_one(
-        self, book_id: UUID, chapters: Sequence[ChapterText], fresh_since: datetime | None
-    ) -> ChaptersEmbedded:
-        """Embed each chapter in requests of its own, so that a bad one fails alone."""
-        embedded: list[EmbeddedChapter] = []
-        rejected: dict[UUID, Rejected] = {}
-        for chapter in chapters:
+    def _known(self, book_id: UUID, hashes: Sequence[bytes], fresh_since: datetime | None) -> dict[bytes, Vector]:
+        return self.cache.find(book_id, hashes, self.embedder.model, DOCUMENT, fresh_since, self.clock())
+
+    def _compute(self, book_id: UUID, group: _Group) -> None:
+        """Embed what has no vector yet, in as few requests as the model's limits ask for.
+
+        Tokens are estimated, so a request that is rejected may only be too large: it is halved, down to the single
+        text that the model does not take. The chapters that have this text fail, and nothing more is paid for them.
+        """
+        model, texts = self.embedder.model, group.texts()
+        sizes = [(h, estimate_tokens(text)) for h, text in texts.items() if h not in group.vectors]
+        requests = deque(pack(sizes, max_weight=model.max_request_tokens, max_items=model.max_texts))
+        while requests:
+            hashes = group.wanted(requests.popleft())
             try:
-                embedded += self._embed(book_id, [chapter], fresh_since)
+                group.vectors.update(self._request(book_id, {h: texts[h] for h in hashes}))
             except Rejected as error:
-                rejected[chapter.chapter_id] = error
-        return ChaptersEmbedded(model=self.embedder.model, chapters=embedded, rejected=rejected)
+                if len(hashes) == 1:
+                    group.reject(hashes[0], error)
+                else:
+                    middle = len(hashes) // 2
+                    requests.extendleft([hashes[middle:], hashes[:middle]])
 
-    def _embed(
-        self, book_id: UUID, chapters: Sequence[ChapterText], fresh_since: datetime | None
-    ) -> list[EmbeddedChapter]:
-        chunks = {c.chapter_id: split_chunks(c.content) for c in chapters}
-        texts = {content_hash(k.text): k for group in chunks.values() for k in group}
-        known = self.cache.find(book_id, list(texts), self.embedder.model, DOCUMENT, fresh_since, self.clock())
-        vectors = known | self._compute(book_id, {h: k for h, k in texts.items() if h not in known})
-        return [_embedded(c, chunks[c.chapter_id], vectors) for c in chapters]
-
-    def _compute(self, book_id: UUID, missing: Mapping[bytes, Chunk]) -> dict[bytes, Vector]:
+    def _request(self, book_id: UUID, texts: Mapping[bytes, str]) -> dict[bytes, Vector]:
         """Keep the vectors of each request at once: a later one that fails must not cost them again."""
-        model = self.embedder.model
-        sizes = [(h, estimate_tokens(k.text)) for h, k in missing.items()]
-        vectors: dict[bytes, Vector] = {}
-        for group in pack(sizes, max_weight=model.max_request_tokens, max_items=model.max_texts):
-            fresh = self.embedder.embed([missing[h].text for h in group], DOCUMENT)
-            # As the cache gives them back: a repeated run must come to the same chapter vectors.
-            batch = {h: array("f", v).tolist() for h, v in zip(group, fresh, strict=True)}
-            self.cache.keep(book_id, batch, model, DOCUMENT, self.clock())
-            vectors |= batch
+        if not texts:
+            return {}
+        fresh = self.embedder.embed(list(texts.values()), DOCUMENT)
+        # As the cache gives them back: a repeated run must come to the same chapter vectors.
+        vectors = {h: array("f", v).tolist() for h, v in zip(texts, fresh, strict=True)}
+        self.cache.keep(book_id, vectors, self.embedder.model, DOCUMENT, self.clock())
         return vectors
 
 
-def _embedded(chapter: ChapterText, chunks: Sequence[Chunk], vectors: Mapping[bytes, Vector]) -> EmbeddedChapter:
-    hashes = [content_hash(k.text) for k in chunks]
-    weighted = ((vectors[h], k.word_count) for h, k in zip(hashes, chunks, strict=True))
-    return EmbeddedChapter(chapter_id=chapter.chapter_id, chunks=chunks, hashes=hashes, vector=mean(weighted))
+@dataclass(frozen=True, kw_only=True)
+class _Group:
+    """Chapters on their way to vectors: the passages of each, what was found of them, and which chapters failed."""
+
+    chapters: Mapping[UUID, Sequence[Passage]]
+    vectors: dict[bytes, Vector] = field(default_factory=dict)
+    rejected: dict[UUID, Rejected] = field(default_factory=dict)
+
+    def texts(self) -> dict[bytes, str]:
+        return {h: chunk.text for passages in self.chapters.values() for h, chunk in passages}
+
+    def reject(self, text: bytes, error: Rejected) -> None:
+        for chapter_id, passages in self.chapters.items():
+            if any(h == text for h, _ in passages):
+                self.rejected.setdefault(chapter_id, error)
+
+    def wanted(self, hashes: Sequence[bytes]) -> list[bytes]:
+        """Those that a chapter has which did not fail."""
+        alive = {h for i, passages in self.chapters.items() if i not in self.rejected for h, _ in passages}
+        return [h for h in hashes if h in alive]
+
+
+def _passages(chapter: ChapterText) -> list[Passage]:
+    return [(content_hash(k.text), k) for k in split_chunks(chapter.content)]
+
+
+def _embedded(chapter_id: UUID, passages: Sequence[Passage], vectors: Mapping[bytes, Vector]) -> EmbeddedChapter:
+    hashes, chunks = [h for h, _ in passages], [k for _, k in passages]
+    vector = mean((vectors[h], k.word_count) for h, k in passages)
+    return EmbeddedChapter(chapter_id=chapter_id, chunks=chunks, hashes=hashes, vector=vector)
 
 
 def mean(weighted: Iterable[tuple[Vector, int]]) -> Vector:
