@@ -18,7 +18,8 @@ class Embedder(Protocol):
     def embed(self, texts: Sequence[str], task: EmbeddingTask) -> list[Vector]:
         """One unit-length vector per text, in order.
 
-        Raises Rejected for a text that it can never embed, or for more texts than it takes at once; and ModelUnavailable.
+        Raises Rejected for a text that it can never embed, or for more texts than it takes at once, and
+        ModelUnavailable.
         """
         ...
 

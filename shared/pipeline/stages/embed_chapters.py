@@ -34,15 +34,13 @@ class EmbedChapters:
         """Embed the job's chapters, or those of them that the model takes. Raises Rejected if it takes none of one."""
         group = _Group(chapters={c.chapter_id: _passages(c) for c in self.library.chapters(job.chapter_ids)})
         fresh_since = self.library.fresh_since(job.book_version)
-        group.vectors.update(self._known(job.book_id, list(group.texts()), fresh_since))
+        hashes, model = list(group.texts()), self.embedder.model
+        group.vectors.update(self.cache.find(job.book_id, hashes, model, DOCUMENT, fresh_since, self.clock()))
         self._compute(job.book_id, group)
         if group.rejected and len(group.chapters) == 1:
             raise next(iter(group.rejected.values()))
         embedded = [_embedded(i, group.chapters[i], group.vectors) for i in group.chapters if i not in group.rejected]
-        return ChaptersEmbedded(model=self.embedder.model, chapters=embedded, rejected=group.rejected)
-
-    def _known(self, book_id: UUID, hashes: Sequence[bytes], fresh_since: datetime | None) -> dict[bytes, Vector]:
-        return self.cache.find(book_id, hashes, self.embedder.model, DOCUMENT, fresh_since, self.clock())
+        return ChaptersEmbedded(model=model, chapters=embedded, rejected=group.rejected)
 
     def _compute(self, book_id: UUID, group: _Group) -> None:
         """Embed what has no vector yet, in as few requests as the model's limits ask for.
