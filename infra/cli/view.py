@@ -23,6 +23,7 @@ _MARKS = {
     "waiting": ("◌", "yellow"),
     "processing": ("◐", "cyan"),
     "pending": ("·", "dim"),
+    "queued": ("·", "dim"),
     "cancelled": ("–", "dim"),
 }
 
@@ -74,6 +75,8 @@ def _phase(fields: Mapping[str, Any]) -> str:
         return f"retrying {_attempt(fields)}"
     if fields["status"] == "waiting":
         return _waiting(fields)
+    if fields["status"] == "queued":
+        return f"queued, number {fields['queue_position']}"
     return str(fields["status"] if fields["status"] in ("completed", "failed", "cancelled") else fields["phase"])
 
 
@@ -154,6 +157,8 @@ def show_status(status: Mapping[str, Any]) -> None:
     console.print(f"chapters: {counts['done']} of {counts['total']} done, {missing}", highlight=False)
     if status["status"] == "retrying":
         console.print(_attempt(status), highlight=False)
+    if status["status"] == "queued":
+        console.print(f"number {status['queue_position']} in the queue", highlight=False)
     if status["status"] == "waiting":
         console.print(_waiting(status), highlight=False)
     if status["status"] == "completed" and status["current_version"] != status["version"]:

@@ -16,8 +16,12 @@ class BookVersion:
 
 
 class Status(StrEnum):
-    """The statuses of books and chapters, and the states of jobs. Only books wait: for a model that stays away."""
+    """The statuses of books and chapters, and the states of jobs.
 
+    Books alone are `queued`, for their turn, or `waiting`, for a model that stays away.
+    """
+
+    QUEUED = "queued"
     PENDING = "pending"
     PROCESSING = "processing"
     RETRYING = "retrying"

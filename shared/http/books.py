@@ -41,6 +41,9 @@ class StatusReply(BaseModel):
     attempt: int = Field(description="Attempts so far of the job that waits for its next one; 0 if none waits")
     max_attempts: int | None
     next_attempt_at: datetime | None
+    queue_position: int | None = Field(
+        description="Of a book that is `queued`: how many are begun before it, and itself"
+    )
     waiting_for: Dependency | None = Field(description="The model that stays away, of a book that is `waiting`")
     started_at: datetime | None
     completed_at: datetime | None

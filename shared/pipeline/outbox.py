@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 import structlog
 
@@ -36,6 +37,13 @@ class Outbox:
             log.warning("publish.unavailable", error=str(error))
             return False
         return True
+
+    def note_queue(self, book_id: UUID) -> None:
+        """Note where the book stands if it waits for its turn; or leave that to `reconcile`."""
+        try:
+            self.store.note_queue(book_id)
+        except Unavailable as error:
+            log.warning("queue.unavailable", book_id=str(book_id), error=str(error))
 
     def send(self, jobs: Sequence[Job]) -> None:
         """Send the messages of jobs that hold permits, and note those that were. Raises Unavailable in the end.

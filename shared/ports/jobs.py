@@ -126,6 +126,11 @@ class JobStore(Protocol):
         """Note that the broker has the messages of these jobs."""
         ...
 
+    def note_queue(self, book_id: UUID | None = None) -> int:
+        """Write where books stand that wait for their first permit: all whose position changed, or one. Return how
+        many."""
+        ...
+
     def advance_still_books(self, now: datetime, limit: int) -> list[BookVersion]:
         """Recompute at most `limit` books that stand still: what is due, and for what they wait. Return those."""
         ...

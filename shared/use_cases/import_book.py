@@ -46,8 +46,10 @@ class ImportBook:
         if not imported.is_new:
             return self._begin_again(request, imported), True
         log.info("book.imported", book_id=str(imported.book_id), version=imported.version)
+        is_published = self.outbox.publish()
+        self.outbox.note_queue(imported.book_id)
         self.projector.project(imported.job)
-        return imported, self.outbox.publish()
+        return imported, is_published
 
     def _begin_again(self, request: ImportRequest, imported: Imported) -> Imported:
         """Redrive what failed of a version whose text is imported again, but not for a request that is repeated."""

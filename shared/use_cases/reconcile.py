@@ -61,7 +61,8 @@ class Reconcile:
         return Reconciled(published=len(waiting), redriven=redriven, projected=projected, dropped=dropped)
 
     def _advance(self) -> None:
-        """Go on with books that stand still, and say for what they wait."""
+        """Go on with books that stand still, and say for what they wait, or where in the queue they are."""
+        self.store.note_queue()
         for version in self.store.advance_still_books(self.clock(), MAX_BOOKS):
             self.projector.project_book(version.book_id)
 

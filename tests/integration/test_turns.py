@@ -96,6 +96,26 @@ def test_a_users_many_books_keep_no_other_from_starting(dsn: str) -> None:
         assert work_on(world, JobType.BOOK_PROCESSING).index("Ben's") == 1
 
 
+def test_a_book_that_waits_is_queued_and_says_where_it_stands(dsn: str) -> None:
+    with world_of(dsn, book_processing=1) as world:
+        books = [world.import_book(manuscript(1, 30, name=str(n)), title=str(n)) for n in range(4)]
+        world.clock.advance(1)
+        bens = world.import_book(manuscript(1, 30, name="b"), title="Ben's", user="ben")
+
+        assert [world.status(b)["queue_position"] for b in books] == [None, 1, 2, 3]
+        assert [world.status(b)["status"] for b in books] == ["pending", "queued", "queued", "queued"]
+        assert (world.status(bens, "ben")["status"], world.status(bens, "ben")["queue_position"]) == ("queued", 2)
+        world.clock.advance(60)
+        world.app.reconcile()
+        assert [world.status(b)["queue_position"] for b in books] == [None, 1, 3, 4]
+        document = world.live_documents.get(f"books/{books[3]}")
+        assert document is not None
+        assert (document.fields["status"], document.fields["queue_position"]) == ("queued", 4)
+        world.run()
+        assert {world.status(b)["status"] for b in books} == {"completed"}
+        assert {world.status(b)["queue_position"] for b in books} == {None}
+
+
 def test_instances_that_give_permits_at_the_same_time_give_no_more_than_there_are(dsn: str) -> None:
     with world_of(dsn, chapter_processing=7) as world:
         world.broker.down = True

@@ -10,14 +10,16 @@ from typing import Any
 from uuid import UUID
 
 from shared.adapters.postgres.database import Database
+from shared.adapters.postgres.queue_positions import SHOWN_STATUS
 from shared.domain.books import BookVersion
 
 Row = Mapping[str, Any]
 
 # How far a book is, for its owner or an administrator.
-SELECT_STATUS_OF_BOOK_FOR = """
-    SELECT s.*, (SELECT max(max_attempts) FROM jobs j WHERE j.book_id = b.book_id AND j.version = s.version
-                 AND j.state = 'retrying') AS max_attempts,
+SELECT_STATUS_OF_BOOK_FOR = f"""
+    SELECT s.*, {SHOWN_STATUS} AS status,
+           (SELECT max(max_attempts) FROM jobs j WHERE j.book_id = b.book_id AND j.version = s.version
+            AND j.state = 'retrying') AS max_attempts,
            b.title, b.owner_uid, b.current_version, b.google_doc_id, b.total_word_count, c.*
     FROM books b
     JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id
@@ -40,8 +42,8 @@ SELECT_JOB_FOR = """
 """
 
 # Pages by key: (created_at, book_id) of the last book of the page before.
-SELECT_PAGE_OF_BOOKS_OF_OWNER = """
-    SELECT b.*, s.status, s.progress, s.phase
+SELECT_PAGE_OF_BOOKS_OF_OWNER = f"""
+    SELECT b.*, {SHOWN_STATUS} AS status, s.progress, s.phase
     FROM books b JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id
     WHERE b.owner_uid = %(owner)s
       AND (%(after)s::uuid IS NULL

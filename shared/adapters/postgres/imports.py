@@ -60,7 +60,8 @@ RESET_STATUS_OF_BOOK = """
     VALUES ('book', %(book_id)s, %(book_id)s, %(version)s, 'splitting', %(now)s, %(now)s)
     ON CONFLICT (entity_type, entity_id) DO UPDATE SET
         version = excluded.version, status = 'pending', phase = 'splitting', progress = 0, attempt = 0,
-        next_attempt_at = NULL, error = NULL, started_at = NULL, completed_at = NULL,
+        next_attempt_at = NULL, error = NULL, waiting_for = NULL, queue_position = NULL, started_at = NULL,
+        completed_at = NULL,
         created_at = excluded.created_at, updated_at = excluded.updated_at, revision = nextval('revisions')
 """
 

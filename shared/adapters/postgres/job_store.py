@@ -17,6 +17,7 @@ from shared.adapters.postgres.leases import lease_until
 from shared.adapters.postgres.locks import lock_book
 from shared.adapters.postgres.outages import note_answer, note_outage, undo_attempt
 from shared.adapters.postgres.permits import give_permits
+from shared.adapters.postgres.queue_positions import note_queue
 from shared.adapters.postgres.stalled_jobs import stalled_jobs
 from shared.domain import jobs
 from shared.domain.books import BookVersion, Status
@@ -249,6 +250,10 @@ class PostgresJobStore:
     def mark_published(self, job_ids: Sequence[str], now: datetime) -> None:
         with self._database.statements() as connection:
             connection.execute(MARK_PUBLISHED, (now, list(job_ids)))
+
+    def note_queue(self, book_id: UUID | None = None) -> int:
+        with self._database.statements() as connection:
+            return note_queue(connection, book_id)
 
     def advance_still_books(self, now: datetime, limit: int) -> list[BookVersion]:
         with self._database.statements() as connection:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from shared.adapters.postgres.database import Database
 from shared.adapters.postgres.locks import lock_books
+from shared.adapters.postgres.queue_positions import SHOWN_STATUS
 from shared.adapters.postgres.tombstones import book_path, chapter_path, job_path
 from shared.domain.jobs import Job
 from shared.domain.progress import eta_seconds
@@ -16,9 +17,9 @@ from shared.ports import Clock, Document, Tombstone
 
 # The documents of books: their status, and what there is of their chapters. LIMIT keeps the planner from reading all
 # books instead of looking each of these up.
-SELECT_BOOKS_WITH_THEIR_COUNTS = """
+SELECT_BOOKS_WITH_THEIR_COUNTS = f"""
     SELECT found.* FROM unnest(%s::uuid[]) AS wanted (book_id) CROSS JOIN LATERAL (
-        SELECT b.owner_uid, v.title, s.*,
+        SELECT b.owner_uid, v.title, s.*, {SHOWN_STATUS} AS shown_status,
                (SELECT max(max_attempts) FROM jobs WHERE book_id = b.book_id AND version = s.version
                 AND state = 'retrying') AS max_attempts, c.*
         FROM books b
@@ -252,6 +253,7 @@ def _book_document(row: Mapping[str, Any], now: datetime) -> Document:
     times = ("next_attempt_at", "started_at", "updated_at", "completed_at")
     fields = {name: row[name] for name in same + times}
     fields["chapters"] = {name: row[name] for name in ("total", "processed", "embedded", "failed", "without_metadata")}
+    fields |= {"status": row["shown_status"], "queue_position": row["queue_position"]}
     fields["failed_chapters"] = row["failed"]
     fields["max_attempts"] = row["max_attempts"]
     fields["eta_seconds"] = eta_seconds(row["progress"], row["started_at"], now)

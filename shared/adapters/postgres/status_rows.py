@@ -126,7 +126,7 @@ UPDATE_BOOK_STATUS = """
     UPDATE processing_status SET
         status = %(status)s, phase = %(phase)s, progress = greatest(progress, %(percent)s),
         attempt = %(attempt)s, next_attempt_at = %(next_attempt_at)s, error = %(error)s, waiting_for = %(waiting_for)s,
-        started_at = coalesce(started_at, %(now)s),
+        queue_position = NULL, started_at = coalesce(started_at, %(now)s),
         completed_at = CASE WHEN %(status)s IN ('completed', 'failed', 'cancelled')
                        THEN coalesce(completed_at, %(now)s) END,
         updated_at = %(now)s, revision = nextval('revisions')
