@@ -1,0 +1,69 @@
+"""How long many books take over Pub/Sub's push, as it is documented: virtual seconds, against what the narrowest stage
+takes at least. Real stages and SQL; models that take two seconds."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from infra.local.database import MIGRATIONS
+from infra.local.postgres import THROWAWAY, Postgres
+from shared.adapters.postgres.migrations import migrate
+from shared.domain.stages import STAGES, JobType
+from tests.support.push_model import OneChapterAtOnce, Push
+from tests.support.world import World, manuscript
+
+HEAD = ["what", "jobs", "virtual seconds", "at least", "ratio", "deliveries a job"]
+GROUPS, SECONDS = 10, 2.0
+
+
+def push(books: int) -> list[list[Any]]:
+    """The rows of a table: so many books at once; and one book behind as many of another user."""
+    with _world() as world:
+        drained = _drained(world, books)
+    with _world() as world:
+        return [drained, _behind(world, books)]
+
+
+def _drained(world: World, books: int) -> list[Any]:
+    ids = _import(world, books, "ann")
+    pushed = Push(world, SECONDS)
+    took = pushed.run(lambda: _are_completed(world, ids))
+    (jobs,) = world.rows("SELECT count(*)::int AS n FROM jobs")
+    least = books * GROUPS * SECONDS / STAGES[JobType.EMBEDDING_GENERATION].concurrency
+    deliveries = f"{pushed.deliveries.total() / jobs['n']:.3f}"
+    return [f"{books} books at once", jobs["n"], f"{took:.0f}", f"{least:.0f}", f"{took / least:.2f}", deliveries]
+
+
+def _behind(world: World, books: int) -> list[Any]:
+    """`at least` is what the same book takes alone."""
+    alone = _import(world, 1, "ben")
+    pushed = Push(world, SECONDS)
+    least = pushed.run(lambda: _are_completed(world, alone))
+    _import(world, books, "ann")
+    pushed.run(lambda: pushed.now >= least + 30)
+    began = pushed.now
+    behind = _import(world, 1, "ben again")
+    took = pushed.run(lambda: _are_completed(world, behind)) - began
+    return [f"one behind {books} of another user", "", f"{took:.0f}", f"{least:.0f}", f"{took / least:.2f}", ""]
+
+
+def _import(world: World, books: int, user: str) -> list[str]:
+    texts = (manuscript(GROUPS, 60, name=f"{user} {n} ") for n in range(books))
+    return [world.import_book(text, title=f"{user} {n}", user=user) for n, text in enumerate(texts)]
+
+
+def _are_completed(world: World, books: list[str]) -> bool:
+    rows = world.rows("SELECT 1 FROM books WHERE current_version IS NOT NULL AND book_id = ANY(%s::uuid[])", books)
+    return len(rows) == len(books)
+
+
+@contextmanager
+def _world() -> Iterator[World]:
+    with tempfile.TemporaryDirectory() as folder, Postgres(Path(folder) / "data", settings=THROWAWAY) as server:
+        migrate(server.dsn, MIGRATIONS)
+        with closing(World(server.dsn, OneChapterAtOnce(), max_books_under_way=100_000)) as world:
+            yield world
