@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
-from threading import Lock
 from typing import Any
 from uuid import UUID
 
@@ -114,8 +113,6 @@ class Writers:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        # Retention has no order yet in which it drops the jobs of a version.
-        self._jobs_of_any_version = Lock()
         # So that books live long enough to have what can be locked.
         self.often = {
             self.import_version: 3,
@@ -166,16 +163,14 @@ class Writers:
     def note_publication(self, chance: random.Random) -> None:
         job_ids = [r["job_id"] for r in self.world.rows("SELECT job_id FROM jobs")]
         chance.shuffle(job_ids)
-        with self._jobs_of_any_version:
-            self.world.app.store.mark_published(job_ids, self.world.clock())
+        self.world.app.store.mark_published(job_ids, self.world.clock())
 
     def project(self, chance: random.Random) -> None:
         self.world.app.projections.mark_unprojected(None)
         self.world.app.projector.project_lagging(50)
 
     def drop_old(self, chance: random.Random) -> None:
-        with self._jobs_of_any_version:
-            self.world.app.retention.drop(self.world.clock() + timedelta(days=40), 20)
+        self.world.app.retention.drop(self.world.clock() + timedelta(days=40), 200)
 
     def _book(self, chance: random.Random) -> UUID:
         return book_id_for("ann", f"google-doc/{chance.choice('ab')}")

@@ -34,6 +34,13 @@ DUE = "unnest(%(book_ids)s::uuid[], %(numbers)s::int[]) AS due (book_id, version
 # A job's document goes with its row.
 INSERT_TOMBSTONES_OF_DROPPED_JOBS = insert_tombstones_sql("SELECT 'jobs/' || job_id, book_id, %(now)s FROM dropped")
 
+# The rest of what goes with a version, and that others lock too: in the order of `locks`. Dropping has none.
+LOCK_ROWS_OF_VERSIONS = (
+    f"SELECT 1 FROM jobs j JOIN {DUE} USING (book_id, version) ORDER BY j.job_id FOR UPDATE OF j",
+    """SELECT 1 FROM dead_letters WHERE book_id = ANY(%(book_ids)s) AND version = ANY(%(numbers)s)
+       ORDER BY dead_letter_id FOR NO KEY UPDATE""",
+)
+
 # Readers' version stays. Statuses have no foreign key to go with; what failed of a version that is gone is settled.
 DROP_VERSIONS_THAT_NOBODY_SEES = f"""
     WITH old AS MATERIALIZED (
@@ -110,6 +117,8 @@ def drop_due(connection: Connection, where: Mapping[str, Any]) -> Dropped:
     if not due:
         return Dropped(jobs=0, versions=0, are_more_due=False)
     those = {**where, **_KEPT, "book_ids": [r["book_id"] for r in due], "numbers": [r["version"] for r in due]}
+    for statement in LOCK_ROWS_OF_VERSIONS:
+        connection.execute(statement, those)
     gone = [r["book_id"] for r in connection.execute(DROP_VERSIONS_THAT_NOBODY_SEES, those)]
     if gone:
         vector_rows.mark_unused(connection, gone, where["now"])

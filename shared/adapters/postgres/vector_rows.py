@@ -23,17 +23,22 @@ MARK_VECTORS_USED = """
       AND v.embedding_version = %(version)s AND v.task = %(task)s
 """
 
-# A chunk's text tells which vector it has.
+# A chunk's text tells which vector it has. Sorted, as above.
 MARK_VECTORS_UNUSED_THAT_NO_CHUNK_HAS = """
     WITH used AS MATERIALIZED (
         SELECT r.book_id, sha256(convert_to(k.chunk_text, 'UTF8')) AS content_hash, k.embedding_model,
                k.embedding_version
         FROM recent_chapters r JOIN chapter_chunks k USING (chapter_id) WHERE r.book_id = ANY(%(books)s)
+    ), unused AS MATERIALIZED (
+        SELECT v.book_id, v.content_hash, v.embedding_model, v.embedding_version, v.task FROM book_vectors v
+        WHERE v.book_id = ANY(%(books)s) AND v.unused_since IS NULL
+          AND NOT EXISTS (SELECT 1 FROM used u WHERE u.book_id = v.book_id AND u.content_hash = v.content_hash
+                          AND u.embedding_model = v.embedding_model AND u.embedding_version = v.embedding_version)
+        ORDER BY v.book_id, v.content_hash FOR NO KEY UPDATE OF v
     )
-    UPDATE book_vectors v SET unused_since = %(now)s
-    WHERE v.book_id = ANY(%(books)s) AND v.unused_since IS NULL
-      AND NOT EXISTS (SELECT 1 FROM used u WHERE u.book_id = v.book_id AND u.content_hash = v.content_hash
-                      AND u.embedding_model = v.embedding_model AND u.embedding_version = v.embedding_version)
+    UPDATE book_vectors v SET unused_since = %(now)s FROM unused u
+    WHERE v.book_id = u.book_id AND v.content_hash = u.content_hash AND v.embedding_model = u.embedding_model
+      AND v.embedding_version = u.embedding_version AND v.task = u.task
 """
 
 
