@@ -14,6 +14,7 @@ from typing import Any
 from shared.adapters.memory.live_documents import MemoryLiveDocuments
 from shared.adapters.postgres import (
     caches,
+    claims,
     control,
     dead_letter_rows,
     imports,
@@ -115,25 +116,25 @@ def an_overtaken_attempt_writes_all_the_same() -> Iterator[None]:
 
 @mutant
 def every_claim_succeeds() -> Iterator[None]:
-    with changed(job_store, "reason_against_claim", lambda row, now: None):
+    with changed(claims, "reason_against_claim", lambda row, now: None):
         yield
 
 
 @mutant
 def a_lease_never_ends() -> Iterator[None]:
     new = rewritten(
-        job_store.reason_against_claim,
+        claims.reason_against_claim,
         'state is Status.PROCESSING and row["lease_until"] > now',
         "state is Status.PROCESSING",
     )
-    with changed(job_store, "reason_against_claim", new):
+    with changed(claims, "reason_against_claim", new):
         yield
 
 
 @mutant
 def a_retry_does_not_wait() -> Iterator[None]:
-    new = rewritten(job_store.reason_against_claim, 'row["next_attempt_at"] > now', "False")
-    with changed(job_store, "reason_against_claim", new):
+    new = rewritten(claims.reason_against_claim, 'row["next_attempt_at"] > now', "False")
+    with changed(claims, "reason_against_claim", new):
         yield
 
 
@@ -309,8 +310,8 @@ def a_pause_never_ends() -> Iterator[None]:
 
 @mutant
 def a_message_without_a_permit_begins_its_job() -> Iterator[None]:
-    new = rewritten(job_store.reason_against_claim, 'row["permitted_at"] is None', "False")
-    with changed(job_store, "reason_against_claim", new):
+    new = rewritten(claims.reason_against_claim, 'row["permitted_at"] is None', "False")
+    with changed(claims, "reason_against_claim", new):
         yield
 
 

@@ -1,19 +1,18 @@
-"""Claims jobs, and ends them in one transaction with their results. `locks` has the order of the locks."""
+"""Ends jobs in one transaction with their results. `locks` has the order of the locks, `claims` how they begin."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
 from shared.adapters.postgres import dead_letter_rows, result_rows, status_rows
-from shared.adapters.postgres.breakers import MODEL_OF_TYPE, to_breaker
+from shared.adapters.postgres.claims import CANCEL_JOB_UNLESS_ENDED, SELECT_JOB, claim
 from shared.adapters.postgres.database import Connection, Database
 from shared.adapters.postgres.job_rows import add_jobs, to_job
-from shared.adapters.postgres.leases import lease_until
 from shared.adapters.postgres.locks import lock_book
 from shared.adapters.postgres.outages import note_answer, note_outage, undo_attempt
 from shared.adapters.postgres.permits import give_permits
@@ -21,7 +20,6 @@ from shared.adapters.postgres.queue_positions import note_queue
 from shared.adapters.postgres.stalled_jobs import stalled_jobs
 from shared.domain import jobs
 from shared.domain.books import BookVersion, Status
-from shared.domain.breaker import Breaker
 from shared.domain.contexts import Lack
 from shared.domain.errors import LeaseLost, Rejected
 from shared.domain.failures import Failure, describe
@@ -34,42 +32,8 @@ from shared.domain.results import (
     QuickContextBlocked,
     Result,
 )
-from shared.domain.stages import MAX_LEASE_EXPIRATIONS, JobType
-from shared.ports import Claim, Claimed, NotClaimed, Outage, Undelivered
-
-# A claim looks first without a lock: most deliveries of an ended job end here.
-SELECT_JOB = f"""
-    SELECT j.*, b.latest_version, d.failures AS model_failures, d.opened_at, d.retry_at, d.allowed
-    FROM jobs j JOIN books b USING (book_id) LEFT JOIN dependencies d ON d.name = {MODEL_OF_TYPE} WHERE job_id = %s
-"""
-# Then with one, to change it.
-LOCK_JOB = f"{SELECT_JOB} FOR UPDATE OF j"
-
-# Receipts of replays count them.
-INSERT_DELIVERY = "INSERT INTO deliveries (job_id, type, at, state) VALUES (%s, %s, %s, %s)"
-
-# An expired lease is the same attempt again: expirations are counted separately.
-START_ATTEMPT = """
-    UPDATE jobs SET state = 'processing', lease = %(fencing_token)s, lease_until = %(until)s,
-        attempts = CASE WHEN state = 'processing' THEN attempts ELSE attempts + 1 END,
-        abandoned = CASE WHEN state = 'processing' THEN abandoned + 1 ELSE abandoned END,
-        failures = CASE WHEN state = 'processing' THEN failures || %(expiration)s ELSE failures END,
-        next_attempt_at = NULL, processed_on = %(now)s, revision = nextval('revisions')
-    WHERE job_id = %(job_id)s RETURNING attempts, abandoned AS expirations, unavailable_since
-"""
-
-# Its stage was paused after it was published: it waits again.
-GIVE_PERMIT_BACK = """
-    UPDATE jobs SET state = 'pending', permitted_at = NULL, next_attempt_at = NULL, revision = nextval('revisions')
-    WHERE job_id = %s
-"""
-
-# A newer version took over: nobody works on it any more.
-CANCEL_JOB_UNLESS_ENDED = """
-    UPDATE jobs SET state = 'cancelled', lease = NULL, lease_until = NULL, next_attempt_at = NULL, permitted_at = NULL,
-        finished_on = %(now)s, revision = nextval('revisions')
-    WHERE job_id = %(job_id)s AND state NOT IN ('completed', 'failed', 'cancelled')
-"""
+from shared.domain.stages import JobType
+from shared.ports import Claim, Claimed, Outage, Undelivered
 
 # Asked before results are written, so that an attempt that was overtaken stops early. Neither a deletion nor retention
 # touches the rows of its results from here on.
@@ -108,8 +72,6 @@ MARK_PUBLISHED = """
         SELECT job_id FROM jobs WHERE job_id = ANY(%s) ORDER BY job_id FOR NO KEY UPDATE)
 """
 
-LEASE_EXPIRED = {"error_class": "LeaseExpired", "message": "its process died, or did not renew its lease in time"}
-
 
 class PostgresJobStore:
     """`tolerated` is the share of chapters (0 to 1) that may fail before the book does; `caps` says how many jobs of
@@ -122,47 +84,7 @@ class PostgresJobStore:
 
     def claim(self, job_id: str, now: datetime) -> Claim:
         with self._database.transaction() as connection:
-            row = connection.execute(SELECT_JOB, (job_id,)).fetchone()
-            if row is None:
-                return NotClaimed.STALE
-            job = to_job(row)
-            if reason_against_claim(row, now) in (None, NotClaimed.STALE, NotClaimed.PAUSED):
-                # These write: decided again, now under the lock.
-                lock_book(connection, job.book_version)
-                row = connection.execute(LOCK_JOB, (job_id,)).fetchone()
-            claim = self._take(connection, job, row, now)
-            state = claim if isinstance(claim, NotClaimed) else "claimed"
-            connection.execute(INSERT_DELIVERY, (job_id, job.type, now, state))
-            return claim
-
-    def _take(self, connection: Connection, job: Job, row: Mapping[str, Any] | None, now: datetime) -> Claim:
-        reason = reason_against_claim(row, now) if row else NotClaimed.STALE
-        if reason is NotClaimed.STALE:
-            connection.execute(CANCEL_JOB_UNLESS_ENDED, {"job_id": job.job_id, "now": now})
-        elif reason is NotClaimed.PAUSED:
-            connection.execute(GIVE_PERMIT_BACK, (job.job_id,))
-            status_rows.update_chapters(connection, job.chapter_ids, now, Status.PENDING)
-            status_rows.advance_book(connection, job.book_version, now, self._tolerated)
-        return reason or self._begin(connection, job, now)
-
-    def _begin(self, connection: Connection, job: Job, now: datetime) -> Claimed:
-        fencing_token = uuid4()
-        begun = {"job_id": job.job_id, "fencing_token": fencing_token, "until": lease_until(now), "now": now}
-        begun["expiration"] = Jsonb([{"at": now.isoformat(), **LEASE_EXPIRED}])
-        counts = connection.execute(START_ATTEMPT, begun).fetchone()
-        assert counts is not None
-        status_rows.update_chapters(connection, job.chapter_ids, now, attempt=counts["attempts"])
-        if not (job.chapter_ids and status_rows.is_processing(connection, job.book_version)):
-            # Else it tells nothing new, and counting the chapters is what a long book's claims would cost.
-            status_rows.advance_book(connection, job.book_version, now, self._tolerated)
-        return Claimed(
-            job=job,
-            attempt=counts["attempts"],
-            fencing_token=fencing_token,
-            began=now,
-            exhausted=counts["expirations"] >= MAX_LEASE_EXPIRATIONS,
-            unavailable_since=counts["unavailable_since"],
-        )
+            return claim(connection, job_id, now, self._tolerated)
 
     def commit(self, claim: Claimed, result: Result, now: datetime) -> list[Job]:
         job = claim.job
@@ -282,28 +204,6 @@ class PostgresJobStore:
             status_rows.update_chapters(connection, job.chapter_ids, now, Status.FAILED, error=failure.summary)
         due = status_rows.advance_book(connection, job.book_version, now, self._tolerated)
         return add_jobs(connection, due, job.job_id, now)
-
-
-def reason_against_claim(row: Mapping[str, Any], now: datetime) -> NotClaimed | None:
-    """Why the job of this row (with its book's `latest_version`) can't be claimed now; None if it can."""
-    state = Status(row["state"])
-    if state in (Status.COMPLETED, Status.FAILED):
-        return NotClaimed.DONE
-    if state is Status.CANCELLED or row["version"] < row["latest_version"]:
-        return NotClaimed.STALE
-    if row["permitted_at"] is None:
-        return NotClaimed.WAITING
-    if state is Status.PROCESSING and row["lease_until"] > now:
-        return NotClaimed.BUSY
-    if state is Status.RETRYING and row["next_attempt_at"] > now:
-        return NotClaimed.BUSY
-    if state is not Status.PROCESSING and _breaker_of(row).is_paused(row["permitted_at"], now):
-        return NotClaimed.PAUSED
-    return None
-
-
-def _breaker_of(row: Mapping[str, Any]) -> Breaker:
-    return to_breaker({**row, "failures": row["model_failures"] or 0})
 
 
 def _record_rejected(connection: Connection, job: Job, rejected: Mapping[UUID, Rejected], now: datetime) -> None:
