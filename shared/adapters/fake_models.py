@@ -1,7 +1,8 @@
 """Fake models for tests and benchmarks: instant, deterministic, and they count their calls.
 
 For tests of whole processes, `BINDERY_FAKE_MODEL_SECONDS` makes each request take so long, and no text that holds what
-`BINDERY_FAKE_MODEL_REJECTS` says is embedded.
+`BINDERY_FAKE_MODEL_REJECTS` says is embedded. While the file `BINDERY_FAKE_MODEL_AWAY` exists, they are away, and each
+request adds a byte to it.
 """
 
 from __future__ import annotations
@@ -17,12 +18,17 @@ from collections.abc import Callable, Sequence
 
 from shared.domain.contexts import BookContext, ChapterMetadata, Mention
 from shared.domain.embeddings import EmbeddingModel, EmbeddingTask, Vector
-from shared.domain.errors import Rejected
+from shared.domain.errors import ModelUnavailable, Rejected
 
 _DIMENSIONS = 384
 
 
 def _dawdle() -> None:
+    away = os.environ.get("BINDERY_FAKE_MODEL_AWAY")
+    if away and os.path.exists(away):
+        with open(away, "ab") as file:
+            file.write(b".")
+        raise ModelUnavailable("429: the fake model is away")
     if seconds := os.environ.get("BINDERY_FAKE_MODEL_SECONDS"):
         time.sleep(float(seconds))
 

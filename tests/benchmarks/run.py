@@ -29,7 +29,7 @@ from shared.domain.embeddings import EmbeddingTask
 from shared.domain.splitting.chapters import split_chapters
 from shared.domain.splitting.chunks import split_chunks
 from shared.log import configure_logging
-from tests.benchmarks import headings, push, retention
+from tests.benchmarks import headings, outage, push, retention
 from tests.benchmarks.recovery import HEAD, recovery
 from tests.support.world import manuscript
 
@@ -235,7 +235,7 @@ def heading_scores(files: list[Path]) -> None:
     print("\n" + "\n".join(headings.errors(found) or ["No errors."]))
 
 
-CHOICES = ["overhead", "novels", "headings", "cold-starts", "recovery", "retention", "push"]
+CHOICES = ["overhead", "novels", "headings", "cold-starts", "recovery", "retention", "push", "outage"]
 
 
 def main() -> None:
@@ -247,6 +247,7 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=1, help="of the moments to kill; for `recovery`")
     parser.add_argument("--books", type=int, default=100, help="at once; for `push`")
+    parser.add_argument("--seconds", type=int, default=600, help="of outage; for `outage`")
     chosen = parser.parse_args()
     configure_logging("error")
     backends = chosen.backend or ["embedded", "emulators"]
@@ -261,6 +262,8 @@ def main() -> None:
             table("What a run of `reconcile` costs the database, in ms", retention.HEAD, retention.retention())
         elif what == "push":
             table("Books over Pub/Sub's push, as documented", push.HEAD, push.push(chosen.books))
+        elif what == "outage":
+            table("An outage of both models", outage.HEAD, outage.outage(chosen.seconds))
         elif what == "recovery":
             table(f"Seconds to recover from a SIGKILL (seed {chosen.seed})", HEAD, recovery(chosen.seed))
         else:
