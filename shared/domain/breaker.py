@@ -36,9 +36,9 @@ class Breaker:
             return False
         return now < self.retry_at or permitted_at < self.opened_at
 
-    def failed(self, began: datetime, now: datetime, retry_after: float | None) -> Self:
+    def failed(self, began: datetime, now: datetime, retry_after: float = 0) -> Self:
         """After an attempt that began then found the dependency away. `retry_after`: seconds that it asked for."""
-        asked = timedelta(seconds=retry_after or 0)
+        asked = timedelta(seconds=retry_after)
         if self.opened_at is None or self.retry_at is None:
             if self.failures + 1 < FAILURES_THAT_OPEN and not retry_after:
                 return replace(self, failures=self.failures + 1)

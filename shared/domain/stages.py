@@ -90,13 +90,10 @@ JOB_TYPES: Sequence[JobType] = tuple(t for t in STAGES if t is not JobType.DEAD_
 """Those that have rows of jobs."""
 
 
-def wait_seconds(stage: Stage, waited: float, jitter: float, retry_after: float | None = None) -> float:
-    """Seconds to wait for a service that has been away for `waited` seconds: as long again, within bounds, with jitter.
-
-    What the service asked for is the least we wait, up to MAX_RETRY_AFTER_SECONDS.
-    """
-    ceiling = max(stage.first_backoff_seconds, min(LONGEST_PAUSE_SECONDS, waited))
-    return max(ceiling * jitter, min(retry_after or 0.0, MAX_RETRY_AFTER_SECONDS))
+def wait_seconds(stage: Stage, waited: float, jitter: float) -> float:
+    """Seconds to wait for a service that has been away for `waited` seconds: as long again, within bounds, with full
+    jitter."""
+    return jitter * max(stage.first_backoff_seconds, min(LONGEST_PAUSE_SECONDS, waited))
 
 
 def backoff_seconds(stage: Stage, attempt: int, jitter: float) -> float:

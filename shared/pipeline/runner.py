@@ -15,7 +15,13 @@ import structlog
 from shared.domain.errors import LeaseLost, ModelUnavailable, Rejected, Unavailable
 from shared.domain.failures import Failure, describe
 from shared.domain.jobs import Job
-from shared.domain.stages import MAX_LEASE_EXPIRATIONS, JobType, backoff_seconds, wait_seconds
+from shared.domain.stages import (
+    MAX_LEASE_EXPIRATIONS,
+    MAX_RETRY_AFTER_SECONDS,
+    JobType,
+    backoff_seconds,
+    wait_seconds,
+)
 from shared.pipeline.heartbeat import Heartbeat
 from shared.pipeline.outbox import Outbox
 from shared.pipeline.projector import Projector
@@ -111,9 +117,10 @@ class Runner:
         waited = now - (claim.unavailable_since or now)
         if waited > self.patience:
             return self._fail(claim, error)
-        seconds = wait_seconds(job.stage, waited.total_seconds(), self.random(), error.retry_after)
+        asked = min(error.retry_after or 0.0, MAX_RETRY_AFTER_SECONDS)
+        seconds = max(asked, wait_seconds(job.stage, waited.total_seconds(), self.random()))
         model = job.stage.model if isinstance(error, ModelUnavailable) else None
-        outage = Outage(model=model, until=now + timedelta(seconds=seconds), retry_after=error.retry_after)
+        outage = Outage(model=model, until=now + timedelta(seconds=seconds), retry_after=asked)
         failure = describe(error)
         log.warning("stage.wait", **_about(failure), error=str(error), model=model)
         try:

@@ -61,11 +61,11 @@ class Undelivered:
 @dataclass(frozen=True, kw_only=True)
 class Outage:
     """What an attempt found away: a model, or (None) another service. `until` is when to try again, if no breaker says
-    otherwise; `retry_after` the seconds that the service asked for."""
+    otherwise; `retry_after` the seconds that the service asked for, 0 if it did not."""
 
     model: Dependency | None
     until: datetime
-    retry_after: float | None
+    retry_after: float
 
 
 class Leases(Protocol):

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from shared.domain.errors import ModelUnavailable, Unavailable
-from shared.domain.stages import MAX_REDELIVERY_SECONDS, STAGES, JobType
+from shared.domain.stages import MAX_REDELIVERY_SECONDS, MAX_RETRY_AFTER_SECONDS, STAGES, JobType
 from shared.ports import Message
 from tests.support.failing_books import list_dead_letters
 from tests.support.world import World, manuscript
@@ -247,3 +247,12 @@ def test_a_book_without_a_job_that_stands_still_goes_on(world: World) -> None:
 def _raise(error: Exception | None) -> None:
     if error:
         raise error
+
+
+def test_what_a_service_asks_for_is_kept_within_reason(world: World) -> None:
+    world.import_book(manuscript(2, 60))
+    Weather(world, 0, 100, retry_after=1e12)
+    for _ in Streets(world).seconds(5):
+        pass
+    (row,) = world.rows("SELECT max(retry_at) AS latest FROM dependencies")
+    assert (row["latest"] - world.clock()).total_seconds() <= MAX_RETRY_AFTER_SECONDS

@@ -15,11 +15,11 @@ def at(seconds: float) -> datetime:
 
 def opened() -> Breaker:
     """Open since a second after noon, for ten seconds."""
-    return Breaker().failed(NOON, NOON, None).failed(NOON, at(1), None)
+    return Breaker().failed(NOON, NOON).failed(NOON, at(1))
 
 
 def test_one_failure_may_be_chance_and_two_in_a_row_open_it() -> None:
-    once = Breaker().failed(NOON, NOON, None)
+    once = Breaker().failed(NOON, NOON)
 
     assert FAILURES_THAT_OPEN == 2
     assert once.opened_at is None
@@ -33,7 +33,7 @@ def test_what_the_service_asks_for_opens_it_at_once_and_is_kept() -> None:
 
 
 def test_what_was_under_way_when_it_opened_tells_nothing_new() -> None:
-    assert opened().failed(at(0.5), at(2), None) == opened()
+    assert opened().failed(at(0.5), at(2)) == opened()
     assert opened().answered(at(0.5)) == opened()
 
 
@@ -53,7 +53,7 @@ def test_each_failure_of_the_one_that_asks_makes_the_pause_longer_up_to_a_minute
         assert breaker.retry_at is not None
         pauses.append((breaker.retry_at - now).total_seconds())
         now = breaker.retry_at
-        breaker = breaker.failed(now, now, None)
+        breaker = breaker.failed(now, now)
 
     assert pauses == [10, 20, 40, LONGEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS]
     assert pause_seconds(1_000_000) == LONGEST_PAUSE_SECONDS < 60
@@ -71,6 +71,6 @@ def test_answers_let_ever_more_ask_until_it_is_closed() -> None:
 
 
 def test_a_failure_while_it_opens_pauses_it_again_for_longer() -> None:
-    again = opened().answered(at(12)).failed(at(13), at(14), None)
+    again = opened().answered(at(12)).failed(at(13), at(14))
 
     assert again == Breaker(failures=3, opened_at=at(14), retry_at=at(34), allowed=1)
