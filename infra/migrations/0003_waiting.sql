@@ -17,14 +17,11 @@ CREATE INDEX jobs_waiting ON jobs (type, owner_uid, imported_at, ordinal)
     WHERE permitted_at IS NULL AND state IN ('pending', 'retrying');
 CREATE INDEX jobs_permitted ON jobs (type, owner_uid) WHERE permitted_at IS NOT NULL;
 
--- When an owner was last given a permit of a stage. Kept for a day.
+-- Who was given a permit of a stage last: the next in the round comes after.
 CREATE TABLE turns (
-    type      text NOT NULL,
-    owner_uid text NOT NULL,
-    given_at  timestamptz NOT NULL,
-    PRIMARY KEY (type, owner_uid)
+    type      text PRIMARY KEY,
+    owner_uid text NOT NULL
 );
-CREATE INDEX turns_by_age ON turns (given_at);
 
 -- What stages depend on, and whether it stays away.
 CREATE TABLE dependencies (

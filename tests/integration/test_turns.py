@@ -86,6 +86,35 @@ def test_owners_take_turns_and_the_books_of_one_owner_go_in_order(dsn: str) -> N
         assert [title for title in order if title != "Ben's"] == ["Ann's first"] * 3 + ["Ann's second"] * 3
 
 
+def test_of_more_owners_than_are_looked_at_each_has_a_turn_in_each_round(world: World) -> None:
+    with world.app.database.transaction() as connection:
+        connection.execute(
+            """INSERT INTO books (book_id, owner_uid, title, latest_version)
+               SELECT md5('b' || n)::uuid, 'u' || n, 'T', 1 FROM generate_series(1, 120) n"""
+        )
+        connection.execute(
+            """INSERT INTO book_versions (book_id, version, title, content, content_hash)
+               SELECT book_id, 1, 'T', 'c', '' FROM books"""
+        )
+        connection.execute(
+            """INSERT INTO jobs (job_id, type, book_id, version, data, max_attempts, created_at, owner_uid, imported_at)
+               SELECT owner_uid || '-' || n, %s, book_id, 1, '{}', 3, now(), owner_uid, now()
+               FROM books, generate_series(1, 2) n""",
+            (CHAPTER,),
+        )
+    store = PostgresJobStore(world.app.database, 0.1, {CHAPTER: 7})
+    owners: list[str] = []
+    while given := store.give_permits([CHAPTER], world.clock()):
+        owners += [job.job_id.partition("-")[0] for job in given]
+        with world.app.database.statements() as connection:
+            connection.execute(
+                "UPDATE jobs SET state = 'completed', permitted_at = NULL WHERE permitted_at IS NOT NULL"
+            )
+
+    assert len(owners) == 240
+    assert len(set(owners[:120])) == len(set(owners[120:])) == 120
+
+
 def test_a_users_many_books_keep_no_other_from_starting(dsn: str) -> None:
     with world_of(dsn, book_processing=1) as world:
         for n in range(8):

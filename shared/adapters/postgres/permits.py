@@ -22,47 +22,55 @@ LOCK_STAGES = """
     SELECT pg_advisory_xact_lock(hashtextextended(type, 2)) FROM (SELECT unnest(%s::text[]) AS type ORDER BY type) s
 """
 
-# An owner's turn comes when no other that waits holds fewer permits of the stage; of two with as many, the one who was
-# given one longest ago. An owner's own books go in the order of their imports. Owners are found one by one through the
-# index: a user's thousand jobs cost no more than one. What another session is changing just now is skipped.
+# So many owners at a time are looked at, however many wait: those after the one who was given a permit last.
+OWNERS_AT_ONCE = 50
+
+# An owner's turn comes when no other that is looked at holds fewer permits of the stage; of two with as many, the next
+# in the round. An owner's own books go in the order of their imports. Owners are found one by one through the index: a
+# user's thousand jobs cost no more than one. What another session is changing just now is skipped.
 GIVE_PERMITS_THAT_ARE_FREE = """
-    WITH RECURSIVE owners AS (
-        (SELECT owner_uid FROM jobs WHERE permitted_at IS NULL AND state IN ('pending', 'retrying') AND type = %(type)s
-         ORDER BY owner_uid LIMIT 1)
+    WITH RECURSIVE free AS MATERIALIZED (
+        SELECT greatest(0, least(%(most)s, %(cap)s - count(*)))::int AS permits
+        FROM jobs WHERE permitted_at IS NOT NULL AND type = %(type)s
+    ), round AS (
+        SELECT coalesce((SELECT owner_uid FROM turns WHERE type = %(type)s), '') AS owner_uid, false AS is_second,
+               0 AS place
         UNION ALL
-        SELECT (SELECT j.owner_uid FROM jobs j WHERE j.permitted_at IS NULL AND j.state IN ('pending', 'retrying')
-                AND j.type = %(type)s AND j.owner_uid > o.owner_uid ORDER BY j.owner_uid LIMIT 1)
-        FROM owners o WHERE o.owner_uid IS NOT NULL
-    ), held AS MATERIALIZED (
-        SELECT owner_uid, count(*) AS permits FROM jobs WHERE permitted_at IS NOT NULL AND type = %(type)s
-        GROUP BY owner_uid
-    ), free AS MATERIALIZED (
-        SELECT greatest(0, least(%(most)s, %(cap)s - coalesce((SELECT sum(permits) FROM held), 0)))::int AS permits
+        SELECT coalesce(after.owner_uid, ''), is_second OR after.owner_uid IS NULL, place + 1
+        FROM round CROSS JOIN LATERAL (
+            SELECT (SELECT j.owner_uid FROM jobs j WHERE j.permitted_at IS NULL AND j.state IN ('pending', 'retrying')
+                    AND j.type = %(type)s AND j.owner_uid > round.owner_uid
+                    ORDER BY j.owner_uid LIMIT 1) AS owner_uid) AS after
+        WHERE place <= %(owners)s AND NOT (is_second AND after.owner_uid IS NULL)
+    ), owners AS (
+        SELECT owner_uid, min(place) AS place FROM round WHERE place > 0 AND owner_uid <> '' GROUP BY owner_uid
     ), candidates AS (
-        SELECT j.job_id, t.given_at, j.imported_at, j.ordinal, coalesce(h.permits, 0) + j.place AS turn
-        FROM owners o LEFT JOIN held h USING (owner_uid)
-        LEFT JOIN turns t ON t.type = %(type)s AND t.owner_uid = o.owner_uid CROSS JOIN free CROSS JOIN LATERAL (
-            SELECT job_id, imported_at, ordinal, row_number() OVER (ORDER BY imported_at, ordinal) AS place FROM jobs
+        SELECT j.job_id, o.place, h.permits + j.place AS turn
+        FROM free CROSS JOIN owners o CROSS JOIN LATERAL (
+            SELECT count(*) AS permits FROM jobs
+            WHERE permitted_at IS NOT NULL AND type = %(type)s AND owner_uid = o.owner_uid
+        ) h CROSS JOIN LATERAL (
+            SELECT job_id, row_number() OVER (ORDER BY imported_at, ordinal) AS place FROM jobs
             WHERE permitted_at IS NULL AND state IN ('pending', 'retrying') AND type = %(type)s
               AND owner_uid = o.owner_uid
-            ORDER BY imported_at, ordinal LIMIT (SELECT permits FROM free)) j
-        WHERE o.owner_uid IS NOT NULL AND free.permits > 0
+            ORDER BY imported_at, ordinal LIMIT free.permits) j
+        WHERE free.permits > 0
     ), next AS (
-        SELECT job_id, row_number() OVER (ORDER BY turn, given_at NULLS FIRST, imported_at, ordinal) AS place
-        FROM candidates
-        ORDER BY place LIMIT (SELECT permits FROM free)
+        SELECT job_id, row_number() OVER (ORDER BY turn, place) AS place FROM candidates
+        ORDER BY turn, place LIMIT (SELECT permits FROM free)
     ), unlocked AS (
-        SELECT j.job_id FROM jobs j WHERE j.job_id IN (SELECT job_id FROM next)
+        SELECT j.job_id FROM jobs j WHERE j.job_id = ANY(ARRAY(SELECT job_id FROM next))
           AND j.permitted_at IS NULL AND j.state IN ('pending', 'retrying') FOR UPDATE SKIP LOCKED
     ), given AS (
-        UPDATE jobs j SET permitted_at = %(now)s FROM unlocked WHERE j.job_id = unlocked.job_id RETURNING j.*
+        UPDATE jobs j SET permitted_at = %(now)s WHERE j.job_id = ANY(ARRAY(SELECT job_id FROM unlocked)) RETURNING j.*
+    ), ordered AS (
+        SELECT given.*, next.place AS turn FROM given JOIN next USING (job_id)
     ), noted AS (
-        INSERT INTO turns (type, owner_uid, given_at) SELECT DISTINCT type, owner_uid, %(now)s FROM given
-        ON CONFLICT (type, owner_uid) DO UPDATE SET given_at = excluded.given_at
+        INSERT INTO turns (type, owner_uid) SELECT type, owner_uid FROM ordered ORDER BY turn DESC LIMIT 1
+        ON CONFLICT (type) DO UPDATE SET owner_uid = excluded.owner_uid
     )
-    SELECT given.* FROM given JOIN next USING (job_id) ORDER BY next.place
+    SELECT * FROM ordered ORDER BY turn
 """
-
 
 # How many ask a model that is trusted again step by step.
 COUNT_PERMITS_GIVEN_SINCE = "SELECT count(*) AS permits FROM jobs WHERE type = ANY(%s) AND permitted_at >= %s"
@@ -78,7 +86,7 @@ def give_permits(
     breakers = open_breakers(connection)
     given: list[Job] = []
     for job_type in (t for t in JOB_TYPES if t in types):
-        where: dict[str, Any] = {"type": job_type, "cap": caps[job_type], "now": now}
+        where: dict[str, Any] = {"type": job_type, "cap": caps[job_type], "owners": OWNERS_AT_ONCE, "now": now}
         where["most"] = most_permits(connection, STAGES[job_type].model, breakers, caps[job_type], now)
         given += [to_job(row) for row in connection.execute(GIVE_PERMITS_THAT_ARE_FREE, where)]
     return given

@@ -43,7 +43,6 @@ CONDITIONS_BY_TABLE = {
     "idempotency_keys": ("created_at < %(week)s", "created_at"),
     "deliveries": ("at < %(week)s", "at"),
     "replays": ("at < %(month)s", "at"),
-    "turns": ("given_at < %(day)s", "given_at"),
     # What came of them is with the chapters and contexts.
     "answers": ("created_at < %(month)s", "created_at"),
     "book_vectors": ("unused_since < %(month)s", "unused_since"),
@@ -60,8 +59,7 @@ class PostgresRetention:
         self._database = database
 
     def drop(self, now: datetime, limit: int) -> Mapping[str, int]:
-        days = {"day": 1, "week": 7, "month": 30}
-        where = {"now": now, "limit": limit} | {name: now - timedelta(days=n) for name, n in days.items()}
+        where = {"now": now, "week": now - timedelta(days=7), "month": now - timedelta(days=30), "limit": limit}
         jobs, versions = self._drop_old_versions(where)
         dropped = {"jobs": jobs + self._drop_in_slices(DROP_JOBS_OF_CHAPTERS_BY_AGE, where), "versions": versions}
         for table, (condition, order) in CONDITIONS_BY_TABLE.items():
