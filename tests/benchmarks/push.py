@@ -30,8 +30,8 @@ def push(books: int) -> list[list[Any]]:
 
 def _drained(world: World, books: int) -> list[Any]:
     ids = _import(world, books, "ann")
-    pushed = Push(world, SECONDS)
-    took = pushed.run(lambda: _are_completed(world, ids))
+    with closing(Push(world, SECONDS)) as pushed:
+        took = pushed.run(lambda: _are_completed(world, ids))
     (jobs,) = world.rows("SELECT count(*)::int AS n FROM jobs")
     least = books * GROUPS * SECONDS / STAGES[JobType.EMBEDDING_GENERATION].concurrency
     deliveries = f"{pushed.deliveries.total() / jobs['n']:.3f}"
@@ -41,13 +41,13 @@ def _drained(world: World, books: int) -> list[Any]:
 def _behind(world: World, books: int) -> list[Any]:
     """`at least` is what the same book takes alone."""
     alone = _import(world, 1, "ben")
-    pushed = Push(world, SECONDS)
-    least = pushed.run(lambda: _are_completed(world, alone))
-    _import(world, books, "ann")
-    pushed.run(lambda: pushed.now >= least + 30)
-    began = pushed.now
-    behind = _import(world, 1, "ben again")
-    took = pushed.run(lambda: _are_completed(world, behind)) - began
+    with closing(Push(world, SECONDS)) as pushed:
+        least = pushed.run(lambda: _are_completed(world, alone))
+        _import(world, books, "ann")
+        pushed.run(lambda: pushed.now >= least + 30)
+        began = pushed.now
+        behind = _import(world, 1, "ben again")
+        took = pushed.run(lambda: _are_completed(world, behind)) - began
     return [f"one behind {books} of another user", "", f"{took:.0f}", f"{least:.0f}", f"{took / least:.2f}", ""]
 
 

@@ -35,8 +35,8 @@ def are_completed(world: World, books: list[str]) -> bool:
 
 def test_many_books_at_once_take_little_longer_than_the_narrowest_stage_and_are_delivered_once(world: World) -> None:
     books = import_books(world, 12, "ann")
-    push = Push(world, SECONDS)
-    took = push.run(lambda: are_completed(world, books))
+    with closing(Push(world, SECONDS)) as push:
+        took = push.run(lambda: are_completed(world, books))
 
     jobs = world.rows("SELECT count(*)::int AS n FROM jobs")[0]["n"]
     embeddings = world.rows("SELECT count(*)::int AS n FROM jobs WHERE type = 'embedding-generation'")[0]["n"]
@@ -48,15 +48,15 @@ def test_many_books_at_once_take_little_longer_than_the_narrowest_stage_and_are_
 
 def test_a_book_behind_many_of_another_user_takes_at_most_twice_its_time(world: World) -> None:
     (alone,) = import_books(world, 1, "ben")
-    push = Push(world, SECONDS)
-    took_alone = push.run(lambda: are_completed(world, [alone]))
-    others = import_books(world, 20, "ann")
-    push.run(lambda: push.now >= took_alone + 10)
-    began = push.now
-    (bens,) = import_books(world, 1, "ben again")
+    with closing(Push(world, SECONDS)) as push:
+        took_alone = push.run(lambda: are_completed(world, [alone]))
+        others = import_books(world, 20, "ann")
+        push.run(lambda: push.now >= took_alone + 10)
+        began = push.now
+        (bens,) = import_books(world, 1, "ben again")
 
-    assert push.run(lambda: are_completed(world, [bens])) - began <= 2 * took_alone
-    assert not are_completed(world, others)
+        assert push.run(lambda: are_completed(world, [bens])) - began <= 2 * took_alone
+        assert not are_completed(world, others)
 
 
 def test_the_model_slows_a_subscription_that_refuses_and_opens_one_that_acknowledges() -> None:

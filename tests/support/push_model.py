@@ -84,6 +84,7 @@ class Push:
         self._asleep: list[tuple[float, int, threading.Event]] = []
         self._changed = threading.Condition()
         self._awake = 0
+        self._closed = False
         self.deliveries: Counter[str] = Counter()
         world.embedder.before = lambda texts: self._sleep()
         world.extractor.before = lambda text: self._sleep()
@@ -103,7 +104,7 @@ class Push:
             if moment >= next_reconcile:
                 self._world.app.reconcile()
                 next_reconcile += RECONCILE_SECONDS
-            self._wake()
+            self._wake(self.now)
         return self.now
 
     def _moments(self) -> list[float]:
@@ -152,9 +153,16 @@ class Push:
         heapq.heappush(self._asleep, (self.now + self._seconds, next(self._order), woken))
         self._stand_still()
         woken.wait()
+        if self._closed:
+            raise RuntimeError("the model is not wanted any more")
 
-    def _wake(self) -> None:
-        while self._asleep and self._asleep[0][0] <= self.now:
+    def close(self) -> None:
+        """End what is under way: no thread is left."""
+        self._closed = True
+        self._wake(float("inf"))
+
+    def _wake(self, until: float) -> None:
+        while self._asleep and self._asleep[0][0] <= until:
             with self._changed:
                 self._awake += 1
             heapq.heappop(self._asleep)[2].set()
