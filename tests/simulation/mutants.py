@@ -296,7 +296,7 @@ def a_redrive_has_no_outcome() -> Iterator[None]:
 
 @mutant
 def a_cap_is_forgotten() -> Iterator[None]:
-    new = without(permits.GIVE_PERMITS_THAT_ARE_FREE, "(SELECT sum(permits) FROM held)", "0")
+    new = without(permits.GIVE_PERMITS_THAT_ARE_FREE, "%(cap)s - count(*)", "%(cap)s")
     with changed(permits, "GIVE_PERMITS_THAT_ARE_FREE", new):
         yield
 
@@ -356,10 +356,10 @@ def hunt(database: SimulatedDatabase, mutant: Mutant, limit: int) -> Found:
 
 # The first seed at which each was found when it was looked for from 0 on. One that has moved costs time, no more.
 FOUND_AT = {
-    "an_overtaken_attempt_writes_all_the_same": 12,
+    "an_overtaken_attempt_writes_all_the_same": 1,
     "every_claim_succeeds": 0,
-    "a_lease_never_ends": 9,
-    "a_retry_does_not_wait": 2,
+    "a_lease_never_ends": 1,
+    "a_retry_does_not_wait": 1,
     "nobody_publishes_again_what_was_lost": 3,
     "a_job_that_has_ended_keeps_its_permit": 0,
     "an_older_version_goes_on_writing": 12,
@@ -370,23 +370,23 @@ FOUND_AT = {
     "a_vector_counts_as_unused_though_a_chunk_has_it": 1,
     "an_equal_import_is_a_new_version": 1,
     "old_documents_overwrite_new_ones": 0,
-    "more_counts_as_shown_than_was": 13,
+    "more_counts_as_shown_than_was": 8,
     "a_document_counts_as_written_before_it_is": 2,
     "answers_are_not_kept": 4,
-    "cancel_leaves_the_lease": 15,
+    "cancel_leaves_the_lease": 9,
     "resume_forgets_what_was_cancelled": 7,
-    "delete_leaves_no_tombstones": 0,
-    "a_tombstone_deletes_newer_documents": 5,
-    "what_was_written_late_is_not_deleted": 0,
-    "a_redrive_leaves_the_fan_in_as_it_was": 12,
+    "delete_leaves_no_tombstones": 6,
+    "a_tombstone_deletes_newer_documents": 30,
+    "what_was_written_late_is_not_deleted": 6,
+    "a_redrive_leaves_the_fan_in_as_it_was": 55,
     "a_redrive_has_no_outcome": 12,
     "a_cap_is_forgotten": 2,
-    "a_pause_never_ends": 1,
-    "a_message_without_a_permit_begins_its_job": 27,
-    "a_refusal_is_not_kept": 21,
+    "a_pause_never_ends": 0,
+    "a_message_without_a_permit_begins_its_job": 7,
+    "a_refusal_is_not_kept": 23,
     "a_refusal_is_a_failure": 5,
     "what_a_chapter_lacks_is_waited_for": 5,
-    "a_redrive_waits_for_no_metadata": 12,
+    "a_redrive_waits_for_no_metadata": 55,
 }
 
 
