@@ -63,8 +63,7 @@ MAX_RETRY_AFTER_SECONDS = 6 * 3600.0
 # The longest wait between two deliveries of one message: whoever probes a model that is away comes by it.
 MAX_REDELIVERY_SECONDS = 25.0
 
-# The least. It bounds how soon a dead function's work goes on; how long
-# a failed attempt waits is in its job's row.
+# The least. It bounds how soon a dead function's work goes on; how long a failed attempt waits is in its job's row.
 REDELIVERY_SECONDS = 1.0
 
 # A lease is renewed while its attempt goes on, so that it may be short: a dead process's work is free soon.

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 from shared.adapters.postgres import status_rows
 from shared.adapters.postgres.breakers import MODEL_OF_TYPE, to_breaker
 from shared.adapters.postgres.database import Connection
-from shared.adapters.postgres.job_rows import to_job
+from shared.adapters.postgres.job_rows import CANCELLED, WAITS_AGAIN, to_job
 from shared.adapters.postgres.leases import lease_until
 from shared.adapters.postgres.locks import lock_book
 from shared.domain.books import Status
@@ -43,15 +43,11 @@ START_ATTEMPT = """
 """
 
 # Its stage was paused after it was published: it waits again.
-GIVE_PERMIT_BACK = """
-    UPDATE jobs SET state = 'pending', permitted_at = NULL, next_attempt_at = NULL, revision = nextval('revisions')
-    WHERE job_id = %s
-"""
+GIVE_PERMIT_BACK = f"UPDATE jobs SET {WAITS_AGAIN} WHERE job_id = %s"
 
 # A newer version took over: nobody works on it any more.
-CANCEL_JOB_UNLESS_ENDED = """
-    UPDATE jobs SET state = 'cancelled', lease = NULL, lease_until = NULL, next_attempt_at = NULL, permitted_at = NULL,
-        finished_on = %(now)s, revision = nextval('revisions')
+CANCEL_JOB_UNLESS_ENDED = f"""
+    UPDATE jobs SET {CANCELLED}
     WHERE job_id = %(job_id)s AND state NOT IN ('completed', 'failed', 'cancelled')
 """
 

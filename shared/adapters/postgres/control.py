@@ -7,7 +7,7 @@ from uuid import UUID
 
 from shared.adapters.postgres import status_rows
 from shared.adapters.postgres.database import Database
-from shared.adapters.postgres.job_rows import add_jobs, to_job
+from shared.adapters.postgres.job_rows import CANCELLED, add_jobs, to_job
 from shared.adapters.postgres.locks import lock_book_of_owner, lock_rows_of_book
 from shared.adapters.postgres.tombstones import add_book_tombstones
 from shared.domain.books import BookVersion, Status
@@ -15,9 +15,8 @@ from shared.domain.errors import InvalidState, Unavailable
 from shared.domain.jobs import Job, process_book_job
 
 # Without its fencing token, an attempt that is under way can write nothing any more.
-CANCEL_JOBS_UNLESS_ENDED = """
-    UPDATE jobs SET state = 'cancelled', lease = NULL, lease_until = NULL, next_attempt_at = NULL, permitted_at = NULL,
-        finished_on = %(now)s, revision = nextval('revisions')
+CANCEL_JOBS_UNLESS_ENDED = f"""
+    UPDATE jobs SET {CANCELLED}
     WHERE job_id IN (
         SELECT job_id FROM jobs
         WHERE book_id = %(book_id)s AND version = %(version)s AND state IN ('pending', 'processing', 'retrying')

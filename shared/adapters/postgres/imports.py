@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from shared.adapters.postgres.database import Connection, Database
-from shared.adapters.postgres.job_rows import add_jobs
+from shared.adapters.postgres.job_rows import CANCELLED, add_jobs
 from shared.adapters.postgres.locks import LOCK_BOOK_OF_OWNER, LOCK_KEY, LOCK_OWNER, refuse_above_limit
 from shared.adapters.postgres.old_versions import mark_due
 from shared.domain import jobs
@@ -66,11 +66,11 @@ RESET_STATUS_OF_BOOK = """
 """
 
 # Nobody works on them any more, and their permits are free.
-CANCEL_JOBS_OF_OLDER_VERSIONS = """
-    UPDATE jobs SET state = 'cancelled', lease = NULL, lease_until = NULL, next_attempt_at = NULL, permitted_at = NULL,
-        finished_on = %s, revision = nextval('revisions')
+CANCEL_JOBS_OF_OLDER_VERSIONS = f"""
+    UPDATE jobs SET {CANCELLED}
     WHERE job_id IN (
-        SELECT job_id FROM jobs WHERE book_id = %s AND version < %s AND state IN ('pending', 'processing', 'retrying')
+        SELECT job_id FROM jobs
+        WHERE book_id = %(book_id)s AND version < %(version)s AND state IN ('pending', 'processing', 'retrying')
         ORDER BY job_id FOR NO KEY UPDATE)
 """
 
@@ -156,8 +156,9 @@ def _add_version(
     connection.execute(INSERT_VERSION, row | {"allow_partial": request.allow_partial, "now": now})
     connection.execute(SET_LATEST_VERSION, (version, now, book_id))
     mark_due(connection, book_id, version, now)
-    connection.execute(RESET_STATUS_OF_BOOK, {"book_id": book_id, "version": version, "now": now})
-    connection.execute(CANCEL_JOBS_OF_OLDER_VERSIONS, (now, book_id, version))
+    this_version = {"book_id": book_id, "version": version, "now": now}
+    connection.execute(RESET_STATUS_OF_BOOK, this_version)
+    connection.execute(CANCEL_JOBS_OF_OLDER_VERSIONS, this_version)
     connection.execute(RESOLVE_DEAD_LETTERS_OF_OLDER_VERSIONS, (now, book_id, version))
     connection.execute(DROP_ACTIONS_OF_OLDER_VERSIONS, (now, book_id, version))
     job = jobs.process_book_job(BookVersion(book_id, version))

@@ -15,6 +15,13 @@ from shared.adapters.postgres.database import Connection
 from shared.domain.jobs import Job
 from shared.domain.stages import JobType
 
+CANCELLED = """state = 'cancelled', lease = NULL, lease_until = NULL, next_attempt_at = NULL, permitted_at = NULL,
+        finished_on = %(now)s, revision = nextval('revisions')"""
+"""What an UPDATE sets of a job that nobody is to work on any more: without its token an attempt writes nothing."""
+
+WAITS_AGAIN = "state = 'pending', permitted_at = NULL, next_attempt_at = NULL, revision = nextval('revisions')"
+"""What an UPDATE sets of a job that gives its permit back before it has ended."""
+
 # In one round trip: a long book's split makes thousands under the lock of its book. What counting asks for may be there
 # already.
 INSERT_JOBS_UNLESS_THERE = """

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 from shared.adapters.postgres import dead_letter_rows, result_rows, status_rows
 from shared.adapters.postgres.claims import CANCEL_JOB_UNLESS_ENDED, SELECT_JOB, claim
 from shared.adapters.postgres.database import Connection, Database
-from shared.adapters.postgres.job_rows import add_jobs, to_job
+from shared.adapters.postgres.job_rows import WAITS_AGAIN, add_jobs, to_job
 from shared.adapters.postgres.locks import lock_book
 from shared.adapters.postgres.outages import note_answer, note_outage, undo_attempt
 from shared.adapters.postgres.permits import give_permits
@@ -52,8 +52,8 @@ END_ATTEMPT_IF_TOKEN_IS_CURRENT = """
 """
 
 # The broker gave up the message of a job that waits for a service: another is sent.
-WAIT_AGAIN_IF_UNAVAILABLE = """
-    UPDATE jobs SET state = 'pending', permitted_at = NULL, next_attempt_at = NULL, revision = nextval('revisions')
+WAIT_AGAIN_IF_UNAVAILABLE = f"""
+    UPDATE jobs SET {WAITS_AGAIN}
     WHERE job_id = %s AND state = 'retrying' AND unavailable_since IS NOT NULL
 """
 
