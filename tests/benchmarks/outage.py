@@ -13,8 +13,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import requests
-
 from infra.local.emulator_stack import EmulatorStack
 from infra.local.emulators import Missing, find_emulators
 from tests.support.chaos import folder
@@ -51,10 +49,7 @@ def outage(seconds: int) -> list[list[Any]]:
 
 def _measure(workload: Workload, away: Path, seconds: int) -> list[list[Any]]:
     for n in range(BOOKS):
-        body = {"title": f"Book {n}", "content": manuscript(CHAPTERS, 60, name=f"{n} ")}
-        requests.post(
-            f"{workload.environment['BINDERY_URL']}/api/books/import", json=body, timeout=60
-        ).raise_for_status()
+        workload.post(f"Book {n}", manuscript(CHAPTERS, 60, name=f"{n} ")).raise_for_status()
     time.sleep(BEFORE_SECONDS)
     began = _now()
     away.touch()

@@ -13,8 +13,8 @@ from infra.local.database import MIGRATIONS
 from infra.local.postgres import THROWAWAY, Postgres
 from shared.adapters.postgres.migrations import migrate
 from shared.domain.stages import STAGES, JobType
-from tests.support.push_model import OneChapterAtOnce, Push
-from tests.support.world import World, manuscript
+from tests.support.push_model import OneChapterAtOnce, Push, are_completed, import_books
+from tests.support.world import World
 
 HEAD = ["what", "jobs", "virtual seconds", "at least", "ratio", "deliveries a job"]
 GROUPS, SECONDS = 10, 2.0
@@ -29,9 +29,9 @@ def push(books: int) -> list[list[Any]]:
 
 
 def _drained(world: World, books: int) -> list[Any]:
-    ids = _import(world, books, "ann")
+    ids = import_books(world, books, "ann", GROUPS)
     with closing(Push(world, SECONDS)) as pushed:
-        took = pushed.run(lambda: _are_completed(world, ids))
+        took = pushed.run(lambda: are_completed(world, ids))
     (jobs,) = world.rows("SELECT count(*)::int AS n FROM jobs")
     least = books * GROUPS * SECONDS / STAGES[JobType.EMBEDDING_GENERATION].concurrency
     deliveries = f"{pushed.deliveries.total() / jobs['n']:.3f}"
@@ -40,25 +40,15 @@ def _drained(world: World, books: int) -> list[Any]:
 
 def _behind(world: World, books: int) -> list[Any]:
     """`at least` is what the same book takes alone."""
-    alone = _import(world, 1, "ben")
+    alone = import_books(world, 1, "ben", GROUPS)
     with closing(Push(world, SECONDS)) as pushed:
-        least = pushed.run(lambda: _are_completed(world, alone))
-        _import(world, books, "ann")
+        least = pushed.run(lambda: are_completed(world, alone))
+        import_books(world, books, "ann", GROUPS)
         pushed.run(lambda: pushed.now >= least + 30)
         began = pushed.now
-        behind = _import(world, 1, "ben again")
-        took = pushed.run(lambda: _are_completed(world, behind)) - began
+        behind = import_books(world, 1, "ben again", GROUPS)
+        took = pushed.run(lambda: are_completed(world, behind)) - began
     return [f"one behind {books} of another user", "", f"{took:.0f}", f"{least:.0f}", f"{took / least:.2f}", ""]
-
-
-def _import(world: World, books: int, user: str) -> list[str]:
-    texts = (manuscript(GROUPS, 60, name=f"{user} {n} ") for n in range(books))
-    return [world.import_book(text, title=f"{user} {n}", user=user) for n, text in enumerate(texts)]
-
-
-def _are_completed(world: World, books: list[str]) -> bool:
-    rows = world.rows("SELECT 1 FROM books WHERE current_version IS NOT NULL AND book_id = ANY(%s::uuid[])", books)
-    return len(rows) == len(books)
 
 
 @contextmanager

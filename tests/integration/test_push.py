@@ -8,8 +8,16 @@ from contextlib import closing
 import pytest
 
 from shared.domain.stages import STAGES, JobType
-from tests.support.push_model import LONGEST_STOP, OneChapterAtOnce, Push, PushSubscription, backoff
-from tests.support.world import World, manuscript
+from tests.support.push_model import (
+    LONGEST_STOP,
+    OneChapterAtOnce,
+    Push,
+    PushSubscription,
+    are_completed,
+    backoff,
+    import_books,
+)
+from tests.support.world import World
 
 GROUPS, SECONDS = 5, 2.0
 EMBEDDING = STAGES[JobType.EMBEDDING_GENERATION]
@@ -21,20 +29,8 @@ def world(dsn: str) -> Iterator[World]:
         yield made
 
 
-def import_books(world: World, count: int, user: str) -> list[str]:
-    return [
-        world.import_book(manuscript(GROUPS, 60, name=f"{user} {n} "), title=f"{user} {n}", user=user)
-        for n in range(count)
-    ]
-
-
-def are_completed(world: World, books: list[str]) -> bool:
-    rows = world.rows("SELECT 1 FROM books WHERE current_version IS NOT NULL AND book_id = ANY(%s::uuid[])", books)
-    return len(rows) == len(books)
-
-
 def test_many_books_at_once_take_little_longer_than_the_narrowest_stage_and_are_delivered_once(world: World) -> None:
-    books = import_books(world, 12, "ann")
+    books = import_books(world, 12, "ann", GROUPS)
     with closing(Push(world, SECONDS)) as push:
         took = push.run(lambda: are_completed(world, books))
 
@@ -47,13 +43,13 @@ def test_many_books_at_once_take_little_longer_than_the_narrowest_stage_and_are_
 
 
 def test_a_book_behind_many_of_another_user_takes_at_most_twice_its_time(world: World) -> None:
-    (alone,) = import_books(world, 1, "ben")
+    (alone,) = import_books(world, 1, "ben", GROUPS)
     with closing(Push(world, SECONDS)) as push:
         took_alone = push.run(lambda: are_completed(world, [alone]))
-        others = import_books(world, 20, "ann")
+        others = import_books(world, 20, "ann", GROUPS)
         push.run(lambda: push.now >= took_alone + 10)
         began = push.now
-        (bens,) = import_books(world, 1, "ben again")
+        (bens,) = import_books(world, 1, "ben again", GROUPS)
 
         assert push.run(lambda: are_completed(world, [bens])) - began <= 2 * took_alone
         assert not are_completed(world, others)

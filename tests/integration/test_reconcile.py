@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
+from contextlib import closing
 from uuid import UUID
 
 import psycopg
@@ -15,34 +14,10 @@ from shared.adapters.postgres.job_store import PostgresJobStore
 from shared.domain.errors import Unavailable
 from shared.domain.stages import LEASE_SECONDS, STAGES, JobType
 from shared.ports import Document, Message
+from tests.support.explaining import Explained, explaining_connection
 from tests.support.world import World, manuscript
 
 CHAPTER = JobType.CHAPTER_PROCESSING
-
-
-class ReadingDatabase(Database):
-    """Counts the rows that its statements read from tables and indexes."""
-
-    def __init__(self, database: Database) -> None:
-        self._real = database
-        self.read = 0
-
-    @contextmanager
-    def statements(self) -> Iterator[Any]:
-        with self._real.statements() as self._connection:
-            yield self
-
-    def execute(self, statement: str, where: Any) -> Any:
-        row = self._connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", where).fetchone()
-        assert row is not None
-        self._add(row["QUERY PLAN"][0]["Plan"])
-        return self._connection.execute(statement, where)
-
-    def _add(self, node: dict[str, Any]) -> None:
-        if "Scan" in node["Node Type"]:
-            self.read += (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
-        for below in node.get("Plans", ()):
-            self._add(below)
 
 
 def split_book(world: World, chapters: int = 4, title: str = "A Book") -> str:
@@ -268,10 +243,11 @@ def test_what_waits_for_a_permit_costs_the_search_for_stalled_work_nothing(world
         )
         connection.execute("ANALYZE jobs")
     world.clock.advance(60)
-    database = ReadingDatabase(world.app.database)
-
-    assert len(PostgresJobStore(database, 0.1, {}).stalled(world.clock())) == 6
-    assert database.read <= 20
+    seen: list[Explained] = []
+    with closing(Database(world.dsn, connection_class=lambda: explaining_connection(seen))) as database:
+        assert len(PostgresJobStore(database, 0.1, {}).stalled(world.clock())) == 6
+    assert len(seen) == 1
+    assert sum(statement.rows for statement in seen) <= 20
 
 
 def test_two_runs_at_once_do_no_harm(world: World) -> None:

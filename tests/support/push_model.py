@@ -18,7 +18,7 @@ from shared.adapters.fake_models import FakeEmbedder
 from shared.domain.embeddings import EmbeddingModel
 from shared.domain.stages import STAGES, JobType
 from shared.ports import Message
-from tests.support.world import World
+from tests.support.world import World, manuscript
 
 FIRST_WINDOW, LARGEST_WINDOW = 3, 1_000
 SHORTEST_STOP, LONGEST_STOP = 0.1, 60.0
@@ -68,6 +68,18 @@ class OneChapterAtOnce(FakeEmbedder):
     @property
     def model(self) -> EmbeddingModel:
         return replace(super().model, max_request_tokens=150)
+
+
+def import_books(world: World, count: int, user: str, chapters: int) -> list[str]:
+    """Import books that have no chapter in common, and return their ids."""
+    texts = (manuscript(chapters, 60, name=f"{user} {n} ") for n in range(count))
+    return [world.import_book(text, title=f"{user} {n}", user=user) for n, text in enumerate(texts)]
+
+
+def are_completed(world: World, books: list[str]) -> bool:
+    """Whether readers see all these books."""
+    rows = world.rows("SELECT 1 FROM books WHERE current_version IS NOT NULL AND book_id = ANY(%s::uuid[])", books)
+    return len(rows) == len(books)
 
 
 class Push:
