@@ -54,7 +54,7 @@ class Heartbeat:
         if not tokens:
             return
         try:
-            self.leases.renew(tokens, now)
+            self.leases.renew(tokens)
         except Exception as error:
             # Whatever it was: the thread must live, or no lease of this process is renewed again.
             log.warning("heartbeat.missed", leases=len(tokens), error_class=type(error).__name__)

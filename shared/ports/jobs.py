@@ -69,9 +69,9 @@ class Outage:
 
 
 class Leases(Protocol):
-    """Leases of attempts under way."""
+    """Leases of attempts under way. They begin and run out by the database's clock, which all processes share."""
 
-    def renew(self, fencing_tokens: Sequence[UUID], now: datetime) -> None:
+    def renew(self, fencing_tokens: Sequence[UUID]) -> None:
         """Prolong those that are still held. Waits neither for other work of the process, nor for a job's row."""
         ...
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from shared.adapters.postgres.database import Database
 from tests.support.world import World, manuscript
 
 PROBLEM = "application/problem+json"
@@ -164,7 +163,7 @@ def test_a_wrong_method_is_a_problem_too(world: World) -> None:
 
 def test_a_database_that_is_down_is_a_503_with_retry_after() -> None:
     nowhere = "postgresql://nobody@127.0.0.1:1/none"
-    lost = World(nowhere, overrides={"database": Database(nowhere, size=1, connect_seconds=1)})
+    lost = World(nowhere, pool_size=1, connect_seconds=1)
     reply = lost.get("/api/books")
     lost.close()
 

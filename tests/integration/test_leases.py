@@ -16,7 +16,7 @@ from shared.adapters.postgres.database import Database
 from shared.domain.errors import Unavailable
 from shared.domain.stages import HEARTBEAT_SECONDS, LEASE_SECONDS, STAGES, JobType
 from shared.ports import Message
-from tests.support.world import World, manuscript
+from tests.support.world import World, await_lock, clocked, manuscript
 
 
 def first_of(world: World, topic: JobType) -> Message:
@@ -131,8 +131,8 @@ def test_a_row_that_another_session_holds_costs_no_other_attempt_of_its_process_
 
 
 def test_a_pool_that_is_full_costs_no_lease(dsn: str) -> None:
-    database = Database(dsn, 2, connect_seconds=1)
-    with closing(World(dsn, overrides={"database": database})) as world, closing(World(dsn)) as another:
+    with closing(World(dsn, pool_size=2, connect_seconds=1)) as world, closing(World(dsn)) as another:
+        database = world.app.database
         answers: list[int] = []
 
         def fill_the_pool(text: str) -> None:
@@ -167,6 +167,51 @@ def test_the_heartbeat_runs_by_itself_while_work_goes_on(world: World) -> None:
 
     _, answer = chapter_job(world, slow)
     assert answer == 204
+
+
+def test_a_process_whose_clock_is_an_hour_ahead_takes_over_no_living_attempt(world: World) -> None:
+    ahead = World(world.dsn, overrides={"database": Database(world.dsn, 2, clocked(world.clock))})
+    ahead.clock.advance(3600)
+    answers: list[int] = []
+
+    def deliver_elsewhere(text: str) -> None:
+        world.extractor.before = None
+        ahead.app.heartbeat.beat()
+        answers.append(ahead.deliver(first_of(world, JobType.CHAPTER_PROCESSING)))
+
+    with closing(ahead):
+        _, answer = chapter_job(world, deliver_elsewhere)
+
+    assert (answer, answers) == (204, [429])
+
+
+def test_a_lease_begins_when_the_row_is_free_however_long_that_took(world: World) -> None:
+    book_id = world.import_book(manuscript(chapters=1))
+    world.deliver(world.take(JobType.BOOK_PROCESSING))
+    message = world.take(JobType.CHAPTER_PROCESSING)
+    under_way, go_on, asked = threading.Event(), threading.Event(), list[str]()
+
+    def slow(text: str) -> None:
+        asked.append(text)
+        under_way.set()
+        assert go_on.wait(60)
+
+    world.extractor.before = slow
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(world.dsn) as holding:
+        try:
+            holding.execute("SELECT 1 FROM jobs WHERE job_id = %s FOR UPDATE", (message.data["job_id"],))
+            first = pool.submit(world.deliver, message)
+            await_lock(world)
+            world.clock.advance(LEASE_SECONDS + 1)
+            holding.rollback()
+            assert under_way.wait(20)
+            second = world.deliver(message)
+        finally:
+            go_on.set()
+        assert first.result(60) == 204
+
+    assert (second, len(asked)) == (429, 1)
+    assert world.rows("SELECT sum(abandoned) AS n FROM jobs WHERE book_id = %s", book_id) == [{"n": 0}]
 
 
 @pytest.mark.parametrize("jump", [3600, -300])

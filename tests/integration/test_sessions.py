@@ -47,8 +47,8 @@ def await_waiters(world: World, number: int) -> None:
 
 
 def test_a_claim_that_hangs_holds_up_its_own_book_alone(dsn: str) -> None:
-    database = Database(dsn, POOL, connect_seconds=2, limits=LIMITS)
-    with closing(World(dsn, overrides={"database": database})) as world, psycopg.connect(dsn) as hanging:
+    world = World(dsn, pool_size=POOL, connect_seconds=2, limits=LIMITS)
+    with closing(world), psycopg.connect(dsn) as hanging:
         hung, other = (world.import_book(manuscript(2, name=name), name) for name in ("Hung", "Other"))
         message, others = (world.take(JobType.BOOK_PROCESSING) for _ in range(2))
         hanging.execute("SELECT 1 FROM processing_status WHERE entity_id = %s FOR UPDATE", (hung,))

@@ -21,7 +21,6 @@ from infra.local.topics import create_topics
 from shared.adapters.fake_models import FakeEmbedder
 from shared.adapters.google.firestore import FirestoreLiveDocuments
 from shared.adapters.google.pubsub_publisher import PubSubPublisher
-from shared.adapters.postgres.database import Database
 from shared.adapters.postgres.migrations import migrate
 from shared.domain.errors import Unavailable
 from shared.domain.stages import LEASE_SECONDS, JobType
@@ -54,7 +53,7 @@ def gated(dsn: str) -> Iterator[GatedWorld]:
             hooks.pop()()
 
     gated_dsn = make_conninfo("", **{**known, "port": gate.port})
-    world = World(gated_dsn, FakeEmbedder(before), {"database": Database(gated_dsn, connect_seconds=1)})
+    world = World(gated_dsn, FakeEmbedder(before), connect_seconds=1)
     yield GatedWorld(world, gate, hooks)
     gate.shut()
     world.close()
@@ -270,7 +269,7 @@ def test_postgresql_that_a_full_disk_ended_is_back_when_there_is_room() -> None:
     settings = {"min_wal_size": "32MB", "max_wal_size": "32MB", "shared_buffers": "16MB"}
     with small_disk(120) as disk, Postgres(disk / "data", settings=settings) as server:
         migrate(server.dsn, MIGRATIONS)
-        with closing(World(server.dsn, overrides={"database": Database(server.dsn, connect_seconds=1)})) as world:
+        with closing(World(server.dsn, connect_seconds=1)) as world:
             ballast = fill(disk)
             for _ in poll(DEADLINE, "the end of the disk"):
                 # Its log finds no room for another segment, which ends the server.

@@ -76,7 +76,7 @@ def build_world(database: SimulatedDatabase, seed: int | str, refused: tuple[str
 
     # The edge of every port's call: here control changes hands, and here things fail.
     boundary = Boundary(rng, scheduler, profile)
-    database.boundary = boundary
+    database.boundary, database.clock = boundary, clock
 
     # What lies beyond the edge. The database alone is real.
     broker = SimulatedBroker(rng, boundary, clock, partial=profile.broker / 4)

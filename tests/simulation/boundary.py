@@ -6,6 +6,7 @@ import inspect
 import random
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -18,6 +19,7 @@ from shared.domain.errors import ModelUnavailable, Unavailable
 from tests.simulation import names
 from tests.simulation.profile import Profile
 from tests.simulation.tasks import Crash, Scheduler, Task
+from tests.support.world import clocked
 
 # What is done here and then forgotten hurts most: the simulation crashes here more often than elsewhere.
 COMMITS = (names.IMPORT, names.COMMIT, names.KEEP_VECTORS, names.PUBLISH)
@@ -165,7 +167,8 @@ class SimulatedDatabase:
     """
 
     def __init__(self, dsn: str) -> None:
-        self.connection: Connection = psycopg.connect(dsn, row_factory=dict_row)
+        self.clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self.connection: Connection = clocked(lambda: self.clock())().connect(dsn, row_factory=dict_row)
         register_vector(self.connection)
         # A third faster, and the plans do not depend on how often a statement ran before.
         self.connection.execute("SET plan_cache_mode = force_generic_plan")

@@ -124,7 +124,7 @@ def every_claim_succeeds() -> Iterator[None]:
 def a_lease_never_ends() -> Iterator[None]:
     new = rewritten(
         claims.reason_against_claim,
-        'state is Status.PROCESSING and row["lease_until"] > now',
+        'state is Status.PROCESSING and row["is_leased"]',
         "state is Status.PROCESSING",
     )
     with changed(claims, "reason_against_claim", new):

@@ -119,7 +119,7 @@ class NoHeartbeat(Heartbeat):
 class NoLeases:
     """The heartbeat that never beats asks for none."""
 
-    def renew(self, fencing_tokens: Sequence[UUID], now: datetime) -> None:
+    def renew(self, fencing_tokens: Sequence[UUID]) -> None:
         raise AssertionError("a lease was renewed outside of the simulated time")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,6 +16,8 @@ from werkzeug.test import EnvironBuilder
 from shared.adapters.fake_models import FakeContextExtractor, FakeEmbedder
 from shared.adapters.memory.broker import MemoryBroker
 from shared.adapters.memory.live_documents import MemoryLiveDocuments
+from shared.adapters.postgres.database import CONNECT_SECONDS, DEFAULT_LIMITS, Database
+from shared.adapters.postgres.sessions import SessionLimits
 from shared.bootstrap import App, Overrides
 from shared.config import Config
 from shared.domain.errors import Unauthenticated, Unavailable
@@ -52,6 +54,16 @@ class Clock:
         self.now += timedelta(seconds=seconds)
 
 
+def clocked(clock: Callable[[], datetime]) -> Callable[[], type[psycopg.Connection[Any]]]:
+    """Connections to a PostgreSQL whose clock is this one: for `Database`."""
+
+    class Clocked(psycopg.Connection[Any]):
+        def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+            return super().execute(query.replace("clock_timestamp()", f"timestamptz '{clock()}'"), *args, **kwargs)
+
+    return lambda: Clocked
+
+
 class FakeAuthenticator:
     """`Bearer NAME` is that user, and `root` an administrator."""
 
@@ -86,16 +98,21 @@ class World:
         dsn: str,
         embedder: FakeEmbedder | None = None,
         overrides: Overrides | None = None,
+        *,
+        pool_size: int = 8,
+        connect_seconds: int = CONNECT_SECONDS,
+        limits: SessionLimits = DEFAULT_LIMITS,
         **config: Any,
     ) -> None:
-        """`overrides` replaces ports by name."""
+        """`overrides` replaces ports by name. PostgreSQL's clock is the world's."""
         self.dsn = dsn
         self.broker, self.clock, self.live_documents = HeldBroker(), Clock(), RecordingLiveDocuments()
         self.embedder, self.extractor = embedder or FakeEmbedder(), FakeContextExtractor()
-        settings = Config(project="test", database_url=dsn, auth="local", models="fake", pool_size=8, **config)
+        settings = Config(project="test", database_url=dsn, auth="local", models="fake", **config)
         self.app = App(
             settings,
             {
+                "database": Database(dsn, pool_size, clocked(self.clock), connect_seconds, limits),
                 "publisher": self.broker,
                 "live_documents": self.live_documents,
                 "seekable_broker": MemoryBroker(),

@@ -13,7 +13,7 @@ from shared.adapters.postgres import status_rows
 from shared.adapters.postgres.breakers import MODEL_OF_TYPE, to_breaker
 from shared.adapters.postgres.database import Connection
 from shared.adapters.postgres.job_rows import CANCELLED, WAITS_AGAIN, to_job
-from shared.adapters.postgres.leases import lease_until
+from shared.adapters.postgres.leases import LEASE_UNTIL
 from shared.adapters.postgres.locks import lock_book
 from shared.domain.books import Status
 from shared.domain.breaker import Breaker
@@ -23,7 +23,8 @@ from shared.ports import Claim, Claimed, NotClaimed
 
 # A claim looks first without a lock: most deliveries of an ended job end here.
 SELECT_JOB = f"""
-    SELECT j.*, b.latest_version, d.failures AS model_failures, d.opened_at, d.retry_at, d.allowed
+    SELECT j.*, j.lease_until > clock_timestamp() AS is_leased, b.latest_version, d.failures AS model_failures,
+           d.opened_at, d.retry_at, d.allowed
     FROM jobs j JOIN books b USING (book_id) LEFT JOIN dependencies d ON d.name = {MODEL_OF_TYPE} WHERE job_id = %s
 """
 # Then with one, to change it.
@@ -32,9 +33,10 @@ LOCK_JOB = f"{SELECT_JOB} FOR UPDATE OF j"
 # Receipts of replays count them.
 INSERT_DELIVERY = "INSERT INTO deliveries (job_id, type, at, state) VALUES (%s, %s, %s, %s)"
 
-# An expired lease is the same attempt again: expirations are counted separately.
-START_ATTEMPT = """
-    UPDATE jobs SET state = 'processing', lease = %(fencing_token)s, lease_until = %(until)s,
+# The lease begins now that no lock is waited for any more. An expired one is the same attempt again: expirations are
+# counted separately.
+START_ATTEMPT = f"""
+    UPDATE jobs SET state = 'processing', lease = %(fencing_token)s, lease_until = {LEASE_UNTIL},
         attempts = CASE WHEN state = 'processing' THEN attempts ELSE attempts + 1 END,
         abandoned = CASE WHEN state = 'processing' THEN abandoned + 1 ELSE abandoned END,
         failures = CASE WHEN state = 'processing' THEN failures || %(expiration)s ELSE failures END,
@@ -83,7 +85,7 @@ def _take(connection: Connection, job: Job, row: Mapping[str, Any] | None, now: 
 
 def _begin(connection: Connection, job: Job, now: datetime, tolerated: float) -> Claimed:
     fencing_token = uuid4()
-    begun = {"job_id": job.job_id, "fencing_token": fencing_token, "until": lease_until(now), "now": now}
+    begun = {"job_id": job.job_id, "fencing_token": fencing_token, "now": now}
     begun["expiration"] = Jsonb([{"at": now.isoformat(), **LEASE_EXPIRED}])
     counts = connection.execute(START_ATTEMPT, begun).fetchone()
     assert counts is not None
@@ -110,7 +112,7 @@ def reason_against_claim(row: Mapping[str, Any], now: datetime) -> NotClaimed | 
         return NotClaimed.STALE
     if row["permitted_at"] is None:
         return NotClaimed.WAITING
-    if state is Status.PROCESSING and row["lease_until"] > now:
+    if state is Status.PROCESSING and row["is_leased"]:
         return NotClaimed.BUSY
     if state is Status.RETRYING and row["next_attempt_at"] > now:
         return NotClaimed.BUSY

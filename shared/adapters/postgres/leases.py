@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 from uuid import UUID
 
 from shared.adapters.postgres.database import Database
 from shared.adapters.postgres.sessions import SessionLimits
 from shared.domain.stages import HEARTBEAT_SECONDS, LEASE_SECONDS
 
+LEASE_UNTIL = f"clock_timestamp() + interval '{LEASE_SECONDS} seconds'"
+"""When a lease runs out that is given or renewed as the statement writes, by the clock that all processes share."""
+
 # A lease that expired meanwhile is prolonged too, as long as nobody else has claimed the job.
 #
 # A row that is locked is passed over, so that it delays no other's renewal. Most often its own attempt is committing:
 # then the lease ends with the job, or, if the commit is rolled back, the next heartbeat renews it. Whoever holds the
 # row, nobody can claim the job without it, however long ago the lease ran out.
-PROLONG_LEASES_OF_TOKENS_THAT_ARE_FREE = """
-    UPDATE jobs SET lease_until = %(until)s WHERE job_id IN (
-        SELECT job_id FROM jobs WHERE lease = ANY(%(fencing_tokens)s) AND state = 'processing'
+PROLONG_LEASES_OF_TOKENS_THAT_ARE_FREE = f"""
+    UPDATE jobs SET lease_until = {LEASE_UNTIL} WHERE job_id IN (
+        SELECT job_id FROM jobs WHERE lease = ANY(%s) AND state = 'processing'
         FOR NO KEY UPDATE SKIP LOCKED)
 """
 
@@ -29,15 +31,9 @@ class PostgresLeases:
     def __init__(self, database: Database) -> None:
         self._database = database.apart(1, _LIMITS)
 
-    def renew(self, fencing_tokens: Sequence[UUID], now: datetime) -> None:
-        where = {"until": lease_until(now), "fencing_tokens": list(fencing_tokens)}
+    def renew(self, fencing_tokens: Sequence[UUID]) -> None:
         with self._database.statements() as connection:
-            connection.execute(PROLONG_LEASES_OF_TOKENS_THAT_ARE_FREE, where)
+            connection.execute(PROLONG_LEASES_OF_TOKENS_THAT_ARE_FREE, (list(fencing_tokens),))
 
     def close(self) -> None:
         self._database.close()
-
-
-def lease_until(now: datetime) -> datetime:
-    """When a lease that is given or renewed now runs out."""
-    return now + timedelta(seconds=LEASE_SECONDS)

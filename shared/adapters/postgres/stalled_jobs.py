@@ -19,11 +19,11 @@ SILENT_FOR = timedelta(seconds=25)
 SILENT_FOR_AT_MOST = timedelta(minutes=10)
 
 # Never published; published and not taken up; lease expired; or retry overdue. `since` is when it was due to be taken
-# up, `sent` when that was last asked for. As many rows as there are permits: few.
+# up (a lease, by the caller's clock), `sent` when that was last asked for. As many rows as there are permits: few.
 SELECT_STALLED_JOBS = """
     WITH permitted AS (
-        SELECT *, CASE state WHEN 'processing' THEN lease_until WHEN 'retrying' THEN next_attempt_at
-                  ELSE permitted_at END AS since
+        SELECT *, CASE state WHEN 'processing' THEN lease_until + (%(now)s - clock_timestamp())
+                  WHEN 'retrying' THEN next_attempt_at ELSE permitted_at END AS since
         FROM jobs WHERE permitted_at IS NOT NULL
     ), sent AS (
         SELECT *, published_at IS NULL OR published_at < permitted_at AS is_unpublished,
