@@ -120,15 +120,27 @@ def project(
         stop("name one of --all and --book", USAGE)
     book_id = whole_id_or_none(context.client, "book", book)
     books = context.client.post("/api/projections", {"book_id": book_id} if book_id else {})["books"]
-    written = 0
+    _write_all(context, books)
+
+
+@commands.command(epilog=examples(f"{BINDERY} restored"))
+def restored(context: Context) -> None:
+    """Bring live documents into line after PostgreSQL was restored from a backup."""
+    _write_all(context, context.client.post("/api/restores", None)["books"])
+
+
+def _write_all(context: Context, books: int) -> None:
+    """Write, and after a restore delete, until nothing is left to do."""
+    written = deleted = 0
     while True:
         reply = context.client.post("/api/projections/next", None)
         written += reply["projected"]
+        deleted += reply["deleted"]
         if not context.as_json:
-            say(f"{written} written, {reply['left']} left")
-        if not reply["left"]:
+            say(f"{written} written, {reply['left']} left" + (f", {deleted} deleted" if deleted else ""))
+        if reply["is_done"]:
             break
-        if not reply["projected"]:
+        if not reply["projected"] and not reply["deleted"]:
             stop(f"{reply['left']} documents could not be written; `reconcile` goes on with them", FAILED)
-    done = {"books": books, "documents": written}
-    context.show(done, lambda _: print(f"{books} books, {written} documents"))
+    done = {"books": books, "documents": written, "deleted": deleted}
+    context.show(done, lambda _: print(f"{books} books, {written} documents" + f", {deleted} deleted" * bool(deleted)))

@@ -85,7 +85,10 @@ class App(UseCases):
                 replay=self.replay,
                 snapshots=Snapshots(broker=self.seekable_broker),
                 identifiers=self.identifiers,
-                project_again=ProjectAgain(projections=self.projections, projector=self.projector, clock=self.clock),
+                project_again=ProjectAgain(
+                    projections=self.projections, projector=self.projector, restore=self.restore, clock=self.clock
+                ),
+                restore=self.restore,
                 max_body_bytes=self.config.max_body_bytes,
                 local_only=self.config.local_only,
             )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from shared.use_cases.reconcile import Reconcile
     from shared.use_cases.redrive import RedriveDeadLetters
     from shared.use_cases.replay import Replay
+    from shared.use_cases.restore import Restore
 
 
 class UseCases(Adapters):
@@ -92,6 +93,18 @@ class UseCases(Adapters):
         )
 
     @part
+    def restore(self) -> Restore:
+        from shared.adapters.postgres.restores import PostgresRestores
+        from shared.use_cases.restore import Restore
+
+        return Restore(
+            restores=PostgresRestores(self.database),
+            projections=self.projections,
+            live_documents=self.live_documents,
+            clock=self.clock,
+        )
+
+    @part
     def reconcile(self) -> Reconcile:
         from shared.use_cases.reconcile import Reconcile
 
@@ -101,5 +114,6 @@ class UseCases(Adapters):
             projector=self.projector,
             redrive=self.redrive,
             retention=self.retention,
+            restore=self.restore,
             clock=self.clock,
         )

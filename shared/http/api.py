@@ -30,6 +30,7 @@ from shared.use_cases.import_book import ImportBook
 from shared.use_cases.project_again import ProjectAgain
 from shared.use_cases.redrive import RedriveDeadLetters
 from shared.use_cases.replay import Replay
+from shared.use_cases.restore import Restore
 from shared.use_cases.search import Search
 from shared.use_cases.snapshots import Snapshots
 
@@ -55,6 +56,7 @@ class ApiParts:
     replay: Replay
     snapshots: Snapshots
     project_again: ProjectAgain
+    restore: Restore
     identifiers: Identifiers
     max_body_bytes: int
     local_only: bool
@@ -80,7 +82,7 @@ def create_api(parts: ApiParts) -> OpenAPI:
     add_dead_letters(app, parts.redrive)
     add_replays(app, parts.catalogue, parts.replay)
     add_snapshots(app, parts.snapshots)
-    add_projections(app, parts.catalogue, parts.project_again)
+    add_projections(app, parts.catalogue, parts.project_again, parts.restore)
     add_identifiers(app, parts.identifiers)
     app.add_url_rule("/api/openapi.json", "openapi", lambda: jsonify(app.api_doc))
     return app

@@ -1,7 +1,8 @@
-"""Writing live documents anew."""
+"""Writing live documents anew: after they were lost, or the database was restored."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from uuid import UUID
 
 from flask import Response
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from shared.http.replies import administrator, described, reply, required_status
 from shared.ports import Catalogue
 from shared.use_cases.project_again import ProjectAgain
+from shared.use_cases.restore import Restore
 
 
 class ProjectionBody(BaseModel):
@@ -26,11 +28,15 @@ class ProjectionReply(BaseModel):
 
 
 class ProjectedReply(BaseModel):
+    """`deleted` after a restore: documents that nothing in the database has. `is_done` when nothing is left to do."""
+
     projected: int
+    deleted: int
     left: int
+    is_done: bool
 
 
-def add_projections(app: OpenAPI, catalogue: Catalogue, project_again: ProjectAgain) -> None:
+def add_projections(app: OpenAPI, catalogue: Catalogue, project_again: ProjectAgain, restore: Restore) -> None:
     @app.post("/api/projections", summary="Write live documents anew", **described(ProjectionReply, 404, status=202))
     def begin_projection(body: ProjectionBody) -> Response:
         administrator()
@@ -38,8 +44,11 @@ def add_projections(app: OpenAPI, catalogue: Catalogue, project_again: ProjectAg
             required_status(catalogue, body.book_id)
         return reply(ProjectionReply(books=project_again.begin(body.book_id)), 202)
 
+    @app.post("/api/restores", summary="Say that the database was restored", **described(ProjectionReply, status=202))
+    def begin_restore() -> Response:
+        return reply(ProjectionReply(books=restore.begin(administrator().uid)), 202)
+
     @app.post("/api/projections/next", summary="Write the next live documents", **described(ProjectedReply))
     def project_next() -> Response:
         administrator()
-        projected, left = project_again.next()
-        return reply(ProjectedReply(projected=projected, left=left))
+        return reply(ProjectedReply(**asdict(project_again.next())))

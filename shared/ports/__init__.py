@@ -24,7 +24,7 @@ from shared.ports.broker import BrokerSnapshot, Message, Publisher, SeekableBrok
 from shared.ports.callers import Authenticator, PushVerifier
 from shared.ports.identifiers import IdentifierKind, Identifiers
 from shared.ports.jobs import Claim, Claimed, JobStore, Leases, NotClaimed, Outage, Undelivered
-from shared.ports.live import Document, LiveDocuments, Projections, Tombstone
+from shared.ports.live import Document, LiveDocuments, Projections, Restores, Tombstone
 from shared.ports.models import ContextExtractor, Embedder
 from shared.ports.operators import DeadLetters, Redrives, Replays, Retention
 
@@ -60,6 +60,7 @@ __all__ = [
     "PushVerifier",
     "Redrives",
     "Replays",
+    "Restores",
     "Retention",
     "SearchIndex",
     "SeekableBroker",

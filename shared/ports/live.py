@@ -39,6 +39,14 @@ class LiveDocuments(Protocol):
         """Delete those that are older than their tombstone, and leave the rest."""
         ...
 
+    def older_than(self, revision: int, limit: int) -> Sequence[str]:
+        """Paths of at most `limit` documents of a lower revision."""
+        ...
+
+    def newest_revision(self) -> int:
+        """The highest revision of a book's document; 0 if there is none."""
+        ...
+
 
 class Projections(Protocol):
     """The live documents as PostgreSQL says they should be."""
@@ -83,3 +91,29 @@ class Projections(Protocol):
     def count_lagging(self, now: datetime) -> int:
         """Count the books, chapters and jobs whose live documents are to be written; at most 10,000 are counted."""
         ...
+
+
+class Restores(Protocol):
+    """Restores of the database from a backup, after which its revisions are those of an earlier time."""
+
+    def begin_epoch(self, now: datetime) -> int:
+        """Give higher revisions from now on than ever before, after the time of the backup too; return the first."""
+        ...
+
+    def last_revision(self) -> int:
+        """The highest that was given."""
+        ...
+
+    def note(self, first_revision: int, requested_by: str, now: datetime) -> None:
+        """Note that from this revision on an epoch began, and that all live documents are marked as unprojected."""
+        ...
+
+    def written(self) -> int | None:
+        """The first revision of the last restore, if all that was marked is written, and it is not finished."""
+        ...
+
+    def finish(self, first_revision: int, now: datetime) -> None:
+        """Note that no live document of an earlier epoch is left."""
+        ...
+
+    def is_unfinished(self) -> bool: ...

@@ -13,6 +13,7 @@ from shared.pipeline.outbox import Outbox
 from shared.pipeline.projector import Projector
 from shared.ports import Clock, JobStore, Retention
 from shared.use_cases.redrive import RedriveDeadLetters
+from shared.use_cases.restore import Restore
 
 log = structlog.get_logger()
 
@@ -38,6 +39,7 @@ class Reconcile:
     projector: Projector
     redrive: RedriveDeadLetters
     retention: Retention
+    restore: Restore
     clock: Clock
 
     def __call__(self) -> Reconciled:
@@ -67,9 +69,13 @@ class Reconcile:
             self.projector.project_book(version.book_id)
 
     def project(self, failures: list[Unavailable]) -> int:
-        """Write the live documents that lag, and delete again those that may have been written late."""
+        """Write the live documents that lag, delete again those that may have been written late, and after a restore
+        those that are of before. Return how many were written."""
+        written = 0
         try:
-            return self.projector.project_lagging(MAX_DOCUMENTS)
+            written = self.projector.project_lagging(MAX_DOCUMENTS)
+            self.restore.delete_left_over(MAX_DOCUMENTS)
+            self.restore.refuse_going_back()
         except Unavailable as error:
             failures.append(error)
-            return 0
+        return written

@@ -231,8 +231,10 @@ def test_a_replay_shows_a_receipt_without_a_model_call_or_a_changed_row(stack: P
 def test_live_documents_are_written_anew(stack: Path, book: str) -> None:
     (all_of_them,) = call(stack, "project", "--all")
     (one,) = call(stack, "project", "--book", book)
+    (restored,) = call(stack, "restored")
 
     assert all_of_them["documents"] >= one["documents"] >= 12
+    assert (restored["books"], restored["deleted"]) == (all_of_them["books"], 0)
     assert one["books"] == 1
 
 

@@ -174,3 +174,23 @@ def test_a_listener_hears_what_is_there_and_what_changes(store: Store) -> None:
     stop()
     assert heard == sorted(heard)
     assert heard[0] == 10
+
+
+def test_documents_of_lower_revisions_are_listed_whatever_they_tell_of(store: Store) -> None:
+    paths = ["books/b1", "books/b1/chapters/0001", "books/b2/chapters/0001", "jobs/j1"]
+    older = [Document(path=p, revision=n, fields={}) for n, p in enumerate(paths)]
+    newer = [Document(path=p, revision=10, fields={}) for p in ("books/b3", "books/b3/chapters/0002", "jobs/j2")]
+    store.documents.put([*older, *newer])
+    found = store.documents.older_than(10, 100)
+
+    assert sorted(found) == paths
+    assert len(store.documents.older_than(10, 3)) == 3
+    assert store.documents.older_than(0, 100) == []
+
+
+def test_the_newest_book_is_known(store: Store) -> None:
+    empty = store.documents.newest_revision()
+    store.documents.put([book(5), Document(path="books/b2", revision=7, fields={})])
+    store.documents.put([Document(path="books/b2/chapters/0001", revision=9, fields={})])
+
+    assert (empty, store.documents.newest_revision()) == (0, 7)

@@ -169,7 +169,7 @@ def test_live_documents_that_were_lost_are_written_anew(world: World) -> None:
     assert world.call("POST", "/api/projections", {}, user="root").json == {"books": 1}
     reply = world.call("POST", "/api/projections/next", None, user="root").json
 
-    assert reply == {"projected": len(before), "left": 0}
+    assert reply == {"projected": len(before), "deleted": 0, "left": 0, "is_done": True}
     assert [(d.path, d.fields["owner_uid"]) for d in world.live_documents.all()] == [
         (d.path, d.fields["owner_uid"]) for d in before
     ]

@@ -34,6 +34,12 @@ class EveryStore:
         for store in self.stores:
             store.delete(tombstones)
 
+    def older_than(self, revision: int, limit: int) -> Sequence[str]:
+        return self.stores[0].older_than(revision, limit)
+
+    def newest_revision(self) -> int:
+        return max(store.newest_revision() for store in self.stores)
+
 
 @contextmanager
 def run_embedded_stack(data: Path, emulators: Emulators | None, overrides: Overrides) -> Iterator[Stack]:

@@ -107,7 +107,15 @@ OF_AN_API = [
         ["retry"],
         ["delete"],
     ),
-    *(["replay"], ["receipt"], ["project"], ["snapshot", "create"], ["snapshot", "list"], ["snapshot", "delete"]),
+    *(
+        ["replay"],
+        ["receipt"],
+        ["project"],
+        ["restored"],
+        ["snapshot", "create"],
+        ["snapshot", "list"],
+        ["snapshot", "delete"],
+    ),
     *(["dead-letters", name] for name in ("list", "groups", "show", "redrive", "batch", "stop", "discard")),
 ]
 

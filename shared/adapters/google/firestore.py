@@ -9,7 +9,8 @@ import itertools
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from shared.domain.errors import Unavailable
@@ -42,6 +43,21 @@ class FirestoreLiveDocuments:
     def delete(self, tombstones: Sequence[Tombstone]) -> None:
         self._apply(tombstones)
 
+    def older_than(self, revision: int, limit: int) -> Sequence[str]:
+        from google.cloud.firestore import FieldFilter
+
+        client = self._firestore()
+        kinds = (client.collection("books"), client.collection_group("chapters"), client.collection("jobs"))
+        with _translated():
+            older = (k.where(filter=FieldFilter("revision", "<", revision)).select([]).limit(limit) for k in kinds)
+            found = (d.reference.path for query in older for d in query.stream(**self._patiently))
+            return list(itertools.islice(found, limit))
+
+    def newest_revision(self) -> int:
+        newest = self._firestore().collection("books").order_by("revision", direction="DESCENDING").limit(1)
+        with _translated():
+            return max((d.get("revision") for d in newest.stream(**self._patiently)), default=0)
+
     def _apply(self, changes: Sequence[Change]) -> None:
         newest = {c.path: c for c in sorted(changes, key=lambda c: c.revision)}
         for batch in _batches(list(newest.values())):
@@ -52,15 +68,13 @@ class FirestoreLiveDocuments:
 
         last: Exception | None = None
         lost_a_race = (exceptions.FailedPrecondition, exceptions.AlreadyExists, exceptions.Aborted, exceptions.NotFound)
-        try:
+        with _translated():
             for attempt in range(_TRIES):
                 try:
                     return self._write_newer(changes)
                 except lost_a_race as error:
                     last = error
                     time.sleep(random.random() * 0.05 * 2 ** min(attempt, 5))
-        except (exceptions.GoogleAPICallError, exceptions.RetryError) as error:
-            raise Unavailable(f"Firestore: {type(error).__name__}: {error}") from error
         raise Unavailable(f"Firestore: still conflicting after {_TRIES} tries: {type(last).__name__}: {last}")
 
     def _write_newer(self, changes: Sequence[Change]) -> None:
@@ -68,8 +82,7 @@ class FirestoreLiveDocuments:
         by_path = {c.path: c for c in changes}
         references = [client.document(path) for path in by_path]
         batch = client.batch()
-        patiently: dict[str, Any] = {"retry": _retry(self._retry_seconds), "timeout": _SECONDS}
-        for known in client.get_all(references, field_paths=["revision"], **patiently):
+        for known in client.get_all(references, field_paths=["revision"], **self._patiently):
             change = by_path[known.reference.path]
             fields = {**change.fields, "revision": change.revision} if isinstance(change, Document) else None
             if not known.exists:
@@ -82,7 +95,11 @@ class FirestoreLiveDocuments:
                 else:
                     batch.delete(known.reference, option=unchanged)
         if len(batch):
-            batch.commit(**patiently)
+            batch.commit(**self._patiently)
+
+    @property
+    def _patiently(self) -> dict[str, Any]:
+        return {"retry": _retry(self._retry_seconds), "timeout": _SECONDS}
 
     def _firestore(self) -> firestore.Client:
         from google.cloud import firestore
@@ -91,6 +108,17 @@ class FirestoreLiveDocuments:
             if self._client is None:
                 self._client = firestore.Client(project=self._project, database=self._database)
             return self._client
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Raise Unavailable for what the client raises, when it has given up."""
+    from google.api_core import exceptions
+
+    try:
+        yield
+    except (exceptions.GoogleAPICallError, exceptions.RetryError) as error:
+        raise Unavailable(f"Firestore: {type(error).__name__}: {error}") from error
 
 
 def _retry(seconds: float) -> object:
