@@ -13,7 +13,7 @@ from typing import Self
 FAILURES_THAT_OPEN = 2
 
 # A dependency that is back is found out within a minute, and one that stays away is asked about once in it.
-FIRST_PAUSE_SECONDS = 15.0
+FIRST_PAUSE_SECONDS = 20.0
 LONGEST_PAUSE_SECONDS = 50.0
 
 # Each answer lets so many times more ask, until it is as many as any stage may.
