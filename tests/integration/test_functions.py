@@ -77,9 +77,9 @@ def test_a_wrong_configuration_ends_a_function_before_it_listens_and_says_all_th
     assert "Traceback" not in done.stderr
 
 
-def test_the_api_and_reconcile_answer(supervisor: Supervisor, dsn: str) -> None:
+def test_the_api_and_reconcile_answer(supervisor: Supervisor, dsn: str, firestore_host: str) -> None:
     api = start(supervisor, "api", **local(dsn))
-    reconcile = start(supervisor, "reconcile", **local(dsn))
+    reconcile = start(supervisor, "reconcile", **local(dsn), FIRESTORE_EMULATOR_HOST=firestore_host)
 
     assert requests.get(f"{api}api/books", timeout=30).json() == {"books": [], "next": None}
     assert requests.post(reconcile, timeout=30).json()["published"] == 0

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 INFRA = Path(__file__).resolve().parents[2] / "infra"
-HABITS = ["check", "lint", "format", "types", "layers", "migrations", "test", "bench", "sim", "mutants"]
+HABITS = ["check", "lint", "format", "types", "layers", "migrations", "previous", "test", "bench", "sim", "mutants"]
 
 SQUAWK = [
     "squawk --no-error-on-unmatched-pattern --assume-in-transaction infra/migrations/0001_table.sql",
@@ -186,6 +186,23 @@ def test_what_is_no_habit_is_refused_with_the_list(clone: Clone) -> None:
 def test_a_habit_calls_its_tool(ready: Clone, arguments: list[str], called: list[str]) -> None:
     assert ready.run("dev", *arguments).returncode == 0
     assert ready.called() == called
+
+
+def test_an_earlier_releases_tests_are_run_in_its_tree_with_the_migrations_of_this_one(ready: Clone) -> None:
+    git = ["git", "-C", str(ready.root), "-c", "user.name=A", "-c", "user.email=a@example.com"]
+    (ready.root / "earlier").touch()
+    for command in (["init", "-q"], ["add", "earlier", "infra/migrations/0001_table.sql"], ["commit", "-q", "-m", "1"]):
+        subprocess.run([*git, *command], check=True, timeout=30)
+    (ready.root / "earlier").unlink()
+    # In place of pytest: what there is where it is run.
+    (ready.root / ".venv" / "bin" / "python").write_text('#!/bin/sh\nls . infra/migrations; echo "$PYTHONPATH"; pwd\n')
+    done = ready.run("dev", "previous", "HEAD")
+    path, folder = done.stdout.split()[-2:]
+
+    assert done.returncode == 0, done.stderr
+    assert {"earlier", "0001_table.sql", "0002_index.sql"} <= set(done.stdout.split())
+    assert path == folder
+    assert not Path(folder).exists()
 
 
 def test_the_test_command_checks_all_before_it_runs_all_tests(ready: Clone) -> None:
