@@ -2,7 +2,8 @@
 
 For tests of whole processes, `BINDERY_FAKE_MODEL_SECONDS` makes each request take so long, and no text that holds what
 `BINDERY_FAKE_MODEL_REJECTS` says is embedded. While the file `BINDERY_FAKE_MODEL_AWAY` exists, they are away, and each
-request adds a byte to it.
+request adds a byte to it. Each answer adds lines to the file `BINDERY_FAKE_MODEL_ANSWERS`, one for each text: what was
+answered (`embed`, or the mode) and the hash of the text.
 """
 
 from __future__ import annotations
@@ -33,6 +34,13 @@ def _dawdle() -> None:
         time.sleep(float(seconds))
 
 
+def _note_answers(kind: str, texts: Sequence[str]) -> None:
+    if path := os.environ.get("BINDERY_FAKE_MODEL_ANSWERS"):
+        lines = "".join(f"{kind} {hashlib.sha256(text.encode()).hexdigest()}\n" for text in texts)
+        with open(path, "ab", buffering=0) as file:  # at once, so that processes may share it
+            file.write(lines.encode())
+
+
 class FakeEmbedder:
     """Vectors from a hash of the text. `calls` counts texts; `before` may raise, for a model that fails."""
 
@@ -61,6 +69,7 @@ class FakeEmbedder:
         with self._lock:
             self.requests += 1
             self.calls.update(texts)
+        _note_answers("embed", texts)
         return [_vector(t) for t in texts]
 
 
@@ -88,6 +97,7 @@ class FakeContextExtractor:
             self.before(text)
         with self._lock:
             self.calls[mode] += 1
+        _note_answers(mode, [text])
 
     def quick(self, title: str, beginning: str) -> BookContext:
         self._asked("quick", beginning)

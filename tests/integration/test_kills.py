@@ -12,6 +12,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -65,10 +66,16 @@ def expected(lasting_world: World) -> Rows:
 
 
 @pytest.fixture(scope="module")
-def stack(emulators: Emulators, expected: Rows) -> Iterator[EmulatorStack]:
+def answers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the stack's models note."""
+    return tmp_path_factory.mktemp("models") / "answers"
+
+
+@pytest.fixture(scope="module")
+def stack(emulators: Emulators, expected: Rows, answers: Path) -> Iterator[EmulatorStack]:
     """Started after the run without faults, whose models need not be slow."""
     with (
-        environment(SLOW_MODELS),
+        environment(SLOW_MODELS | {"BINDERY_FAKE_MODEL_ANSWERS": str(answers)}),
         folder() as data,
         run_stack(data, "emulators", lambda name, line: None) as made,
     ):
@@ -77,7 +84,8 @@ def stack(emulators: Emulators, expected: Rows) -> Iterator[EmulatorStack]:
 
 
 @pytest.fixture
-def workload(stack: EmulatorStack, request: pytest.FixtureRequest) -> Workload:
+def workload(stack: EmulatorStack, request: pytest.FixtureRequest, answers: Path) -> Workload:
+    answers.unlink(missing_ok=True)
     made = Workload(stack.environment, request.node.name)
     made.begin()
     return made
@@ -91,7 +99,7 @@ def tell(kills: list[tuple[datetime, str]], seconds: float, workload: Workload) 
 
 
 def test_every_function_may_be_killed_again_and_again(
-    stack: EmulatorStack, workload: Workload, expected: Rows, rng: random.Random
+    stack: EmulatorStack, workload: Workload, expected: Rows, rng: random.Random, answers: Path
 ) -> None:
     schedule = KillSchedule(rng, TIMES, TOTALS)
     kills: list[tuple[datetime, str]] = []
@@ -106,24 +114,27 @@ def test_every_function_may_be_killed_again_and_again(
     tell(kills, seconds, workload)
     assert len(kills) >= len(TOTALS), "there was little to survive"
     workload.check(expected)
+    workload.check_paid(answers)
 
 
 def test_the_broker_may_lose_every_message(
-    stack: EmulatorStack, workload: Workload, expected: Rows, rng: random.Random
+    stack: EmulatorStack, workload: Workload, expected: Rows, rng: random.Random, answers: Path
 ) -> None:
     kills = kill_at(rng, workload, lambda: kill_all_below(stack.pid("pubsub")), times=2)
 
     tell(kills, workload.wait(), workload)
     workload.check(expected)
+    workload.check_paid(answers)
 
 
 def test_the_live_documents_may_be_lost_and_are_written_again(
-    stack: EmulatorStack, workload: Workload, expected: Rows, rng: random.Random
+    stack: EmulatorStack, workload: Workload, expected: Rows, rng: random.Random, answers: Path
 ) -> None:
     kills = kill_at(rng, workload, lambda: kill_all_below(stack.pid("firestore")), times=2)
 
     tell(kills, workload.wait(), workload)
     workload.check(expected)
+    workload.check_paid(answers)
     workload.await_documents()
 
     forget_documents(stack)
@@ -146,17 +157,21 @@ def test_postgresql_may_be_killed_in_any_way(
     workload.check(expected)
 
 
-def test_a_machine_that_dies_goes_on_where_it_was(emulators: Emulators, expected: Rows, rng: random.Random) -> None:
+def test_a_machine_that_dies_goes_on_where_it_was(
+    emulators: Emulators, expected: Rows, rng: random.Random, tmp_path: Path
+) -> None:
+    models = SLOW_MODELS | {"BINDERY_FAKE_MODEL_ANSWERS": str(tmp_path / "answers")}
     with folder() as data:
-        with dev(data, "emulators", SLOW_MODELS) as first:
+        with dev(data, "emulators", models) as first:
             workload = Workload(address(data), "machine")
             workload.begin()
             kills = kill_at(rng, workload, lambda: kill_machine(first), times=1)
-        with dev(data, "emulators", SLOW_MODELS):
+        with dev(data, "emulators", models):
             workload.environment = address(data)
 
             tell(kills, workload.wait(), workload)
             workload.check(expected)
+            workload.check_paid(tmp_path / "answers")
             workload.await_documents()
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -46,6 +47,22 @@ _EXPIRED_LEASES = """
     SELECT job_id, type, (f->>'at')::timestamptz AS again, finished_on
     FROM jobs, jsonb_array_elements(failures) f
     WHERE book_id = ANY(%s) AND f->>'error_class' = 'LeaseExpired'
+"""
+
+_NEEDED_ANSWERS = """
+    SELECT count(DISTINCT chunk_text) AS embed, count(DISTINCT chapter_id) AS chapter, count(DISTINCT book_id) AS quick,
+           count(DISTINCT book_id) AS full
+    FROM recent_chapters JOIN chapter_chunks USING (chapter_id) WHERE book_id = ANY(%s)
+"""
+# As often as a process died that did the job.
+_ANSWERS_THAT_MAY_BE_LOST = """
+    SELECT coalesce(sum(abandoned * chunks) FILTER (WHERE type = 'embedding-generation'), 0) AS embed,
+           coalesce(sum(abandoned) FILTER (WHERE type = 'chapter-processing'), 0) AS chapter,
+           coalesce(sum(abandoned) FILTER (WHERE data->>'mode' = 'quick'), 0) AS quick,
+           coalesce(sum(abandoned) FILTER (WHERE data->>'mode' = 'full'), 0) AS full
+    FROM jobs CROSS JOIN LATERAL (SELECT count(*) AS chunks FROM chapter_chunks
+                                  WHERE data->'chapter_ids' ? chapter_id::text) k
+    WHERE book_id = ANY(%s)
 """
 
 UNFINISHED = "SELECT job_id, state FROM jobs WHERE state <> 'completed'"
@@ -166,6 +183,17 @@ class Workload:
         worn = "SELECT job_id FROM jobs WHERE attempts > max_attempts OR abandoned >= %s"
         assert self.query(worn, MAX_LEASE_EXPIRATIONS) == []
         assert self.query("SELECT entity_id, status FROM processing_status WHERE status <> 'completed'") == []
+
+    def check_paid(self, answers: Path) -> None:
+        """Check that models were asked once for each text, but for what died with the process that asked.
+
+        `answers` is what the models noted since the beginning.
+        """
+        given = Counter(line.split()[0] for line in answers.read_text().splitlines())
+        (needed,) = self.query(_NEEDED_ANSWERS, list(self.books.values()))
+        (lost,) = self.query(_ANSWERS_THAT_MAY_BE_LOST, list(self.books.values()))
+        for kind, number in needed.items():
+            assert number <= given[kind] <= number + lost[kind], (kind, given[kind], number, lost[kind])
 
     def documents(self) -> dict[str, Any]:
         """Return the live documents of the books and their chapters, by path."""
