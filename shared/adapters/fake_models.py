@@ -44,7 +44,15 @@ def _note_answers(kind: str, texts: Sequence[str]) -> None:
 class FakeEmbedder:
     """Vectors from a hash of the text. `calls` counts texts; `before` may raise, for a model that fails."""
 
-    def __init__(self, before: Callable[[Sequence[str]], None] | None = None) -> None:
+    def __init__(
+        self,
+        before: Callable[[Sequence[str]], None] | None = None,
+        *,
+        name: str = "fake",
+        version: str = "1",
+        dimensions: int = _DIMENSIONS,
+    ) -> None:
+        self._name, self._version, self._dimensions = name, version, dimensions
         self.calls: Counter[str] = Counter()
         self.requests = 0
         self.before = before
@@ -53,9 +61,9 @@ class FakeEmbedder:
     @property
     def model(self) -> EmbeddingModel:
         return EmbeddingModel(
-            name="fake",
-            version="1",
-            dimensions=_DIMENSIONS,
+            name=self._name,
+            version=self._version,
+            dimensions=self._dimensions,
             max_texts=250,
             max_request_tokens=16_000,
         )
@@ -70,11 +78,11 @@ class FakeEmbedder:
             self.requests += 1
             self.calls.update(texts)
         _note_answers("embed", texts)
-        return [_vector(t) for t in texts]
+        return [_vector(t, self._dimensions) for t in texts]
 
 
-def _vector(text: str) -> Vector:
-    raw = struct.unpack(f"<{_DIMENSIONS}i", hashlib.shake_256(text.encode()).digest(4 * _DIMENSIONS))
+def _vector(text: str, dimensions: int) -> Vector:
+    raw = struct.unpack(f"<{dimensions}i", hashlib.shake_256(text.encode()).digest(4 * dimensions))
     length = math.hypot(*raw)
     return [x / length for x in raw]
 

@@ -22,7 +22,8 @@ def content_hash(text: str) -> bytes:
 
 @dataclass(frozen=True, kw_only=True)
 class NewChapter:
-    """A chapter of a new version. `same_as` is an earlier version's chapter with the same content."""
+    """A chapter of a new version. `metadata_of` and `vectors_of` are earlier versions' chapters with the same content,
+    whose metadata and vectors it takes over."""
 
     chapter_id: UUID
     number: int
@@ -32,7 +33,8 @@ class NewChapter:
     start: int
     end: int
     word_count: int
-    same_as: UUID | None
+    metadata_of: UUID | None
+    vectors_of: UUID | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,6 +34,15 @@ class ChapterText:
     content: str
 
 
+@dataclass(frozen=True)
+class Reusable:
+    """Chapters of earlier versions with one content, if there are such: one that has its metadata from the metadata
+    model, or that this refused, and one that has its vectors from the embedding model."""
+
+    metadata_of: UUID | None = None
+    vectors_of: UUID | None = None
+
+
 class Library(Protocol):
     """The books, as the stages read them. All raise Rejected if the book was deleted."""
 
@@ -61,8 +70,10 @@ class Library(Protocol):
         """Their numbers."""
         ...
 
-    def reusable(self, version: BookVersion, metadata_model: str, embedding_model: EmbeddingModel) -> dict[bytes, UUID]:
-        """Finished chapters of earlier versions, by content hash: their metadata model gave it, or refused to."""
+    def reusable(
+        self, version: BookVersion, metadata_model: str, embedding_model: EmbeddingModel
+    ) -> dict[bytes, Reusable]:
+        """What earlier versions' chapters have of these models, by content hash."""
         ...
 
 

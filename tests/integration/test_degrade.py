@@ -330,7 +330,7 @@ def test_a_chapter_that_was_refused_is_reused_with_its_refusal(world: World) -> 
     assert world.extractor.calls["chapter"] == 1
     assert not any(text.startswith("CHAPTER 3\n") for text in world.embedder.calls)
     (split,) = world.rows("SELECT result FROM jobs WHERE type = 'book-processing' AND version = 2")
-    assert split["result"]["reused"] == 8
+    assert split["result"]["reused_metadata"] == 8
     assert context_of(world, book_id)["missing_chapters"] == [3]
 
 

@@ -99,7 +99,9 @@ class PostgresJobStore:
             dead_letter_rows.resolve(connection, job.job_id, now, succeeded=not rejected)
             _record_rejected(connection, job, rejected, now)
             lack = Lack.BLOCKED if isinstance(result, ChapterBlocked) else None
-            status_rows.update_chapters(connection, _chapters_of(job, result), now, lacks_metadata=lack)
+            # What is left of a chapter that is reused in part waits for its turn.
+            status = Status.PENDING if isinstance(result, BookSplit) else Status.PROCESSING
+            status_rows.update_chapters(connection, _chapters_of(job, result), now, status, lacks_metadata=lack)
             due = list(result.jobs) if isinstance(result, BookSplit) else []
             due += status_rows.advance_book(connection, job.book_version, now, self._tolerated)
             added = add_jobs(connection, due, job.job_id, now)
@@ -252,15 +254,17 @@ def _lock_latest_version(connection: Connection, job: Job) -> None:
 
 def _chapters_of(job: Job, result: Result) -> list[UUID]:
     if isinstance(result, BookSplit):
-        return [c.chapter_id for c in result.chapters if c.same_as is not None]
+        return [c.chapter_id for c in result.chapters if c.metadata_of or c.vectors_of]
     return list(job.chapter_ids)
 
 
 def _outline(result: Result) -> dict[str, Any]:
     """What the job's `result` says: counts, no text."""
     if isinstance(result, BookSplit):
-        reused = sum(c.same_as is not None for c in result.chapters)
-        return {"chapters": len(result.chapters), "reused": reused, "split_method": result.method}
+        metadata = sum(c.metadata_of is not None for c in result.chapters)
+        vectors = sum(c.vectors_of is not None for c in result.chapters)
+        counts = {"chapters": len(result.chapters), "reused_metadata": metadata, "reused_vectors": vectors}
+        return counts | {"split_method": result.method}
     if isinstance(result, ChaptersEmbedded):
         chunks = sum(len(c.chunks) for c in result.chapters)
         return {"chapters": len(result.chapters), "chunks": chunks, "rejected": len(result.rejected)}

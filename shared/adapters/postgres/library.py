@@ -12,7 +12,7 @@ from shared.domain.books import BookVersion
 from shared.domain.contexts import ChapterMetadata, Mention
 from shared.domain.embeddings import EmbeddingModel
 from shared.domain.errors import Rejected
-from shared.ports import ChapterText, Source
+from shared.ports import ChapterText, Reusable, Source
 
 # The manuscript, or what an import said of it.
 SELECT_FROM_VERSION = "SELECT {} FROM book_versions WHERE book_id = %s AND version = %s"
@@ -42,12 +42,14 @@ SELECT_NUMBERS_WITHOUT_METADATA = """
     WHERE book_id = %s AND version = %s AND metadata IS NULL ORDER BY chapter_number
 """
 
-# An unchanged chapter is not paid for again; the newest version's is taken.
-SELECT_FINISHED_CHAPTERS_OF_EARLIER_VERSIONS = """
-    SELECT DISTINCT ON (content_hash) content_hash, chapter_id FROM recent_chapters
-    WHERE book_id = %s AND version < %s AND metadata_model = %s
-      AND embedding_model = %s AND embedding_version = %s AND embedding_timestamp IS NOT NULL
-    ORDER BY content_hash, version DESC
+# What an unchanged chapter has is not paid for again; the newest version's is taken.
+SELECT_WHAT_CHAPTERS_OF_EARLIER_VERSIONS_HAVE = """
+    SELECT content_hash,
+           (array_agg(chapter_id ORDER BY version DESC) FILTER (WHERE metadata_model = %s))[1] AS metadata_of,
+           (array_agg(chapter_id ORDER BY version DESC)
+            FILTER (WHERE embedding_model = %s AND embedding_version = %s AND embedding_timestamp IS NOT NULL)
+           )[1] AS vectors_of
+    FROM recent_chapters WHERE book_id = %s AND version < %s GROUP BY content_hash
 """
 
 
@@ -99,13 +101,15 @@ class PostgresLibrary:
                 for r in connection.execute(SELECT_NUMBERS_WITHOUT_METADATA, (version.book_id, version.version))
             ]
 
-    def reusable(self, version: BookVersion, metadata_model: str, embedding_model: EmbeddingModel) -> dict[bytes, UUID]:
-        where = (version.book_id, version.version, metadata_model, embedding_model.name, embedding_model.version)
+    def reusable(
+        self, version: BookVersion, metadata_model: str, embedding_model: EmbeddingModel
+    ) -> dict[bytes, Reusable]:
+        models = (metadata_model, embedding_model.name, embedding_model.version)
         with self._database.statements() as connection:
-            return {
-                r["content_hash"]: r["chapter_id"]
-                for r in connection.execute(SELECT_FINISHED_CHAPTERS_OF_EARLIER_VERSIONS, where)
-            }
+            rows = connection.execute(
+                SELECT_WHAT_CHAPTERS_OF_EARLIER_VERSIONS_HAVE, (*models, version.book_id, version.version)
+            )
+            return {r["content_hash"]: Reusable(r["metadata_of"], r["vectors_of"]) for r in rows}
 
 
 def _metadata(stored: Mapping[str, Any]) -> ChapterMetadata:

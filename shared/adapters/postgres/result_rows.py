@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from functools import singledispatch
@@ -38,7 +39,7 @@ UPDATE_VERSION_WITH_ITS_SPLIT = """
 COPY_CHAPTERS = """COPY recent_chapters (chapter_id, book_id, version, chapter_number, title, content,
     content_hash, start_offset, end_offset, word_count) FROM STDIN"""
 
-# Every chapter has a status from its first moment; one that is reused may lack what a model refused an earlier version.
+# Every chapter has a status from its first moment; one whose metadata is reused may lack what a model refused.
 INSERT_STATUSES_OF_CHAPTERS = """
     INSERT INTO processing_status (entity_type, entity_id, book_id, version, phase, created_at, updated_at,
                                    lacks_metadata)
@@ -54,11 +55,17 @@ MARK_CHAPTERS_OF_OLDER_VERSIONS_PROJECTED = """
 """
 
 # An unchanged chapter keeps what an earlier version paid for.
-COPY_METADATA_AND_VECTOR_OF_SAME_CHAPTERS = """
+COPY_METADATA_OF_SAME_CHAPTERS = """
+    UPDATE recent_chapters new SET metadata = old.metadata, metadata_model = old.metadata_model
+    FROM recent_chapters old, unnest(%(new)s::uuid[], %(old)s::uuid[]) AS pair (new_id, old_id)
+    WHERE new.chapter_id = pair.new_id AND old.chapter_id = pair.old_id
+"""
+
+# The same for its vector.
+COPY_VECTOR_OF_SAME_CHAPTERS = """
     UPDATE recent_chapters new SET
-        metadata = old.metadata, metadata_model = old.metadata_model, embedding_vector = old.embedding_vector,
-        embedding_model = old.embedding_model, embedding_version = old.embedding_version,
-        embedding_timestamp = old.embedding_timestamp
+        embedding_vector = old.embedding_vector, embedding_model = old.embedding_model,
+        embedding_version = old.embedding_version, embedding_timestamp = old.embedding_timestamp
     FROM recent_chapters old, unnest(%(new)s::uuid[], %(old)s::uuid[]) AS pair (new_id, old_id)
     WHERE new.chapter_id = pair.new_id AND old.chapter_id = pair.old_id
 """
@@ -68,7 +75,7 @@ LOCK_CHAPTERS_THAT_ARE_REUSED = (
     "SELECT 1 FROM recent_chapters WHERE chapter_id = ANY(%s) ORDER BY chapter_id FOR KEY SHARE"
 )
 
-# Their vectors, too.
+# And those of its passages.
 COPY_CHUNKS_OF_SAME_CHAPTERS = """
     INSERT INTO chapter_chunks (chapter_id, chunk_index, chunk_text, chunk_embedding, word_count,
                                 start_offset, end_offset, embedding_model, embedding_version)
@@ -150,18 +157,26 @@ def _(result: BookSplit, connection: Connection, job: Job, now: datetime) -> Non
         for c in result.chapters:
             copy.write_row(_chapter_row(job, c))
     add_chapter_tombstones(connection, job.book_id, len(result.chapters), now)
-    reused: dict[UUID, UUID] = {c.chapter_id: c.same_as for c in result.chapters if c.same_as is not None}
-    if reused:
-        old = set(reused.values())
-        # Retention may have dropped their version meanwhile: then this is tried again, and they are computed.
-        if connection.execute(LOCK_CHAPTERS_THAT_ARE_REUSED, (list(old),)).rowcount != len(old):
-            raise RuntimeError("a chapter that was to be reused is gone")
-        pairs = {"new": list(reused), "old": list(reused.values())}
-        connection.execute(COPY_METADATA_AND_VECTOR_OF_SAME_CHAPTERS, pairs)
-        connection.execute(COPY_CHUNKS_OF_SAME_CHAPTERS, pairs)
+    _reuse(connection, result.chapters)
     this_version = {"book_id": job.book_id, "version": job.version, "now": now}
     connection.execute(INSERT_STATUSES_OF_CHAPTERS, this_version)
     connection.execute(MARK_CHAPTERS_OF_OLDER_VERSIONS_PROJECTED, this_version)
+
+
+def _reuse(connection: Connection, chapters: Sequence[NewChapter]) -> None:
+    metadata: dict[UUID, UUID] = {c.chapter_id: c.metadata_of for c in chapters if c.metadata_of is not None}
+    vectors: dict[UUID, UUID] = {c.chapter_id: c.vectors_of for c in chapters if c.vectors_of is not None}
+    old = {*metadata.values(), *vectors.values()}
+    # Retention may have dropped their version meanwhile: then this is tried again, and they are computed.
+    if connection.execute(LOCK_CHAPTERS_THAT_ARE_REUSED, (list(old),)).rowcount != len(old):
+        raise RuntimeError("a chapter that was to be reused is gone")
+    connection.execute(COPY_METADATA_OF_SAME_CHAPTERS, _pairs(metadata))
+    connection.execute(COPY_VECTOR_OF_SAME_CHAPTERS, _pairs(vectors))
+    connection.execute(COPY_CHUNKS_OF_SAME_CHAPTERS, _pairs(vectors))
+
+
+def _pairs(old_by_new: Mapping[UUID, UUID]) -> dict[str, list[UUID]]:
+    return {"new": list(old_by_new), "old": list(old_by_new.values())}
 
 
 def _chapter_row(job: Job, c: NewChapter) -> tuple[Any, ...]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from uuid import UUID
 
 from shared.domain import jobs
 from shared.domain.contexts import ContextMode
@@ -16,7 +15,7 @@ from shared.domain.results import BookSplit, NewChapter, content_hash
 from shared.domain.splitting.chapters import Section, SectionKind, split_chapters
 from shared.domain.splitting.words import count_words
 from shared.domain.tokens import estimate_tokens
-from shared.ports import ContextExtractor, Embedder, Library, Source
+from shared.ports import ContextExtractor, Embedder, Library, Reusable, Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +25,7 @@ class ProcessBook:
     extractor: ContextExtractor
 
     def __call__(self, job: Job) -> BookSplit:
-        """Split the version's manuscript and name the jobs of what is new. Raises Rejected if it holds no words."""
+        """Split the version's manuscript and name the jobs of what is missing. Raises Rejected if it holds no words."""
         source = self.library.source(job.book_version)
         split = split_chapters(source.content)
         sections = [s for s in split.sections if s.kind is SectionKind.CHAPTER]
@@ -39,17 +38,20 @@ class ProcessBook:
             front_matter=_matter(source.content, split.sections, SectionKind.FRONT_MATTER),
             back_matter=_matter(source.content, split.sections, SectionKind.BACK_MATTER),
             chapters=chapters,
-            jobs=_fan_out(job, [c for c in chapters if c.same_as is None], self.embedder.model),
+            jobs=_fan_out(job, chapters, self.embedder.model),
         )
 
-    def _reusable(self, job: Job, source: Source) -> dict[bytes, UUID]:
+    def _reusable(self, job: Job, source: Source) -> dict[bytes, Reusable]:
         if source.force:
             return {}
         return self.library.reusable(job.book_version, self.extractor.model, self.embedder.model)
 
-    def _chapter(self, job: Job, text: str, number: int, section: Section, reusable: dict[bytes, UUID]) -> NewChapter:
+    def _chapter(
+        self, job: Job, text: str, number: int, section: Section, reusable: Mapping[bytes, Reusable]
+    ) -> NewChapter:
         content = text[section.start : section.end]
         digest = content_hash(content)
+        same = reusable.get(digest, Reusable())
         return NewChapter(
             chapter_id=jobs.chapter_id(job.book_version, number),
             number=number,
@@ -59,7 +61,8 @@ class ProcessBook:
             start=section.start,
             end=section.end,
             word_count=count_words(content),
-            same_as=reusable.get(digest),
+            metadata_of=same.metadata_of,
+            vectors_of=same.vectors_of,
         )
 
 
@@ -67,11 +70,11 @@ def _matter(text: str, sections: Iterable[Section], kind: SectionKind) -> str:
     return "".join(text[s.start : s.end] for s in sections if s.kind is kind)
 
 
-def _fan_out(job: Job, chapters: list[NewChapter], model: EmbeddingModel) -> list[Job]:
-    sizes = [(c.chapter_id, estimate_tokens(c.content)) for c in chapters]
+def _fan_out(job: Job, chapters: Sequence[NewChapter], model: EmbeddingModel) -> list[Job]:
+    sizes = [(c.chapter_id, estimate_tokens(c.content)) for c in chapters if c.vectors_of is None]
     groups = pack(sizes, max_weight=model.max_request_tokens)
     return [
         jobs.extract_context_job(job.book_version, ContextMode.QUICK),
         *(jobs.embed_chapters_job(job.book_version, group) for group in groups),
-        *(jobs.process_chapter_job(job.book_version, c.chapter_id) for c in chapters),
+        *(jobs.process_chapter_job(job.book_version, c.chapter_id) for c in chapters if c.metadata_of is None),
     ]
