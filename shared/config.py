@@ -59,6 +59,10 @@ class Config(BaseSettings):
         ge=1,
         description="Books of one user that may be under way or wait for their turn; more is answered with 429",
     )
+    # Fewer than owners are looked at for a permit: somebody who imports is among those.
+    books_reembedded_at_once: int = Field(
+        20, ge=1, le=45, description="Books that move to another embedding model at once"
+    )
     concurrency: dict[JobType, Annotated[int, Field(ge=1, le=1000)]] = Field(
         {}, description='Jobs of a stage that may be worked on at once, as JSON: `{"embedding-generation": 10}`'
     )

@@ -52,7 +52,13 @@ class FakeEmbedder:
         version: str = "1",
         dimensions: int = _DIMENSIONS,
     ) -> None:
-        self._name, self._version, self._dimensions = name, version, dimensions
+        self._model = EmbeddingModel(
+            name=name,
+            version=version if dimensions == _DIMENSIONS else f"{version}/{dimensions}",
+            dimensions=dimensions,
+            max_texts=250,
+            max_request_tokens=16_000,
+        )
         self.calls: Counter[str] = Counter()
         self.requests = 0
         self.before = before
@@ -60,13 +66,7 @@ class FakeEmbedder:
 
     @property
     def model(self) -> EmbeddingModel:
-        return EmbeddingModel(
-            name=self._name,
-            version=self._version,
-            dimensions=self._dimensions,
-            max_texts=250,
-            max_request_tokens=16_000,
-        )
+        return self._model
 
     def embed(self, texts: Sequence[str], task: EmbeddingTask) -> list[Vector]:
         _dawdle()
@@ -78,7 +78,7 @@ class FakeEmbedder:
             self.requests += 1
             self.calls.update(texts)
         _note_answers("embed", texts)
-        return [_vector(t, self._dimensions) for t in texts]
+        return [_vector(t, self._model.dimensions) for t in texts]
 
 
 def _vector(text: str, dimensions: int) -> Vector:

@@ -89,6 +89,7 @@ class App(UseCases):
                     projections=self.projections, projector=self.projector, restore=self.restore, clock=self.clock
                 ),
                 restore=self.restore,
+                reembed=self.reembed,
                 max_body_bytes=self.config.max_body_bytes,
                 local_only=self.config.local_only,
             )

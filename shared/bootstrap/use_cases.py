@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from shared.use_cases.import_book import ImportBook
     from shared.use_cases.reconcile import Reconcile
     from shared.use_cases.redrive import RedriveDeadLetters
+    from shared.use_cases.reembed import Reembed
     from shared.use_cases.replay import Replay
     from shared.use_cases.restore import Restore
 
@@ -46,7 +47,7 @@ class UseCases(Adapters):
         from shared.use_cases.import_book import ImportBook
 
         return ImportBook(
-            imports=PostgresImports(self.database, self.config.max_books_under_way),
+            imports=PostgresImports(self.database, self.config.max_books_under_way, self.embedder.model.key),
             outbox=self.outbox,
             projector=self.projector,
             clock=self.clock,
@@ -77,6 +78,23 @@ class UseCases(Adapters):
             projector=self.projector,
             clock=self.clock,
             new_id=self.new_id,
+        )
+
+    @part
+    def reembed(self) -> Reembed:
+        from shared.adapters.postgres.outdated_books import PostgresOutdatedBooks
+        from shared.adapters.postgres.reembeddings import PostgresReembeddings
+        from shared.use_cases.reembed import Reembed
+
+        return Reembed(
+            outdated=PostgresOutdatedBooks(self.database),
+            reembeddings=PostgresReembeddings(self.database),
+            embedder=self.embedder,
+            outbox=self.outbox,
+            projector=self.projector,
+            clock=self.clock,
+            new_id=self.new_id,
+            at_once=self.config.books_reembedded_at_once,
         )
 
     @part
@@ -113,6 +131,7 @@ class UseCases(Adapters):
             outbox=self.outbox,
             projector=self.projector,
             redrive=self.redrive,
+            reembed=self.reembed,
             retention=self.retention,
             restore=self.restore,
             clock=self.clock,

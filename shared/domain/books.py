@@ -15,6 +15,13 @@ class BookVersion:
     version: int
 
 
+class Cause(StrEnum):
+    """Why there is a version: somebody imported it, or the book moves to another embedding model."""
+
+    IMPORT = "import"
+    REEMBED = "reembed"
+
+
 class Status(StrEnum):
     """The statuses of books and chapters, and the states of jobs.
 

@@ -5,6 +5,7 @@
     │   └── Blocked             a generating model refuses to answer about a text: its answer is that there is none
     ├── Unavailable             a service is down or throttling: tried again, which is no attempt
     │   ├── ModelUnavailable    a model is: its stages are paused, with one probe at a time
+    │   ├── OtherModel          this function embeds by another model than the version's: `reconcile` begins it anew
     │   ├── DeliveriesExhausted the broker delivered a message as often as it may, and nobody answered
     │   └── NotPublished        the broker may not have some messages: `reconcile` sends them
     ├── LeaseLost               another delivery has taken the job over: nothing was written
@@ -48,6 +49,10 @@ class Unavailable(BinderyError):
 
 class ModelUnavailable(Unavailable):
     """A model is down, throttling, or did not answer in time."""
+
+
+class OtherModel(Unavailable):
+    """This function has another embedding model than the one of the version's vectors, which are all of one."""
 
 
 class DeliveriesExhausted(Unavailable):

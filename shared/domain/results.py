@@ -39,6 +39,9 @@ class NewChapter:
 
 @dataclass(frozen=True, kw_only=True)
 class BookSplit:
+    """`model`: of which all the version's vectors are."""
+
+    model: EmbeddingModel
     method: SplitMethod
     front_matter: str
     back_matter: str
@@ -58,6 +61,11 @@ class ContextExtracted:
     context: BookContext
     missing_chapters: Sequence[int] = ()
     reduced_because: Reduction | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContextKept:
+    """The full context is that of the version that readers see: nothing is said of its chapters that was not before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +116,7 @@ class BookCompleted:
 Result = (
     BookSplit
     | ContextExtracted
+    | ContextKept
     | QuickContextBlocked
     | ChapterProcessed
     | ChapterBlocked

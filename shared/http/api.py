@@ -21,6 +21,7 @@ from shared.http.imports import add_imports
 from shared.http.jobs import add_jobs
 from shared.http.problems import invalid, problem
 from shared.http.projections import add_projections
+from shared.http.reembeddings import add_reembeddings
 from shared.http.replays import add_replays
 from shared.http.search import add_search
 from shared.http.snapshots import add_snapshots
@@ -29,6 +30,7 @@ from shared.use_cases.control_book import ControlBook
 from shared.use_cases.import_book import ImportBook
 from shared.use_cases.project_again import ProjectAgain
 from shared.use_cases.redrive import RedriveDeadLetters
+from shared.use_cases.reembed import Reembed
 from shared.use_cases.replay import Replay
 from shared.use_cases.restore import Restore
 from shared.use_cases.search import Search
@@ -57,6 +59,7 @@ class ApiParts:
     snapshots: Snapshots
     project_again: ProjectAgain
     restore: Restore
+    reembed: Reembed
     identifiers: Identifiers
     max_body_bytes: int
     local_only: bool
@@ -83,6 +86,7 @@ def create_api(parts: ApiParts) -> OpenAPI:
     add_replays(app, parts.catalogue, parts.replay)
     add_snapshots(app, parts.snapshots)
     add_projections(app, parts.catalogue, parts.project_again, parts.restore)
+    add_reembeddings(app, parts.catalogue, parts.reembed)
     add_identifiers(app, parts.identifiers)
     app.add_url_rule("/api/openapi.json", "openapi", lambda: jsonify(app.api_doc))
     return app

@@ -11,7 +11,7 @@ from flask import Response
 from flask_openapi3.openapi import OpenAPI
 from pydantic import BaseModel, Field
 
-from shared.domain.books import BookVersion, Phase, Status
+from shared.domain.books import BookVersion, Cause, Phase, Status
 from shared.domain.contexts import ContextMode, Lack, Reduction
 from shared.domain.errors import UnknownBook
 from shared.domain.splitting.chapters import SplitMethod
@@ -33,6 +33,9 @@ class ChapterCounts(BaseModel):
 class StatusReply(BaseModel):
     book_id: UUID
     version: int
+    cause: Cause = Field(
+        description="Why there is this version: an `import`, or (`reembed`) the book moves to another embedding model"
+    )
     current_version: int | None = Field(description="The version that readers see, if there is one")
     status: Status
     phase: Phase

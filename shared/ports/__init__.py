@@ -27,7 +27,7 @@ from shared.ports.identifiers import IdentifierKind, Identifiers
 from shared.ports.jobs import Claim, Claimed, JobStore, Leases, NotClaimed, Outage, Undelivered
 from shared.ports.live import Document, LiveDocuments, Projections, Restores, Tombstone
 from shared.ports.models import ContextExtractor, Embedder
-from shared.ports.operators import DeadLetters, Redrives, Replays, Retention
+from shared.ports.operators import DeadLetters, OutdatedBooks, Redrives, Reembeddings, Replays, Retention
 
 Clock = Callable[[], datetime]
 """The current time, with its zone."""
@@ -56,10 +56,12 @@ __all__ = [
     "Message",
     "NotClaimed",
     "Outage",
+    "OutdatedBooks",
     "Projections",
     "Publisher",
     "PushVerifier",
     "Redrives",
+    "Reembeddings",
     "Replays",
     "Restores",
     "Retention",

@@ -8,23 +8,27 @@ from datetime import datetime
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
-from shared.domain.books import BookVersion
+from shared.domain.books import BookVersion, Cause
 from shared.domain.contexts import ChapterMetadata, Refusal
-from shared.domain.embeddings import EmbeddingModel, EmbeddingTask, Vector
+from shared.domain.embeddings import EmbeddingModel, EmbeddingTask, ModelKey, Vector
 from shared.domain.imports import Imported, ImportRequest
 from shared.domain.jobs import Job
 from shared.domain.ranking import Candidate
+from shared.domain.splitting.chapters import Split
 
 Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """The manuscript of one version, as imported."""
+    """The manuscript of one version, as imported. `embedding_model` is what its vectors have to be of, if that is known
+    before it is split."""
 
     title: str
     content: str
     force: bool
+    cause: Cause
+    embedding_model: ModelKey | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +40,8 @@ class ChapterText:
 
 @dataclass(frozen=True)
 class Reusable:
-    """Chapters of earlier versions with one content, if there are such: one that has its metadata from the metadata
-    model, or that this refused, and one that has its vectors from the embedding model."""
+    """Chapters of earlier versions with one content, if there are such: one that has its metadata, or that a generating
+    model refused, and one that has its vectors."""
 
     metadata_of: UUID | None = None
     vectors_of: UUID | None = None
@@ -71,9 +75,22 @@ class Library(Protocol):
         ...
 
     def reusable(
-        self, version: BookVersion, metadata_model: str, embedding_model: EmbeddingModel
+        self, version: BookVersion, metadata_model: str | None, embedding_model: EmbeddingModel
     ) -> dict[bytes, Reusable]:
-        """What earlier versions' chapters have of these models, by content hash."""
+        """What earlier versions' chapters have of these models, by content hash; None is any."""
+        ...
+
+    def split_of_readers(self, version: BookVersion) -> Split:
+        """How the version that readers see is split, whose text is the same."""
+        ...
+
+    def embedding_model(self, version: BookVersion) -> ModelKey | None:
+        """Of which all the version's vectors are; None if that is not known."""
+        ...
+
+    def keeps_context(self, version: BookVersion) -> bool:
+        """Whether nothing is known of the book that readers don't see: it moves to another embedding model, and no
+        chapter has metadata that had none."""
         ...
 
 

@@ -8,7 +8,9 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from shared.domain.dead_letters import DeadLetterFilter, Discarded, Redrive, RedriveRequest
+from shared.domain.embeddings import ModelKey
 from shared.domain.jobs import Job
+from shared.domain.reembeddings import Books
 from shared.domain.stages import JobType
 
 
@@ -95,4 +97,44 @@ class Replays(Protocol):
 
     def receipt(self, replay_id: UUID) -> Mapping[str, Any] | None:
         """Its counts so far."""
+        ...
+
+
+class OutdatedBooks(Protocol):
+    """Books that are due for another embedding model: complete ones, whose readers see vectors of others."""
+
+    def by_model(self, books: Books, model: ModelKey) -> Sequence[Mapping[str, Any]]:
+        """How many each model has: `name, version, books, chapters, characters`, and what has no metadata though no
+        model refused it: `unread` chapters in `books_with_unread`."""
+        ...
+
+    def some_texts(self, books: Books, model: ModelKey, limit: int, characters: int) -> Sequence[Sequence[str]]:
+        """The chapters of at most `limit` of them, drawn by lot; of no more than have so many characters, but one."""
+        ...
+
+
+class Reembeddings(Protocol):
+    """Wishes to move books to an embedding model, and the versions that are begun for them."""
+
+    def add(self, books: Books, model: ModelKey, requested_by: str, new_id: UUID, now: datetime) -> UUID:
+        """Keep a wish, unless an equal one is open, and return its id. Those for other models are stopped."""
+        ...
+
+    def stop(self, now: datetime) -> int:
+        """Begin nothing more for the wishes that are open, and return how many those were. What is begun goes on."""
+        ...
+
+    def wishes(self, limit: int, reembedding_id: UUID | None = None) -> Sequence[Mapping[str, Any]]:
+        """Those that are open first, then the newest; or one. Each with its `books`, and how many of them are `done`,
+        `under_way`, `left`, `failed` and `skipped`."""
+        ...
+
+    def begin_due(self, model: ModelKey, at_once: int, now: datetime) -> list[Job]:
+        """Begin the next version of books that are due by open wishes for this model, so many that `at_once` are under
+        way, and return their first jobs. A wish ends when nothing of it is left or under way."""
+        ...
+
+    def begin_anew(self, model: ModelKey, limit: int, now: datetime) -> list[Job]:
+        """Begin at most `limit` books again that wait for a model which functions have no more, as an attempt found,
+        and return their first jobs. They keep their turns."""
         ...

@@ -13,6 +13,7 @@ from shared.pipeline.outbox import Outbox
 from shared.pipeline.projector import Projector
 from shared.ports import Clock, JobStore, Retention
 from shared.use_cases.redrive import RedriveDeadLetters
+from shared.use_cases.reembed import Reembed
 from shared.use_cases.restore import Restore
 
 log = structlog.get_logger()
@@ -28,6 +29,7 @@ MAX_DROPPED = 1000
 class Reconciled:
     published: int
     redriven: int
+    reembedded: int
     projected: int
     dropped: Mapping[str, int]
 
@@ -38,6 +40,7 @@ class Reconcile:
     outbox: Outbox
     projector: Projector
     redrive: RedriveDeadLetters
+    reembed: Reembed
     retention: Retention
     restore: Restore
     clock: Clock
@@ -49,6 +52,7 @@ class Reconcile:
         """
         failures: list[Unavailable] = []
         redriven = self.redrive.mend(MAX_REDRIVEN)
+        reembedded = self.reembed.next()
         self._advance()
         waiting = [*self.store.stalled(self.clock()), *self.store.give_permits(JOB_TYPES, self.clock())]
         try:
@@ -57,10 +61,11 @@ class Reconcile:
             failures.append(error)
         dropped = self.retention.drop(self.clock(), MAX_DROPPED)
         projected = self.project(failures)
-        log.info("reconcile.done", published=len(waiting), redriven=redriven, projected=projected, **dropped)
+        counts = {"published": len(waiting), "redriven": redriven, "reembedded": reembedded, "projected": projected}
+        log.info("reconcile.done", **counts, **dropped)
         if failures:
             raise failures[0]
-        return Reconciled(published=len(waiting), redriven=redriven, projected=projected, dropped=dropped)
+        return Reconciled(**counts, dropped=dropped)
 
     def _advance(self) -> None:
         """Go on with books that stand still, and say for what they wait, or where in the queue they are."""

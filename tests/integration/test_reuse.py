@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import Any
 
 import pytest
 
-from shared.adapters.fake_models import FakeContextExtractor, FakeEmbedder
+from shared.adapters.fake_models import FakeContextExtractor
 from shared.domain.stages import JobType
+from tests.support.deployments import forget_answers, with_another_embedder
 from tests.support.failing_books import list_dead_letters, redrive, refuse_vectors
 from tests.support.world import World, manuscript
 
 OLD, NEW = manuscript(chapters=4), manuscript(chapters=4, changed=[4])
-
-
-def with_another_embedder(world: World, **model: Any) -> World:
-    """The same Bindery after a deployment with another embedding model."""
-    same = {"publisher": world.broker, "clock": world.clock, "live_documents": world.live_documents}
-    made = World(world.dsn, FakeEmbedder(**model), same)  # type: ignore[arg-type]
-    made.broker, made.clock, made.live_documents = world.broker, world.clock, world.live_documents
-    return made
-
-
-def forget_answers(world: World) -> None:
-    """As retention does after thirty days: who asks now pays."""
-    with world.app.database.statements() as connection:
-        connection.execute("DELETE FROM answers")
 
 
 def import_old(world: World) -> str:

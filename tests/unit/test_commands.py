@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from infra.cli import books, context, dead_letters, identifiers, main, operations, view
+from infra.cli import books, context, dead_letters, identifiers, main, operations, reembed, view
 from infra.cli.listeners import Listener, ListenFailed
 from tests.support.command_line import CLI
 
@@ -112,6 +113,7 @@ OF_AN_API = [
         ["receipt"],
         ["project"],
         ["restored"],
+        ["reembed"],
         ["snapshot", "create"],
         ["snapshot", "list"],
         ["snapshot", "delete"],
@@ -129,7 +131,7 @@ def test_every_command_shows_the_shared_options(run: Run, command: list[str]) ->
 
 
 def test_no_command_declares_the_shared_options_itself() -> None:
-    for module in (books, dead_letters, operations):
+    for module in (books, dead_letters, operations, reembed):
         for name, command in inspect.getmembers(module, inspect.isfunction):
             if command.__module__ == module.__name__:
                 assert not {"url", "token", "data_dir", "as_json"} & set(inspect.signature(command).parameters), name
@@ -345,3 +347,87 @@ def test_a_listener_that_is_never_answered_is_given_up() -> None:
     silent.first_answer_seconds = 0.1
     with pytest.raises(ListenFailed, match="Firestore of p did not answer"):
         next(silent.follow(600))
+
+
+# Moving books to another model
+
+ESTIMATE = {
+    "model": {"name": "new", "version": "1"},
+    "leaving": [{"name": "old", "version": "2", "books": 3}],
+    **{"books": 3, "chapters": 30, "passages": 300, "tokens": 90_000, "requests": 7},
+    **{"is_extrapolated": True, "generating_requests": 2},
+}
+TAKES = """to        new (version 1)
+from      old (version 2), 3 books
+books     3, with 30 chapters
+passages  about 300, at most; about 90000 tokens
+requests  about 7 to the embedding model
+          2 to the generating model: metadata that failed before
+"""
+
+
+def wish(**counts: int) -> dict[str, Any]:
+    about = {"reembedding_id": OTHER, "model": ESTIMATE["model"], "book_id": None, "owner_uid": None}
+    about |= {"stopped_at": None, "finished_at": None}
+    return about | {name: counts.get(name, 0) for name in ("done", "under_way", "left", "failed", "skipped")}
+
+
+@pytest.fixture
+def moving(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> FakeApi:
+    """Three books of which two are left, and done when it is asked again."""
+    monkeypatch.setattr(reembed, "_POLL_SECONDS", 0.0)
+    api.answer("GET /api/reembeddings/estimate", ESTIMATE)
+    api.answer("POST /api/reembeddings", wish(done=1, under_way=1, left=1), 202)
+    api.answer("POST /api/reembeddings/next", {"begun": 1})
+    api.answer(f"GET /api/reembeddings/{OTHER}", wish(done=3))
+    return api
+
+
+def test_books_move_when_it_was_said_what_it_takes_and_how_far_they_are_is_shown(run: Run, moving: FakeApi) -> None:
+    code, out, err = run("reembed", "--yes")
+    assert (code, out) == (0, "3 done, 0 under way, 0 left, 0 failed, 0 skipped\n")
+    assert err == "1 done, 1 under way, 1 left, 0 failed, 0 skipped\n"
+    assert moving.asked == [
+        "GET /api/reembeddings/estimate",
+        "POST /api/reembeddings",
+        "POST /api/reembeddings/next",
+        f"GET /api/reembeddings/{OTHER}",
+    ]
+
+
+def test_nothing_moves_that_nobody_says_yes_to(run: Run, moving: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
+    code, out, _ = run("reembed", "--book", BOOK)
+    assert code == 1
+    assert out.startswith(TAKES)
+    assert moving.asked == [f"GET /api/reembeddings/estimate?book_id={BOOK}"]
+
+
+def test_a_dry_run_only_says_what_it_takes(run: Run, moving: FakeApi) -> None:
+    assert run("reembed", "--dry-run", "--owner", "ann") == (0, TAKES, "")
+    code, out, _ = run("reembed", "--dry-run", "--json")
+    assert (code, json.loads(out)) == (0, ESTIMATE)
+    assert all(asked.startswith("GET /api/reembeddings/estimate") for asked in moving.asked)
+
+
+def test_a_move_of_which_books_failed_fails_and_says_where_to_look(run: Run, moving: FakeApi) -> None:
+    moving.answer(f"GET /api/reembeddings/{OTHER}", wish(done=2, failed=1))
+    code, out, err = run("reembed", "--yes", "--json")
+    assert (code, json.loads(out)["failed"]) == (1, 1)
+    assert err == "bindery: 1 books failed: `bindery dead-letters groups` says why\n"
+
+
+def test_how_far_it_is_is_shown_and_it_can_be_stopped(run: Run, api: FakeApi) -> None:
+    open_wish = wish(done=1, left=2)
+    stopped = open_wish | {"stopped_at": "2026-01-01T00:00:00Z", "book_id": BOOK}
+    api.answer("GET /api/reembeddings", {"reembeddings": [open_wish]})
+    api.answer("POST /api/reembeddings/stop", {"reembeddings": [stopped]})
+    counts = "1 done, 0 under way, 2 left, 0 failed, 0 skipped"
+    assert run("reembed", "--status") == (0, f"all books to new (version 1), open: {counts}\n", "")
+    assert run("reembed", "--stop") == (0, f"book {BOOK} to new (version 1), stopped: {counts}\n", "")
+
+
+@pytest.mark.parametrize("options", [["--status", "--stop"], ["--dry-run", "--stop"], ["--status", "--book", BOOK]])
+def test_what_can_not_be_asked_together_is_wrong_usage(run: Run, api: FakeApi, options: list[str]) -> None:
+    assert run("reembed", *options)[0] == 2
+    assert api.asked == []

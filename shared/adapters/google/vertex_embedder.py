@@ -14,6 +14,7 @@ from shared.domain.tokens import estimate_tokens
 
 _TASKS = {EmbeddingTask.DOCUMENT: "RETRIEVAL_DOCUMENT", EmbeddingTask.QUERY: "RETRIEVAL_QUERY"}
 _SECONDS = 60.0
+_DIMENSIONS = 768
 
 # The service allows 250 texts and 20,000 tokens a request; tokens are estimated here, so leave some room.
 _MAX_TEXTS = 250
@@ -28,25 +29,25 @@ class VertexEmbedder:
         project: str,
         location: str,
         model: str,
-        dimensions: int = 768,
+        dimensions: int = _DIMENSIONS,
         new_client: Callable[[], Any] | None = None,
     ) -> None:
         self._endpoint = f"projects/{project}/locations/{location}/publishers/google/models/{model}"
-        self._name = model
         self._dimensions = dimensions
+        self._model = EmbeddingModel(
+            name=model,
+            version="1" if dimensions == _DIMENSIONS else f"1/{dimensions}",
+            dimensions=dimensions,
+            max_texts=_MAX_TEXTS,
+            max_request_tokens=_MAX_REQUEST_TOKENS,
+        )
         self._new_client = new_client or (lambda: connect(location))
         self._lock = threading.Lock()
         self._client: Any = None
 
     @property
     def model(self) -> EmbeddingModel:
-        return EmbeddingModel(
-            name=self._name,
-            version="1",
-            dimensions=self._dimensions,
-            max_texts=_MAX_TEXTS,
-            max_request_tokens=_MAX_REQUEST_TOKENS,
-        )
+        return self._model
 
     def embed(self, texts: Sequence[str], task: EmbeddingTask) -> list[Vector]:
         """Embed in as many requests as the limits ask for. Raises Rejected for text that is too long: none is cut."""

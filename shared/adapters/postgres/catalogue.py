@@ -20,9 +20,10 @@ SELECT_STATUS_OF_BOOK_FOR = f"""
     SELECT s.*, {SHOWN_STATUS} AS status,
            (SELECT max(max_attempts) FROM jobs j WHERE j.book_id = b.book_id AND j.version = s.version
             AND j.state = 'retrying') AS max_attempts,
-           b.title, b.owner_uid, b.current_version, b.google_doc_id, b.total_word_count, c.*
+           b.title, b.owner_uid, b.current_version, b.google_doc_id, b.total_word_count, v.cause, c.*
     FROM books b
     JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id
+    JOIN book_versions v ON v.book_id = s.book_id AND v.version = s.version
     CROSS JOIN LATERAL (
         SELECT count(*) AS total, count(*) FILTER (WHERE r.metadata IS NOT NULL) AS processed,
                count(*) FILTER (WHERE r.embedding_timestamp IS NOT NULL) AS embedded,

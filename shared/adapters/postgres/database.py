@@ -17,12 +17,11 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from shared.adapters.postgres.sessions import SessionLimits, limited
-from shared.domain.embeddings import Vector
+from shared.domain.embeddings import MAX_DIMENSIONS, Vector
 from shared.domain.errors import Rejected, Unavailable
 
 Connection = psycopg.Connection[DictRow]
 
-COLUMN_DIMENSIONS = 768
 CONNECT_SECONDS = 10
 DEFAULT_LIMITS = SessionLimits()
 
@@ -157,8 +156,10 @@ def _what(error: Exception) -> str:
 
 
 def to_column(vector: Vector) -> PgVector:
-    """Padded with zeros to the column's dimensions: the cosine stays the same."""
-    return PgVector(vector + [0.0] * (COLUMN_DIMENSIONS - len(vector)))
+    """Padded with zeros to the column's dimensions: the cosine stays the same. Raises ValueError if it has more."""
+    if len(vector) > MAX_DIMENSIONS:
+        raise ValueError(f"a vector has {len(vector)} dimensions, and the column {MAX_DIMENSIONS}")
+    return PgVector(vector + [0.0] * (MAX_DIMENSIONS - len(vector)))
 
 
 def from_column(value: PgVector, dimensions: int) -> Vector:

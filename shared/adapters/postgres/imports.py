@@ -12,10 +12,13 @@ from shared.adapters.postgres.database import Connection, Database
 from shared.adapters.postgres.job_rows import CANCELLED, add_jobs
 from shared.adapters.postgres.locks import LOCK_BOOK_OF_OWNER, LOCK_KEY, LOCK_OWNER, refuse_above_limit
 from shared.adapters.postgres.old_versions import mark_due
+from shared.adapters.postgres.outdated_books import is_due
 from shared.domain import jobs
 from shared.domain.books import BookVersion, Status
+from shared.domain.embeddings import ModelKey
 from shared.domain.errors import KeyReused, UnknownBook
 from shared.domain.imports import Imported, ImportRequest, request_hash, title_of
+from shared.domain.jobs import Job
 from shared.domain.results import content_hash
 
 # What an equal request wrote before.
@@ -36,7 +39,8 @@ INSERT_BOOK_OR_LOCK_IT = """
     RETURNING *
 """
 
-# An equal text adds no version; a title that is not given is that of the version before.
+# An equal text adds no version, unless it is for another model's vectors; a title that is not given is that of the
+# version before.
 IS_SAME_AS_VERSION = """
     SELECT 1 FROM book_versions
     WHERE book_id = %s AND version = %s AND content_hash = %s AND title = coalesce(%s, title)
@@ -49,6 +53,26 @@ INSERT_VERSION = """
             coalesce(%(title)s, (SELECT title FROM book_versions
                                  WHERE book_id = %(book_id)s AND version = %(version)s - 1), %(title_of_text)s),
             %(content)s, %(content_hash)s, %(force)s, %(allow_partial)s, %(now)s)
+"""
+
+# For what nobody imports: the text of the latest version once more, for vectors of this model.
+INSERT_VERSION_FOR_ANOTHER_MODEL = """
+    INSERT INTO book_versions (book_id, version, title, content, content_hash, created_at, cause, embedding_model,
+                               embedding_version)
+    SELECT book_id, version + 1, title, content, content_hash, %(now)s, 'reembed', %(model)s, %(model_version)s
+    FROM book_versions WHERE book_id = %(book_id)s AND version = %(latest)s
+"""
+
+# For an import that begins anew: it keeps its turn, and what was paid for since it was forced.
+INSERT_VERSION_THAT_BEGINS_ANEW = """
+    INSERT INTO book_versions (book_id, version, title, content, content_hash, created_at, force, allow_partial)
+    SELECT book_id, version + 1, title, content, content_hash, created_at, force, allow_partial
+    FROM book_versions WHERE book_id = %(book_id)s AND version = %(latest)s
+"""
+
+# A request that is repeated is told of the version that took over the one it wrote.
+MOVE_KEYS_TO_NEXT_VERSION = """
+    UPDATE idempotency_keys SET version = version + 1 WHERE book_id = %(book_id)s AND version = %(latest)s
 """
 
 # From here on, messages of older versions are stale.
@@ -98,11 +122,12 @@ SELECT_STATUS_OF_VERSION = """
 
 
 class PostgresImports:
-    """`max_under_way` books of one user may be under way at once."""
+    """`max_under_way` books of one user may be under way at once. `model`: of which vectors are to be."""
 
-    def __init__(self, database: Database, max_under_way: int) -> None:
+    def __init__(self, database: Database, max_under_way: int, model: ModelKey) -> None:
         self._database = database
         self._max_under_way = max_under_way
+        self._model = model
 
     def add(self, request: ImportRequest, book_id: UUID, now: datetime) -> Imported:
         with self._database.transaction() as connection:
@@ -131,6 +156,8 @@ class PostgresImports:
         latest = book["latest_version"]
         same = (book["book_id"], latest, content_hash(request.content), request.title)
         if not request.force and connection.execute(IS_SAME_AS_VERSION, same).fetchone():
+            if is_due(connection, book["book_id"], self._model):
+                return _begun(repeat_version(connection, book["book_id"], latest, self._model, now))
             return _existing(connection, book["book_id"], latest)
         refuse_above_limit(connection, request.owner_uid, book["book_id"], self._max_under_way)
         return _add_version(connection, request, book["book_id"], latest + 1, now)
@@ -154,6 +181,25 @@ def _add_version(
     row = {"book_id": book_id, "version": version, "title": request.title, "title_of_text": title_of(request.content)}
     row |= {"content": request.content, "content_hash": content_hash(request.content), "force": request.force}
     connection.execute(INSERT_VERSION, row | {"allow_partial": request.allow_partial, "now": now})
+    return _begun(_begin_version(connection, book_id, version, now))
+
+
+def repeat_version(connection: Connection, book_id: UUID, latest: int, model: ModelKey | None, now: datetime) -> Job:
+    """Let a version of the same text follow the book's latest: for vectors of this model, or (None) as the import that
+    it was. The caller has locked the book's row. Return its first job."""
+    row: dict[str, Any] = {"book_id": book_id, "latest": latest, "now": now}
+    if model:
+        connection.execute(
+            INSERT_VERSION_FOR_ANOTHER_MODEL, row | {"model": model.name, "model_version": model.version}
+        )
+    else:
+        connection.execute(INSERT_VERSION_THAT_BEGINS_ANEW, row)
+    connection.execute(MOVE_KEYS_TO_NEXT_VERSION, row)
+    return _begin_version(connection, book_id, latest + 1, now)
+
+
+def _begin_version(connection: Connection, book_id: UUID, version: int, now: datetime) -> Job:
+    """Make a version that was just written the latest, end all work on those before, and return its first job."""
     connection.execute(SET_LATEST_VERSION, (version, now, book_id))
     mark_due(connection, book_id, version, now)
     this_version = {"book_id": book_id, "version": version, "now": now}
@@ -163,7 +209,11 @@ def _add_version(
     connection.execute(DROP_ACTIONS_OF_OLDER_VERSIONS, (now, book_id, version))
     job = jobs.process_book_job(BookVersion(book_id, version))
     add_jobs(connection, [job], None, now)
-    return Imported(book_id=book_id, version=version, job=job, is_new=True, status=Status.PENDING, progress=0)
+    return job
+
+
+def _begun(job: Job) -> Imported:
+    return Imported(book_id=job.book_id, version=job.version, job=job, is_new=True, status=Status.PENDING, progress=0)
 
 
 def _existing(connection: Connection, book_id: UUID, version: int) -> Imported:

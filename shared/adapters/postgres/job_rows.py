@@ -22,13 +22,22 @@ CANCELLED = """state = 'cancelled', lease = NULL, lease_until = NULL, next_attem
 WAITS_AGAIN = "state = 'pending', permitted_at = NULL, next_attempt_at = NULL, revision = nextval('revisions')"
 """What an UPDATE sets of a job that gives its permit back before it has ended."""
 
+COMES_AFTER_IMPORTS = "interval '1000 years'"
+"""How much later than it was made a version has its turn that nobody imported: after all that somebody did."""
+
+IN_TURN_SINCE = f"CASE v.cause WHEN 'reembed' THEN v.created_at + {COMES_AFTER_IMPORTS} ELSE v.created_at END"
+"""What `imported_at` is of the jobs of a version `v`."""
+
+IS_IMPORT = f"imported_at < now() + {COMES_AFTER_IMPORTS} / 2"
+"""Whether a job is of a version that somebody imported."""
+
 # In one round trip: a long book's split makes thousands under the lock of its book. What counting asks for may be there
 # already.
-INSERT_JOBS_UNLESS_THERE = """
+INSERT_JOBS_UNLESS_THERE = f"""
     INSERT INTO jobs (job_id, type, book_id, version, data, max_attempts, created_by, created_at, owner_uid,
                       imported_at)
     SELECT n.job_id, n.type, n.book_id, n.version, n.data, n.max_attempts, %(created_by)s, %(now)s, b.owner_uid,
-           v.created_at
+           {IN_TURN_SINCE}
     FROM unnest(%(job_ids)s::text[], %(types)s::text[], %(books)s::uuid[], %(versions)s::int[], %(data)s::jsonb[],
                 %(attempts)s::int[])
          WITH ORDINALITY AS n (job_id, type, book_id, version, data, max_attempts, place)

@@ -29,6 +29,7 @@ from shared.domain.results import (
     ChapterBlocked,
     ChaptersEmbedded,
     ContextExtracted,
+    ContextKept,
     QuickContextBlocked,
     Result,
 )
@@ -270,6 +271,8 @@ def _outline(result: Result) -> dict[str, Any]:
         return {"chapters": len(result.chapters), "chunks": chunks, "rejected": len(result.rejected)}
     if isinstance(result, ChapterBlocked | QuickContextBlocked):
         return {"blocked": result.reason}
+    if isinstance(result, ContextKept):
+        return {"ok": True, "kept": True}
     if isinstance(result, ContextExtracted) and result.reduced_because:
         return {"ok": True, "reduced_because": result.reduced_because}
     return {"ok": True}

@@ -8,10 +8,11 @@ from typing import Any
 from uuid import UUID
 
 from shared.adapters.postgres.database import Database
-from shared.domain.books import BookVersion
+from shared.domain.books import BookVersion, Cause
 from shared.domain.contexts import ChapterMetadata, Mention
-from shared.domain.embeddings import EmbeddingModel
+from shared.domain.embeddings import EmbeddingModel, ModelKey
 from shared.domain.errors import Rejected
+from shared.domain.splitting.chapters import Section, SectionKind, Split, SplitMethod
 from shared.ports import ChapterText, Reusable, Source
 
 # The manuscript, or what an import said of it.
@@ -45,11 +46,29 @@ SELECT_NUMBERS_WITHOUT_METADATA = """
 # What an unchanged chapter has is not paid for again; the newest version's is taken.
 SELECT_WHAT_CHAPTERS_OF_EARLIER_VERSIONS_HAVE = """
     SELECT content_hash,
-           (array_agg(chapter_id ORDER BY version DESC) FILTER (WHERE metadata_model = %s))[1] AS metadata_of,
+           (array_agg(chapter_id ORDER BY version DESC)
+            FILTER (WHERE metadata_model = coalesce(%s, metadata_model)))[1] AS metadata_of,
            (array_agg(chapter_id ORDER BY version DESC)
             FILTER (WHERE embedding_model = %s AND embedding_version = %s AND embedding_timestamp IS NOT NULL)
            )[1] AS vectors_of
     FROM recent_chapters WHERE book_id = %s AND version < %s GROUP BY content_hash
+"""
+
+# Where the chapters stand that readers know.
+SELECT_SPLIT_OF_VERSION_THAT_READERS_SEE = """
+    SELECT v.split_method, length(v.content) AS length, r.chapter_number, r.title, r.start_offset, r.end_offset
+    FROM books b JOIN book_versions v ON v.book_id = b.book_id AND v.version = b.current_version
+    JOIN recent_chapters r ON r.book_id = v.book_id AND r.version = v.version
+    WHERE b.book_id = %s ORDER BY r.chapter_number
+"""
+
+# Of the same chapters, as many have metadata.
+IS_AS_MUCH_KNOWN_AS_READERS_SEE = """
+    SELECT 1 FROM book_versions v JOIN books b USING (book_id)
+    JOIN book_contexts c ON c.book_id = b.book_id AND c.version = b.current_version AND c.mode = 'full'
+    WHERE v.book_id = %s AND v.version = %s AND v.cause = 'reembed'
+      AND (SELECT count(r.metadata) FROM recent_chapters r WHERE r.book_id = v.book_id AND r.version = v.version)
+        = (SELECT count(r.metadata) FROM recent_chapters r WHERE r.book_id = v.book_id AND r.version = c.version)
 """
 
 
@@ -58,7 +77,9 @@ class PostgresLibrary:
         self._database = database
 
     def source(self, version: BookVersion) -> Source:
-        return Source(**self._version("title, content, force", version))
+        row = self._version("title, content, force, cause, embedding_model, embedding_version", version)
+        source = {"title": row["title"], "content": row["content"], "force": row["force"]}
+        return Source(**source, cause=Cause(row["cause"]), embedding_model=_model(row))
 
     def title(self, version: BookVersion) -> str:
         return str(self._version("title", version)["title"])
@@ -102,7 +123,7 @@ class PostgresLibrary:
             ]
 
     def reusable(
-        self, version: BookVersion, metadata_model: str, embedding_model: EmbeddingModel
+        self, version: BookVersion, metadata_model: str | None, embedding_model: EmbeddingModel
     ) -> dict[bytes, Reusable]:
         models = (metadata_model, embedding_model.name, embedding_model.version)
         with self._database.statements() as connection:
@@ -110,6 +131,46 @@ class PostgresLibrary:
                 SELECT_WHAT_CHAPTERS_OF_EARLIER_VERSIONS_HAVE, (*models, version.book_id, version.version)
             )
             return {r["content_hash"]: Reusable(r["metadata_of"], r["vectors_of"]) for r in rows}
+
+    def split_of_readers(self, version: BookVersion) -> Split:
+        with self._database.statements() as connection:
+            rows = connection.execute(SELECT_SPLIT_OF_VERSION_THAT_READERS_SEE, (version.book_id,)).fetchall()
+        if not rows:
+            raise Rejected("the book was deleted")
+        return _split(rows)
+
+    def embedding_model(self, version: BookVersion) -> ModelKey | None:
+        return _model(self._version("embedding_model, embedding_version", version))
+
+    def keeps_context(self, version: BookVersion) -> bool:
+        with self._database.statements() as connection:
+            where = (version.book_id, version.version)
+            return connection.execute(IS_AS_MUCH_KNOWN_AS_READERS_SEE, where).fetchone() is not None
+
+
+def _model(row: Mapping[str, Any]) -> ModelKey | None:
+    name = row["embedding_model"]
+    return None if name is None else ModelKey(name, row["embedding_version"])
+
+
+def _split(rows: Sequence[Mapping[str, Any]]) -> Split:
+    """Chapters tile the text, but for what stands before and after them."""
+    first, last = rows[0]["start_offset"], rows[-1]["end_offset"]
+    sections = [
+        Section(kind=SectionKind.FRONT_MATTER, number=None, title="Front matter", start=0, end=first),
+        *(
+            Section(
+                kind=SectionKind.CHAPTER,
+                number=r["chapter_number"],
+                title=r["title"],
+                start=r["start_offset"],
+                end=r["end_offset"],
+            )
+            for r in rows
+        ),
+        Section(kind=SectionKind.BACK_MATTER, number=None, title="Back matter", start=last, end=rows[0]["length"]),
+    ]
+    return Split(sections=tuple(s for s in sections if s.start < s.end), method=SplitMethod(rows[0]["split_method"]))
 
 
 def _metadata(stored: Mapping[str, Any]) -> ChapterMetadata:

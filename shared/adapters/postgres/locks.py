@@ -34,10 +34,12 @@ LOCK_KEY = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 # For the limit of books under way: a user's imports run one after another, so that two don't take the last place both.
 LOCK_OWNER = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))"
 
-# Under that lock. The book itself does not count: its next version takes no further place.
+# Under that lock. The book itself does not count: its next version takes no further place. Nor do those that move to
+# another embedding model: nobody imported that.
 COUNT_OTHER_BOOKS_UNDER_WAY = """
     SELECT count(*) AS books FROM books b
     JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id
+    JOIN book_versions v ON v.book_id = s.book_id AND v.version = s.version AND v.cause = 'import'
     WHERE b.owner_uid = %s AND b.book_id <> %s AND s.status IN ('pending', 'processing', 'retrying', 'waiting')
 """
 

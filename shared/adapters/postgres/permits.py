@@ -11,7 +11,7 @@ from typing import Any
 
 from shared.adapters.postgres.breakers import open_breakers
 from shared.adapters.postgres.database import Connection
-from shared.adapters.postgres.job_rows import to_job
+from shared.adapters.postgres.job_rows import IS_IMPORT, to_job
 from shared.domain.breaker import Breaker
 from shared.domain.jobs import Job
 from shared.domain.stages import JOB_TYPES, STAGES, Dependency, JobType
@@ -26,9 +26,10 @@ LOCK_STAGES = """
 OWNERS_AT_ONCE = 50
 
 # An owner's turn comes when no other that is looked at holds fewer permits of the stage; of two with as many, the next
-# in the round. An owner's own books go in the order of their imports. Owners are found one by one through the index: a
+# in the round. An owner's own books go in the order of their imports. Books that move to another embedding model come
+# after all of them, whoever's. Owners are found one by one through the index: a
 # user's thousand jobs cost no more than one. What another session is changing just now is skipped.
-GIVE_PERMITS_THAT_ARE_FREE = """
+GIVE_PERMITS_THAT_ARE_FREE = f"""
     WITH RECURSIVE free AS MATERIALIZED (
         SELECT greatest(0, least(%(most)s, %(cap)s - count(*)))::int AS permits
         FROM jobs WHERE permitted_at IS NOT NULL AND type = %(type)s
@@ -45,19 +46,20 @@ GIVE_PERMITS_THAT_ARE_FREE = """
     ), owners AS (
         SELECT owner_uid, min(place) AS place FROM round WHERE place > 0 AND owner_uid <> '' GROUP BY owner_uid
     ), candidates AS (
-        SELECT j.job_id, o.place, h.permits + j.place AS turn
+        SELECT j.job_id, j.is_import, o.place, h.permits + j.place AS turn
         FROM free CROSS JOIN owners o CROSS JOIN LATERAL (
             SELECT count(*) AS permits FROM jobs
             WHERE permitted_at IS NOT NULL AND type = %(type)s AND owner_uid = o.owner_uid
         ) h CROSS JOIN LATERAL (
-            SELECT job_id, row_number() OVER (ORDER BY imported_at, ordinal) AS place FROM jobs
+            SELECT job_id, row_number() OVER (ORDER BY imported_at, ordinal) AS place, {IS_IMPORT} AS is_import
+            FROM jobs
             WHERE permitted_at IS NULL AND state IN ('pending', 'retrying') AND type = %(type)s
               AND owner_uid = o.owner_uid
             ORDER BY imported_at, ordinal LIMIT free.permits) j
         WHERE free.permits > 0
     ), next AS (
-        SELECT job_id, row_number() OVER (ORDER BY turn, place) AS place FROM candidates
-        ORDER BY turn, place LIMIT (SELECT permits FROM free)
+        SELECT job_id, row_number() OVER (ORDER BY is_import DESC, turn, place) AS place FROM candidates
+        ORDER BY is_import DESC, turn, place LIMIT (SELECT permits FROM free)
     ), unlocked AS (
         SELECT j.job_id FROM jobs j WHERE j.job_id = ANY(ARRAY(SELECT job_id FROM next))
           AND j.permitted_at IS NULL AND j.state IN ('pending', 'retrying') FOR UPDATE SKIP LOCKED

@@ -5,6 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from shared.adapters.postgres.database import Connection
+from shared.adapters.postgres.job_rows import IS_IMPORT
 
 SHOWN_STATUS = "CASE WHEN s.status = 'pending' AND s.queue_position IS NOT NULL THEN 'queued' ELSE s.status END"
 """The status of a row `s` as users see it."""
@@ -12,15 +13,17 @@ SHOWN_STATUS = "CASE WHEN s.status = 'pending' AND s.queue_position IS NOT NULL 
 # Further back nobody needs to know it to the book.
 LAST_POSITION = 1_000
 
-# Round after round, as turns are taken: each owner's first, then each owner's second. A row that is being changed is
+# Round after round, as turns are taken: each owner's first, then each owner's second, and imports before what nobody
+# imported. A row that is being changed is
 # about to say something else.
-UPDATE_QUEUE_POSITIONS_THAT_CHANGED = """
+UPDATE_QUEUE_POSITIONS_THAT_CHANGED = f"""
     WITH waiting AS (
-        SELECT book_id, imported_at, ordinal,
+        SELECT book_id, imported_at, ordinal, {IS_IMPORT} AS is_import,
                row_number() OVER (PARTITION BY owner_uid ORDER BY imported_at, ordinal) AS round
         FROM jobs WHERE permitted_at IS NULL AND state IN ('pending', 'retrying') AND type = 'book-processing'
     ), placed AS (
-        SELECT book_id, least(%(last)s, row_number() OVER (ORDER BY round, imported_at, ordinal)) AS position
+        SELECT book_id, least(%(last)s, row_number() OVER (ORDER BY is_import DESC, round, imported_at, ordinal))
+               AS position
         FROM waiting
     ), changed AS (
         SELECT s.entity_id, placed.position FROM processing_status s JOIN placed ON placed.book_id = s.entity_id

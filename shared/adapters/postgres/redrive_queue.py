@@ -17,7 +17,7 @@ from shared.adapters.postgres.dead_letter_list import (
     THAT_ARE_CHOSEN,
     filter_values,
 )
-from shared.adapters.postgres.job_rows import add_jobs, to_job
+from shared.adapters.postgres.job_rows import IN_TURN_SINCE, add_jobs, to_job
 from shared.adapters.postgres.locks import lock_book
 from shared.adapters.postgres.tombstones import add_tombstones, job_path
 from shared.domain.books import Status
@@ -126,9 +126,9 @@ MARK_DEAD_LETTER_REDRIVEN = "UPDATE dead_letters SET state = 'redriven' WHERE de
 IS_JOB_UNDER_WAY = "SELECT 1 FROM jobs WHERE job_id = %s AND state IN ('pending', 'processing', 'retrying')"
 
 # The row may be gone by retention, or be that of the group in which one chapter failed.
-BEGIN_JOB_AGAIN_UNLESS_UNDER_WAY = """
+BEGIN_JOB_AGAIN_UNLESS_UNDER_WAY = f"""
     INSERT INTO jobs (job_id, type, book_id, version, data, max_attempts, created_at, owner_uid, imported_at)
-    SELECT %(job_id)s, %(type)s, v.book_id, v.version, %(data)s, %(attempts)s, %(now)s, b.owner_uid, v.created_at
+    SELECT %(job_id)s, %(type)s, v.book_id, v.version, %(data)s, %(attempts)s, %(now)s, b.owner_uid, {IN_TURN_SINCE}
     FROM books b JOIN book_versions v USING (book_id) WHERE book_id = %(book_id)s AND v.version = %(version)s
     ON CONFLICT (job_id) DO UPDATE SET
         state = 'pending', data = excluded.data, attempts = 0, abandoned = 0, failures = '[]', error = NULL,

@@ -24,14 +24,16 @@ from shared.domain.results import (
     ChapterProcessed,
     ChaptersEmbedded,
     ContextExtracted,
+    ContextKept,
     EmbeddedChapter,
     NewChapter,
     QuickContextBlocked,
 )
 
-# How it was split, and what stands around the chapters.
+# How it was split, what stands around the chapters, and of which model all its vectors are from now on.
 UPDATE_VERSION_WITH_ITS_SPLIT = """
-    UPDATE book_versions SET split_method = %s, front_matter = %s, back_matter = %s
+    UPDATE book_versions SET split_method = %s, front_matter = %s, back_matter = %s, embedding_model = %s,
+        embedding_version = %s
     WHERE book_id = %s AND version = %s
 """
 
@@ -88,6 +90,15 @@ COPY_CHUNKS_OF_SAME_CHAPTERS = """
 # A redrive makes it again.
 UPSERT_CONTEXT = """
     INSERT INTO book_contexts (book_id, version, mode, model, context) VALUES (%s, %s, %s, %s, %s)
+    ON CONFLICT (book_id, version, mode) DO UPDATE SET model = excluded.model, context = excluded.context
+"""
+
+# The one that readers see, whichever model made it.
+COPY_CONTEXT_THAT_READERS_SEE = """
+    INSERT INTO book_contexts (book_id, version, mode, model, context)
+    SELECT c.book_id, %(version)s, c.mode, c.model, c.context
+    FROM book_contexts c JOIN books b ON b.book_id = c.book_id AND b.current_version = c.version
+    WHERE c.book_id = %(book_id)s AND c.mode = 'full'
     ON CONFLICT (book_id, version, mode) DO UPDATE SET model = excluded.model, context = excluded.context
 """
 
@@ -151,7 +162,10 @@ def write(result: Any, connection: Connection, job: Job, now: datetime) -> None:
 def _(result: BookSplit, connection: Connection, job: Job, now: datetime) -> None:
     connection.execute(
         UPDATE_VERSION_WITH_ITS_SPLIT,
-        (result.method, result.front_matter, result.back_matter, job.book_id, job.version),
+        (
+            *(result.method, result.front_matter, result.back_matter, result.model.name, result.model.version),
+            *(job.book_id, job.version),
+        ),
     )
     with connection.cursor().copy(COPY_CHAPTERS) as copy:
         for c in result.chapters:
@@ -189,6 +203,13 @@ def _(result: ContextExtracted, connection: Connection, job: Job, now: datetime)
     context = {**asdict(result.context), "missing_chapters": list(result.missing_chapters)}
     context["reduced_because"] = result.reduced_because
     connection.execute(UPSERT_CONTEXT, (job.book_id, job.version, result.mode, result.model, Jsonb(context)))
+
+
+@write.register
+def _(result: ContextKept, connection: Connection, job: Job, now: datetime) -> None:
+    where = {"book_id": job.book_id, "version": job.version}
+    if not connection.execute(COPY_CONTEXT_THAT_READERS_SEE, where).rowcount:
+        raise RuntimeError("the context that was to be kept is gone")
 
 
 @write.register

@@ -9,13 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from shared.domain.embedding_requests import fill_requests
 from shared.domain.embeddings import EmbeddingTask, Vector
 from shared.domain.errors import Rejected
 from shared.domain.jobs import Job
-from shared.domain.packing import pack
 from shared.domain.results import ChaptersEmbedded, EmbeddedChapter, content_hash
 from shared.domain.splitting.chunks import Chunk, split_chunks
-from shared.domain.tokens import estimate_tokens
 from shared.ports import ChapterText, Clock, Embedder, Library, VectorCache
 
 DOCUMENT = EmbeddingTask.DOCUMENT
@@ -31,7 +30,9 @@ class EmbedChapters:
     clock: Clock
 
     def __call__(self, job: Job) -> ChaptersEmbedded:
-        """Embed the job's chapters, or those of them that the model takes. Raises Rejected if it takes none of one."""
+        """Embed the job's chapters, or those of them that the model takes. Raises Rejected if it takes none of one, and
+        OtherModel."""
+        self.embedder.model.require(self.library.embedding_model(job.book_version))
         group = _Group(chapters={c.chapter_id: _passages(c) for c in self.library.chapters(job.chapter_ids)})
         fresh_since = self.library.fresh_since(job.book_version)
         hashes, model = list(group.texts()), self.embedder.model
@@ -48,9 +49,9 @@ class EmbedChapters:
         Tokens are estimated, so a request that is rejected may only be too large: it is halved, down to the single
         text that the model does not take. The chapters that have this text fail, and nothing more is paid for them.
         """
-        model, texts = self.embedder.model, group.texts()
-        sizes = [(h, estimate_tokens(text)) for h, text in texts.items() if h not in group.vectors]
-        requests = deque(pack(sizes, max_weight=model.max_request_tokens, max_items=model.max_texts))
+        texts = group.texts()
+        missing = {h: text for h, text in texts.items() if h not in group.vectors}
+        requests = deque(fill_requests(missing, self.embedder.model))
         while requests:
             hashes = group.wanted(requests.popleft())
             try:

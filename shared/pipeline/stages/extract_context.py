@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from shared.domain.contexts import BookContext, ChapterMetadata, ContextMode, Reduction, canonical_text
 from shared.domain.errors import Blocked
 from shared.domain.jobs import Job
-from shared.domain.results import ContextExtracted, QuickContextBlocked
+from shared.domain.results import ContextExtracted, ContextKept, QuickContextBlocked
 from shared.pipeline.stages.model_answer_memo import ModelAnswerMemo
 from shared.ports import ContextExtractor, Library
 
@@ -29,7 +29,7 @@ class ExtractContext:
     fallback: Callable[[], ContextExtractor]
     memo: ModelAnswerMemo
 
-    def __call__(self, job: Job) -> ContextExtracted | QuickContextBlocked:
+    def __call__(self, job: Job) -> ContextExtracted | ContextKept | QuickContextBlocked:
         """Extract the context that the job's mode names. Raises Rejected, Unavailable."""
         title = self.library.title(job.book_version)
         return self._quick(job, title) if job.data["mode"] == ContextMode.QUICK else self._full(job, title)
@@ -44,7 +44,9 @@ class ExtractContext:
             return QuickContextBlocked(reason=str(error))
         return ContextExtracted(mode=ContextMode.QUICK, model=model, context=context)
 
-    def _full(self, job: Job, title: str) -> ContextExtracted:
+    def _full(self, job: Job, title: str) -> ContextExtracted | ContextKept:
+        if self.library.keeps_context(job.book_version):
+            return ContextKept()
         chapters = self.library.metadata(job.book_version)
         missing = self.library.chapters_without_metadata(job.book_version)
         if not chapters:

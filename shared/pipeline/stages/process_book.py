@@ -6,15 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from shared.domain import jobs
+from shared.domain.books import Cause
 from shared.domain.contexts import ContextMode
+from shared.domain.embedding_requests import group_chapters
 from shared.domain.embeddings import EmbeddingModel
 from shared.domain.errors import Rejected
 from shared.domain.jobs import Job
-from shared.domain.packing import pack
 from shared.domain.results import BookSplit, NewChapter, content_hash
-from shared.domain.splitting.chapters import Section, SectionKind, split_chapters
+from shared.domain.splitting.chapters import Section, SectionKind, Split, split_chapters
 from shared.domain.splitting.words import count_words
-from shared.domain.tokens import estimate_tokens
 from shared.ports import ContextExtractor, Embedder, Library, Reusable, Source
 
 
@@ -25,26 +25,38 @@ class ProcessBook:
     extractor: ContextExtractor
 
     def __call__(self, job: Job) -> BookSplit:
-        """Split the version's manuscript and name the jobs of what is missing. Raises Rejected if it holds no words."""
+        """Split the version's manuscript and name the jobs of what is missing. Raises Rejected if it holds no words,
+        and OtherModel."""
         source = self.library.source(job.book_version)
-        split = split_chapters(source.content)
+        self.embedder.model.require(source.embedding_model)
+        split = self._split(job, source)
         sections = [s for s in split.sections if s.kind is SectionKind.CHAPTER]
         if not sections:
             raise Rejected("the manuscript holds no words")
         reusable = self._reusable(job, source)
         chapters = [self._chapter(job, source.content, n, s, reusable) for n, s in enumerate(sections, 1)]
         return BookSplit(
+            model=self.embedder.model,
             method=split.method,
             front_matter=_matter(source.content, split.sections, SectionKind.FRONT_MATTER),
             back_matter=_matter(source.content, split.sections, SectionKind.BACK_MATTER),
             chapters=chapters,
-            jobs=_fan_out(job, chapters, self.embedder.model),
+            jobs=_fan_out(job, source, chapters, self.embedder.model),
         )
 
+    def _split(self, job: Job, source: Source) -> Split:
+        """A book that moves to another embedding model keeps the chapters that its readers know, whatever the splitter
+        would make of its text by now."""
+        if source.cause is Cause.REEMBED:
+            return self.library.split_of_readers(job.book_version)
+        return split_chapters(source.content)
+
     def _reusable(self, job: Job, source: Source) -> dict[bytes, Reusable]:
+        """It keeps their metadata too, whichever generating model it is from."""
         if source.force:
             return {}
-        return self.library.reusable(job.book_version, self.extractor.model, self.embedder.model)
+        metadata_model = None if source.cause is Cause.REEMBED else self.extractor.model
+        return self.library.reusable(job.book_version, metadata_model, self.embedder.model)
 
     def _chapter(
         self, job: Job, text: str, number: int, section: Section, reusable: Mapping[bytes, Reusable]
@@ -70,11 +82,12 @@ def _matter(text: str, sections: Iterable[Section], kind: SectionKind) -> str:
     return "".join(text[s.start : s.end] for s in sections if s.kind is kind)
 
 
-def _fan_out(job: Job, chapters: Sequence[NewChapter], model: EmbeddingModel) -> list[Job]:
-    sizes = [(c.chapter_id, estimate_tokens(c.content)) for c in chapters if c.vectors_of is None]
-    groups = pack(sizes, max_weight=model.max_request_tokens)
+def _fan_out(job: Job, source: Source, chapters: Sequence[NewChapter], model: EmbeddingModel) -> list[Job]:
+    groups = group_chapters([(c.chapter_id, c.content) for c in chapters if c.vectors_of is None], model)
+    # Readers of a book that moves to another model have its full context already.
+    early = [] if source.cause is Cause.REEMBED else [ContextMode.QUICK]
     return [
-        jobs.extract_context_job(job.book_version, ContextMode.QUICK),
+        *(jobs.extract_context_job(job.book_version, mode) for mode in early),
         *(jobs.embed_chapters_job(job.book_version, group) for group in groups),
         *(jobs.process_chapter_job(job.book_version, c.chapter_id) for c in chapters if c.metadata_of is None),
     ]
