@@ -52,13 +52,13 @@ class Reconcile:
         """
         failures: list[Unavailable] = []
         redriven = self.redrive.mend(MAX_REDRIVEN)
-        reembedded = self.reembed.next()
         self._advance()
         waiting = [*self.store.stalled(self.clock()), *self.store.give_permits(JOB_TYPES, self.clock())]
         try:
             self.outbox.send(waiting)
         except Unavailable as error:
             failures.append(error)
+        reembedded = self._reembed(failures)
         dropped = self.retention.drop(self.clock(), MAX_DROPPED)
         projected = self.project(failures)
         counts = {"published": len(waiting), "redriven": redriven, "reembedded": reembedded, "projected": projected}
@@ -72,6 +72,13 @@ class Reconcile:
         self.store.note_queue()
         for version in self.store.advance_still_books(self.clock(), MAX_BOOKS):
             self.projector.project_book(version.book_id)
+
+    def _reembed(self, failures: list[Unavailable]) -> int:
+        try:
+            return self.reembed.next()
+        except Unavailable as error:
+            failures.append(error)
+            return 0
 
     def project(self, failures: list[Unavailable]) -> int:
         """Write the live documents that lag, delete again those that may have been written late, and after a restore

@@ -13,8 +13,10 @@ from uuid import UUID
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from shared.domain.embeddings import ModelKey
 from shared.domain.errors import Rejected, Unavailable
 from shared.domain.jobs import book_id_for
+from shared.domain.reembeddings import Books
 from tests.support.failing_books import failed_book, redrive
 from tests.support.waiting import poll
 from tests.support.world import World, manuscript
@@ -125,6 +127,7 @@ class Writers:
             self.note_publication: 2,
             self.project: 1,
             self.drop_old: 1,
+            self.reembed: 3,
         }
 
     def write(self, chance: random.Random, times: int) -> None:
@@ -171,6 +174,16 @@ class Writers:
 
     def drop_old(self, chance: random.Random) -> None:
         self.world.app.retention.drop(self.world.clock() + timedelta(days=40), 200)
+
+    def reembed(self, chance: random.Random) -> None:
+        """For the model that is there, or for one that is not: what was begun for that begins anew."""
+        reembeddings, now = self.world.app.reembed.reembeddings, self.world.clock()
+        model = ModelKey("fake", chance.choice("12"))
+        reembeddings.add(Books(), model, "root", self.world.app.new_id(), now)
+        reembeddings.begin_due(model, 5, now)
+        reembeddings.begin_anew(self.world.embedder.model.key, 5, now)
+        if chance.random() < 0.2:
+            reembeddings.stop(now)
 
     def _book(self, chance: random.Random) -> UUID:
         return book_id_for("ann", f"google-doc/{chance.choice('ab')}")

@@ -453,6 +453,25 @@ def test_only_metadata_that_failed_is_asked_for_again(world: World, error: type[
         assert after.status(book_id)["chapters"]["without_metadata"] == (0 if asked else 1)
 
 
+def test_metadata_that_comes_later_is_in_the_context(world: World) -> None:
+    FailingChapters(world, 2)
+    book_id = world.import_book(manuscript(chapters=4))
+    world.run()
+    with closing(with_another_embedder(world, name="new")) as after:
+        broken = FailingChapters(after, 2)
+        reembed(after)
+        run_all(after)
+        context = "SELECT context FROM book_contexts WHERE version = %s AND mode = 'full'"
+        assert after.rows(context, 2) == after.rows(context, 1)
+        broken.numbers.clear()
+        (letter,) = list_dead_letters(after)
+        redrive(after, ids=[letter["dead_letter_id"]])
+        run_all(after)
+
+        assert after.status(book_id)["version"] == 2
+        assert after.rows(context, 2)[0]["context"]["missing_chapters"] == []
+
+
 def test_vectors_that_a_kept_version_has_are_taken(world: World, after: World, books: list[str]) -> None:
     reembed(after)
     run_all(after)

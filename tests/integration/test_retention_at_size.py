@@ -13,7 +13,9 @@ from infra.local.postgres import Postgres
 from shared.adapters.postgres.database import Database
 from shared.adapters.postgres.migrations import migrate
 from shared.adapters.postgres.projections import PostgresProjections
+from shared.adapters.postgres.reembeddings import PostgresReembeddings
 from shared.adapters.postgres.retention import PostgresRetention
+from shared.domain.embeddings import ModelKey
 from tests.support.explaining import Explained, explaining_connection
 from tests.support.many_books import ManyBooks
 
@@ -39,6 +41,10 @@ def run(dsn: str) -> tuple[dict[str, int], list[Explained]]:
     projections.lagging(NOW, 50)
     projections.count_lagging(NOW)
     projections.mark_deleted(projections.all_obsolete(50), NOW)
+    reembeddings = PostgresReembeddings(database)
+    assert not reembeddings.begin_anew(ModelKey("m", "2"), 100, NOW) + reembeddings.begin_due(
+        ModelKey("m", "2"), 9, NOW
+    )
     database.close()
     return dropped, seen
 

@@ -62,11 +62,11 @@ SELECT_SPLIT_OF_VERSION_THAT_READERS_SEE = """
     WHERE b.book_id = %s ORDER BY r.chapter_number
 """
 
-# Of the same chapters, as many have metadata.
+# Of the same chapters, as many have metadata. What comes after readers see it changes its own context.
 IS_AS_MUCH_KNOWN_AS_READERS_SEE = """
     SELECT 1 FROM book_versions v JOIN books b USING (book_id)
     JOIN book_contexts c ON c.book_id = b.book_id AND c.version = b.current_version AND c.mode = 'full'
-    WHERE v.book_id = %s AND v.version = %s AND v.cause = 'reembed'
+    WHERE v.book_id = %s AND v.version = %s AND v.cause = 'reembed' AND b.current_version < v.version
       AND (SELECT count(r.metadata) FROM recent_chapters r WHERE r.book_id = v.book_id AND r.version = v.version)
         = (SELECT count(r.metadata) FROM recent_chapters r WHERE r.book_id = v.book_id AND r.version = c.version)
 """

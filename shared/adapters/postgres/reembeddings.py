@@ -20,6 +20,7 @@ from shared.adapters.postgres.outdated_books import (
 )
 from shared.domain.books import Cause
 from shared.domain.embeddings import ModelKey
+from shared.domain.errors import OtherModel
 from shared.domain.jobs import Job
 from shared.domain.reembeddings import Books
 
@@ -96,16 +97,19 @@ LOCK_BOOK_UNLESS_IT_IS_LOCKED = """
     SELECT latest_version FROM books WHERE book_id = %s FOR NO KEY UPDATE SKIP LOCKED
 """
 
-# Where an attempt found that it has another model than the version: all versions of that model that wait for vectors.
-SELECT_BOOKS_OF_A_MODEL_THAT_NOBODY_HAS = f"""
-    WITH waiting AS (
-        SELECT j.book_id, j.version, j.error, v.embedding_model, v.embedding_version
-        FROM jobs j JOIN book_versions v USING (book_id, version)
-        WHERE j.state IN ('pending', 'retrying') AND j.type IN ('book-processing', 'embedding-generation')
-          AND (v.embedding_model, v.embedding_version) <> ({MODEL})
-    )
-    SELECT DISTINCT book_id FROM waiting WHERE (embedding_model, embedding_version) IN (
-        SELECT embedding_model, embedding_version FROM waiting WHERE error->>'error_class' = 'OtherModel')
+# An attempt found that it has another model than the version. Few jobs wait for their next attempt.
+SELECT_MODELS_THAT_NOBODY_HAS = f"""
+    SELECT DISTINCT v.embedding_model AS name, v.embedding_version AS version
+    FROM jobs j JOIN book_versions v USING (book_id, version)
+    WHERE j.state = 'retrying' AND j.error->>'error_class' = '{OtherModel.__name__}'
+      AND (v.embedding_model, v.embedding_version) <> ({MODEL})
+"""
+
+# Where it was found, and where it would be.
+SELECT_BOOKS_THAT_WAIT_FOR_MODELS = """
+    SELECT DISTINCT book_id FROM jobs j JOIN book_versions v USING (book_id, version)
+    WHERE j.state IN ('pending', 'retrying') AND j.type IN ('book-processing', 'embedding-generation')
+      AND (v.embedding_model, v.embedding_version) IN (SELECT * FROM unnest(%(names)s::text[], %(versions)s::text[]))
     ORDER BY book_id LIMIT %(limit)s
 """
 
@@ -161,8 +165,11 @@ class PostgresReembeddings:
 
     def begin_anew(self, model: ModelKey, limit: int, now: datetime) -> list[Job]:
         with self._database.statements() as connection:
-            where = about(model) | {"limit": limit}
-            found = connection.execute(SELECT_BOOKS_OF_A_MODEL_THAT_NOBODY_HAS, where).fetchall()
+            gone = connection.execute(SELECT_MODELS_THAT_NOBODY_HAS, about(model)).fetchall()
+            if not gone:
+                return []
+            those = {"names": [r["name"] for r in gone], "versions": [r["version"] for r in gone], "limit": limit}
+            found = connection.execute(SELECT_BOOKS_THAT_WAIT_FOR_MODELS, those).fetchall()
         begun = [self._begin_anew(row["book_id"], model, now) for row in found]
         return [job for job in begun if job]
 
