@@ -33,7 +33,7 @@ class ImportBook:
 
     def __call__(self, request: ImportRequest) -> tuple[Imported, bool]:
         """Write a version, and send its message when it is its turn. An equal text adds no version: what failed of it
-        begins again.
+        begins again. But it does if the book is complete with vectors of another model than the one asked now.
 
         Returns the import, and whether the broker could be reached; if it couldn't, `reconcile` will send it.
 
