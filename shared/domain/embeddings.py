@@ -19,9 +19,9 @@ class EmbeddingTask(StrEnum):
     QUERY = "query"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True, order=True)
 class ModelKey:
-    """Which model made a vector. Only vectors of one model can be compared."""
+    """What made a vector: vectors of one key can be compared with each other, and with no others."""
 
     name: str
     version: str
@@ -52,7 +52,7 @@ class EmbeddingModel:
 
     @property
     def key(self) -> ModelKey:
-        return ModelKey(self.name, self.version)
+        return ModelKey(name=self.name, version=self.version)
 
     def require(self, wanted: ModelKey | None) -> None:
         """Raise OtherModel unless this is the model that a version's vectors are to be of; None is any."""

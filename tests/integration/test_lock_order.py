@@ -178,7 +178,7 @@ class Writers:
     def reembed(self, chance: random.Random) -> None:
         """For the model that is there, or for one that is not: what was begun for that begins anew."""
         reembeddings, now = self.world.app.reembed.reembeddings, self.world.clock()
-        model = ModelKey("fake", chance.choice("12"))
+        model = ModelKey(name="fake", version=chance.choice("12"))
         reembeddings.add(Books(), model, "root", self.world.app.new_id(), now)
         reembeddings.begin_due(model, 5, now)
         reembeddings.begin_anew(self.world.embedder.model.key, 5, now)

@@ -41,10 +41,8 @@ def run(dsn: str) -> tuple[dict[str, int], list[Explained]]:
     projections.lagging(NOW, 50)
     projections.count_lagging(NOW)
     projections.mark_deleted(projections.all_obsolete(50), NOW)
-    reembeddings = PostgresReembeddings(database)
-    assert not reembeddings.begin_anew(ModelKey("m", "2"), 100, NOW) + reembeddings.begin_due(
-        ModelKey("m", "2"), 9, NOW
-    )
+    reembeddings, model = PostgresReembeddings(database), ModelKey(name="m", version="2")
+    assert reembeddings.begin_anew(model, 100, NOW) == reembeddings.begin_due(model, 20, NOW) == []
     database.close()
     return dropped, seen
 

@@ -150,7 +150,7 @@ class PostgresLibrary:
 
 def _model(row: Mapping[str, Any]) -> ModelKey | None:
     name = row["embedding_model"]
-    return None if name is None else ModelKey(name, row["embedding_version"])
+    return None if name is None else ModelKey(name=name, version=row["embedding_version"])
 
 
 def _split(rows: Sequence[Mapping[str, Any]]) -> Split:
