@@ -19,7 +19,7 @@ from shared.ports import Clock, Document, Tombstone
 # books instead of looking each of these up.
 SELECT_BOOKS_WITH_THEIR_COUNTS = f"""
     SELECT found.* FROM unnest(%s::uuid[]) AS wanted (book_id) CROSS JOIN LATERAL (
-        SELECT b.owner_uid, v.title, s.*, {SHOWN_STATUS} AS shown_status,
+        SELECT b.owner_uid, v.title, v.cause, s.*, {SHOWN_STATUS} AS shown_status,
                (SELECT max(max_attempts) FROM jobs WHERE book_id = b.book_id AND version = s.version
                 AND state = 'retrying') AS max_attempts, c.*
         FROM books b
@@ -249,7 +249,7 @@ def _entity(document: Document) -> tuple[str, UUID] | None:
 
 
 def _book_document(row: Mapping[str, Any], now: datetime) -> Document:
-    same = ("owner_uid", "title", "version", "status", "phase", "progress", "chunks", "attempt", "waiting_for")
+    same = ("owner_uid", "title", "version", "cause", "status", "phase", "progress", "chunks", "attempt", "waiting_for")
     times = ("next_attempt_at", "started_at", "updated_at", "completed_at")
     fields = {name: row[name] for name in same + times}
     fields["chapters"] = {name: row[name] for name in ("total", "processed", "embedded", "failed", "without_metadata")}
