@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, TypedDict
 from uuid import UUID, uuid4
 
 from shared.adapters.postgres.database import Database
+from shared.bootstrap.embedders import Embedders, configured_embedder
 from shared.bootstrap.parts import part
 from shared.config import Config
+from shared.domain.embeddings import ModelKey
 from shared.ports import (
     Authenticator,
     Catalogue,
@@ -44,6 +46,7 @@ class Overrides(TypedDict, total=False):
     clock: Clock
     database: Database
     embedder: Embedder
+    embedders: Callable[[ModelKey], Embedder | None]
     extractor: ContextExtractor
     heartbeat: Heartbeat
     live_documents: LiveDocuments
@@ -109,18 +112,12 @@ class Adapters:
 
     @part
     def embedder(self) -> Embedder:
-        c = self.config
-        if c.models == "vertex":
-            from shared.adapters.google.vertex_embedder import VertexEmbedder
+        return configured_embedder(self.config)
 
-            return VertexEmbedder(c.project, c.location, c.embedding_model)
-        if c.models == "fake":
-            from shared.adapters.fake_models import FakeEmbedder
-
-            return FakeEmbedder()
-        from shared.adapters.local_models.embedder import LocalEmbedder
-
-        return LocalEmbedder()
+    @part
+    def embedders(self) -> Callable[[ModelKey], Embedder | None]:
+        """Of each model that this deployment can ask: its own, and those that made the vectors of before."""
+        return Embedders(self.config, self.embedder)
 
     @part
     def extractor(self) -> ContextExtractor:

@@ -78,7 +78,7 @@ class App(UseCases):
                 catalogue=self.catalogue,
                 import_book=self.import_book,
                 search=Search(
-                    index=self.search_index, embedder=self.embedder, text_weight=self.config.search_text_weight
+                    index=self.search_index, embedders=self.embedders, text_weight=self.config.search_text_weight
                 ),
                 control=self.control,
                 redrive=self.redrive,

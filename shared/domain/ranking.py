@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import statistics
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from shared.domain.embeddings import ModelKey
+
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A passage. `similarity` is a cosine; `text_rank` is PostgreSQL's, 0 without a common word.
+    """A passage. `similarity` is a cosine, None where the query has no vector of the passage's `model`; `text_rank` is
+    PostgreSQL's, 0 without a common word.
 
     Offsets are characters from the start of the version's content.
     """
@@ -24,7 +28,8 @@ class Candidate:
     passage: str
     start_offset: int
     end_offset: int
-    similarity: float
+    model: ModelKey
+    similarity: float | None
     text_rank: float
 
 
@@ -37,13 +42,30 @@ class Hit:
 def rank(candidates: Sequence[Candidate], *, text_weight: float, k: int) -> list[Hit]:
     """The best `k`, by the sum of both scores' z-scores; `text_weight` weighs the words against the meaning.
 
+    Cosines of two models don't compare: each is measured against those of its own. A passage without one is neither
+    nearer nor farther than others.
+
     On whole novels this found more than equal-weight reciprocal rank fusion, which did worse than words alone.
     """
-    meaning = _z_scores([c.similarity for c in candidates])
+    meaning = _meaning(candidates)
     words = _z_scores([c.text_rank for c in candidates])
     hits = [Hit(candidate=c, score=m + text_weight * w) for c, m, w in zip(candidates, meaning, words, strict=True)]
     hits.sort(key=lambda h: (-h.score, h.candidate.chapter_number, h.candidate.chunk_index))
     return hits[:k]
+
+
+def _meaning(candidates: Sequence[Candidate]) -> list[float]:
+    scores = [0.0] * len(candidates)
+    places: defaultdict[ModelKey, list[int]] = defaultdict(list)
+    similarities: defaultdict[ModelKey, list[float]] = defaultdict(list)
+    for place, candidate in enumerate(candidates):
+        if candidate.similarity is not None:
+            places[candidate.model].append(place)
+            similarities[candidate.model].append(candidate.similarity)
+    for model in places:
+        for place, score in zip(places[model], _z_scores(similarities[model]), strict=True):
+            scores[place] = score
+    return scores
 
 
 def _z_scores(values: Sequence[float]) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Literal
 from uuid import UUID
 
 from flask import Response
@@ -23,7 +24,11 @@ class SearchQuery(BaseModel):
 
 
 class Passage(BaseModel):
-    """Offsets are characters from the start of the imported text."""
+    """Offsets are characters from the start of the imported text.
+
+    `similarity` is null where the model that made the passage's vector could not be asked about the query: such a
+    passage was found by words alone.
+    """
 
     book_id: UUID
     book_title: str
@@ -34,12 +39,15 @@ class Passage(BaseModel):
     start_offset: int
     end_offset: int
     score: float
-    similarity: float
+    similarity: float | None
     text_rank: float
 
 
 class SearchReply(BaseModel):
+    """`by` tells what was compared: without `meaning`, the model is away, or can't be asked any more."""
+
     query: str
+    by: list[Literal["meaning", "words"]]
     results: list[Passage]
 
 
@@ -49,8 +57,14 @@ def add_search(app: OpenAPI, catalogue: Catalogue, search_passages: Search) -> N
         uid = caller().uid
         if query.book_id and catalogue.status(uid, query.book_id) is None:
             raise UnknownBook
-        hits = search_passages(uid, query.q, query.book_id, query.k)
-        return reply(SearchReply(query=query.q, results=[_passage(h) for h in hits]))
+        found = search_passages(uid, query.q, query.book_id, query.k)
+        return reply(
+            SearchReply(
+                query=query.q,
+                by=["meaning", "words"] if found.by_meaning else ["words"],
+                results=[_passage(h) for h in found.hits],
+            )
+        )
 
 
 def _passage(hit: Hit) -> Passage:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
@@ -164,10 +164,19 @@ class Control(Protocol):
 
 
 class SearchIndex(Protocol):
+    """The passages of the versions that readers see, by owner."""
+
+    def models(self, owner_uid: str, book_id: UUID | None) -> Collection[ModelKey]:
+        """Those that made the vectors of the owner's books, or of one of them."""
+        ...
+
     def candidates(
-        self, owner_uid: str, book_id: UUID | None, text: str, vector: Vector, model: EmbeddingModel, limit: int
+        self, owner_uid: str, book_id: UUID | None, text: str, vectors: Mapping[ModelKey, Vector], limit: int
     ) -> list[Candidate]:
-        """At most `limit` nearest by meaning and `limit` best by words, of the owner's current versions."""
+        """At most `limit` nearest by meaning for each of the models, and `limit` best by words, whatever their model.
+
+        `vectors` are the query's, by each model that could be asked.
+        """
         ...
 
 

@@ -163,14 +163,6 @@ _VECTORS_OF_BEFORE = """
 """
 
 
-def test_the_index_on_chunk_vectors_is_hnsw_and_used(dsn: str) -> None:
-    with psycopg.connect(dsn) as connection:
-        connection.execute("SET enable_seqscan = off")
-        query = "SELECT 1 FROM chapter_chunks ORDER BY chunk_embedding <=> array_fill(0.1, ARRAY[768])::vector LIMIT 5"
-        plan = "\n".join(r[0] for r in connection.execute("EXPLAIN " + query))
-    assert "chunks_by_meaning" in plan
-
-
 def test_a_chapter_that_failed_by_its_metadata_alone_is_complete_from_now_on(empty_dsn: str, tmp_path: Path) -> None:
     """And no chapter is waited for that was not before."""
     for name in ("0001_books.sql", "0002_recovery.sql"):

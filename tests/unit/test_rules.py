@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from shared.domain.books import BookVersion, Status
 from shared.domain.breaker import LONGEST_PAUSE_SECONDS
+from shared.domain.embeddings import ModelKey
 from shared.domain.failures import describe
 from shared.domain.packing import pack
 from shared.domain.progress import VersionCounts, due_jobs, eta_seconds, measure
@@ -124,10 +125,11 @@ def test_packing_keeps_order_limits_and_everything(weights: list[int], limit: in
     assert all(len(g) == 1 or sum(weights[i] for i in g) <= limit for g in groups)
 
 
-def candidate(n: int, similarity: float, text_rank: float) -> Candidate:
+def candidate(n: int, similarity: float | None, text_rank: float, model: str = "m") -> Candidate:
     return Candidate(
         book_id=BOOK, book_title="B", chapter_id=BOOK, chapter_number=1, chapter_title="C", chunk_index=n,
-        passage="p", start_offset=0, end_offset=1, similarity=similarity, text_rank=text_rank,
+        passage="p", start_offset=0, end_offset=1, model=ModelKey(name=model, version="1"), similarity=similarity,
+        text_rank=text_rank,
     )  # fmt: skip
 
 
@@ -138,6 +140,23 @@ def test_ranking_weighs_words_against_meaning() -> None:
     assert rank(found, text_weight=5.0, k=1)[0].candidate.chunk_index == 1
     assert rank([], text_weight=1.0, k=5) == []
     assert len(rank([candidate(0, 0.5, 0.5)], text_weight=1.0, k=5)) == 1
+
+
+def test_the_nearest_of_each_model_are_ranked_alike_however_their_cosines_lie() -> None:
+    found = [candidate(n, 0.9 + n / 100, 0.0, "high") for n in range(3)]
+    found += [candidate(n + 3, 0.1 + n / 100, 0.0, "low") for n in range(3)]
+
+    best = rank(found, text_weight=1.0, k=6)
+    assert [{h.candidate.chunk_index for h in best[n : n + 2]} for n in (0, 2, 4)] == [{2, 5}, {1, 4}, {0, 3}]
+    assert best[0].score == pytest.approx(best[1].score)
+
+
+def test_a_passage_without_a_similarity_is_ranked_by_its_words_alone() -> None:
+    found = [candidate(0, 0.9, 0.0), candidate(1, 0.1, 0.0), candidate(2, None, 0.5), candidate(3, None, 0.0)]
+
+    assert [h.candidate.chunk_index for h in rank(found, text_weight=1.0, k=4)] == [2, 0, 3, 1]
+    alone = [candidate(n, None, n / 10) for n in range(3)]
+    assert [h.candidate.chunk_index for h in rank(alone, text_weight=1.5, k=2)] == [2, 1]
 
 
 def raised(message: str) -> BaseException:

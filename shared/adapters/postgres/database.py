@@ -135,8 +135,8 @@ class Database:
 
 def _configure(connection: Connection) -> None:
     register_vector(connection)
-    # Otherwise a search among one owner's chunks may find too few.
-    connection.execute("SET hnsw.iterative_scan = 'relaxed_order'")
+    # Statements are short: workers take longer to begin than they save.
+    connection.execute("SET max_parallel_workers_per_gather = 0")
     connection.commit()
 
 
