@@ -138,7 +138,7 @@ def search(
     """Find passages by meaning and words."""
     book_id = whole_id_or_none(context.client, "book", book)
     reply = context.client.get("/api/search", q=query, book_id=book_id, k=k)
-    context.show(reply, lambda found: view.show_results(query, found["results"]))
+    context.show(reply, view.show_results)
 
 
 @commands.command(epilog=examples(f"{BINDERY} cancel 0d9c…"))

@@ -27,9 +27,9 @@ def run_demo(client: Client, content: str | None, title: str | None, query: str 
     book = client.get(f"/api/books/{book_id}")
     chapters = client.get(f"/api/books/{book_id}/chapters")["chapters"]
     asked = query or (SAMPLE_QUERY if content is None else (book["context"] or {}).get("summary", book_title)[:80])
-    found = client.get("/api/search", q=asked, book_id=book_id, k=3)["results"]
+    found = client.get("/api/search", q=asked, book_id=book_id, k=3)
     if not quiet:
-        _show(book, chapters, asked, found, seconds)
+        _show(book, chapters, found, seconds)
     return {
         "book_id": book_id,
         "status": status,
@@ -37,14 +37,14 @@ def run_demo(client: Client, content: str | None, title: str | None, query: str 
         "seconds": seconds,
         "chapters": [{"number": c["number"], "title": c["title"], "words": c["word_count"]} for c in chapters],
         "summary": (book["context"] or {}).get("summary"),
-        "search": {"query": asked, "results": found},
+        "search": {"query": asked, "results": found["results"]},
     }
 
 
-def _show(book: Any, chapters: Any, asked: str, found: Any, seconds: float) -> None:
+def _show(book: Any, chapters: Any, found: Any, seconds: float) -> None:
     view.show_book(book)
     view.show_chapters(chapters)
-    view.show_results(asked, found)
+    view.show_results(found)
     view.console.print(
         f"\n[green]Done[/] in {seconds:.1f} s. The summary is made of the book's own sentences: no local model writes."
         f"\n\nGo on: [bold]{BINDERY} demo YOUR-BOOK.txt --query 'what you look for'[/], or [bold]{BINDERY} dev[/] and,"

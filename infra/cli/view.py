@@ -138,12 +138,14 @@ def show_chapters(chapters: Sequence[Mapping[str, Any]]) -> None:
     console.print(table)
 
 
-def show_results(query: str, results: Sequence[Mapping[str, Any]]) -> None:
+def show_results(found: Mapping[str, Any]) -> None:
+    """What the API answered to a search."""
     console.print()
-    console.print(f"  [bold]“{escape(query)}”[/]")
-    if not results:
+    alone = "" if "meaning" in found["by"] else "  [yellow]by words alone: the model can't be asked now[/]"
+    console.print(f"  [bold]“{escape(found['query'])}”[/]{alone}")
+    if not found["results"]:
         console.print("  nothing found")
-    for n, r in enumerate(results, 1):
+    for n, r in enumerate(found["results"], 1):
         passage = " ".join(r["passage"].split())
         place = f"{r['book_title']} · {r['chapter_title']}"
         console.print(f"\n  [cyan]{n}[/] [dim]{escape(place)} · score {r['score']:.2f}[/]")

@@ -31,6 +31,7 @@ from shared.domain.splitting.chunks import split_chunks
 from shared.log import configure_logging
 from tests.benchmarks import headings, outage, push, retention
 from tests.benchmarks.recovery import HEAD, recovery
+from tests.benchmarks.search import search
 from tests.support.world import manuscript
 
 FUNCTIONS = Path(__file__).resolve().parents[2] / "functions"
@@ -235,7 +236,7 @@ def heading_scores(files: list[Path]) -> None:
     print("\n" + "\n".join(headings.errors(found) or ["No errors."]))
 
 
-CHOICES = ["overhead", "novels", "headings", "cold-starts", "recovery", "retention", "push", "outage"]
+CHOICES = ["overhead", "novels", "headings", "cold-starts", "recovery", "retention", "push", "outage", "search"]
 
 
 def main() -> None:
@@ -243,10 +244,11 @@ def main() -> None:
     parser.add_argument("what", nargs="+", choices=CHOICES)
     parser.add_argument("--backend", action="append", choices=["embedded", "emulators"])
     parser.add_argument(
-        "--file", action="append", type=Path, default=[], help="a novel as text; for `novels` and `headings`"
+        "--file", action="append", type=Path, default=[], help="a novel as text; for `novels`, `headings` and `search`"
     )
     parser.add_argument("--seed", type=int, default=1, help="of the moments to kill; for `recovery`")
     parser.add_argument("--books", type=int, default=100, help="at once; for `push`")
+    parser.add_argument("--passages", type=int, default=100_000, help="in all; for `search`")
     parser.add_argument("--seconds", type=int, default=600, help="of outage; for `outage`")
     chosen = parser.parse_args()
     configure_logging("error")
@@ -264,6 +266,9 @@ def main() -> None:
             table("Books over Pub/Sub's push, as documented", push.HEAD, push.push(chosen.books))
         elif what == "outage":
             table("An outage of both models", outage.HEAD, outage.outage(chosen.seconds))
+        elif what == "search":
+            for title, head, rows in search(chosen.file, chosen.passages):
+                table(title, head, rows)
         elif what == "recovery":
             table(f"Seconds to recover from a SIGKILL (seed {chosen.seed})", HEAD, recovery(chosen.seed))
         else:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,11 +16,16 @@ from flask import Request
 from werkzeug.test import EnvironBuilder
 
 from shared import serving
+from shared.adapters.fake_models import FakeEmbedder
+from shared.adapters.google.vertex_embedder import VertexEmbedder
+from shared.adapters.local_models.embedder import LocalEmbedder
 from shared.adapters.memory.broker import MemoryBroker
 from shared.adapters.memory.live_documents import MemoryLiveDocuments
 from shared.adapters.postgres.database import Database
 from shared.bootstrap import App, Overrides, adapters
+from shared.bootstrap.adapters import Adapters
 from shared.config import Config, read_config
+from shared.domain.embeddings import ModelKey
 
 THREADS = 20
 
@@ -112,6 +118,9 @@ def test_what_reduces_contexts_without_a_model_is_loaded_when_one_is_refused(dsn
     """Not before: each cold start would pay for it."""
     code = f"""
 import sys
+from shared.adapters.fake_models import FakeEmbedder
+from shared.adapters.google.vertex_embedder import VertexEmbedder
+from shared.adapters.local_models.embedder import LocalEmbedder
 from shared.adapters.memory.broker import MemoryBroker
 from shared.adapters.memory.live_documents import MemoryLiveDocuments
 from shared.bootstrap import App
@@ -126,3 +135,38 @@ app.close()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
 
     assert done.stdout == "False\nbindery-local-context/1\n"
+
+
+LOCAL = LocalEmbedder().model.key
+GECKO = ModelKey(name="text-embedding-004", version="1")
+
+
+@pytest.mark.parametrize(
+    ("models", "asked", "answers"),
+    [
+        ("vertex", ModelKey(name="text-embedding-005", version="1"), VertexEmbedder),
+        ("vertex", GECKO, VertexEmbedder),
+        ("vertex", replace(GECKO, version="2"), None),
+        ("vertex", LOCAL, LocalEmbedder),
+        ("local", LOCAL, LocalEmbedder),
+        ("local", replace(LOCAL, version="another"), None),
+        ("local", GECKO, None),
+        ("fake", FakeEmbedder().model.key, FakeEmbedder),
+    ],
+)
+def test_a_model_of_before_is_asked_where_it_can_be_and_only_in_its_own_version(
+    models: Any, asked: ModelKey, answers: type | None
+) -> None:
+    settings = read_config(project="p", database_url="postgresql://localhost/b", auth="local", models=models)
+    embedders = Adapters(settings).embedders
+
+    embedder = embedders(asked)
+    assert type(embedder) is (answers or type(None))
+    assert embedders(asked) is embedder
+    assert embedder is None or embedder.model.key == asked
+
+
+def test_the_embedder_that_is_configured_answers_for_its_own_model(dsn: str) -> None:
+    own = FakeEmbedder()
+
+    assert Adapters(config(dsn), Overrides(embedder=own)).embedders(own.model.key) is own

@@ -135,8 +135,6 @@ class Database:
 
 def _configure(connection: Connection) -> None:
     register_vector(connection)
-    # Statements are short: workers take longer to begin than they save.
-    connection.execute("SET max_parallel_workers_per_gather = 0")
     connection.commit()
 
 

@@ -17,7 +17,7 @@ from shared.domain.embeddings import ModelKey, Vector
 from shared.domain.ranking import Candidate
 
 # Of the nearest by meaning, so many are ranked by words too.
-_NEAR = 1_000
+_NEAR = 500
 
 # One look into the index for each model, however many chapters there are.
 SELECT_MODELS_OF_OWNER = """
@@ -41,11 +41,10 @@ SELECT_MODELS_OF_BOOK = """
 # The nearest of one model: all codes are compared, then the vectors of the best.
 SELECT_NEAREST_PASSAGES = """
     WITH best AS MATERIALIZED (
-        SELECT book_id, chapter_id, chunk_index FROM (
-            SELECT book_id, chapter_id, unnest(codes) AS code, generate_subscripts(codes, 1) - 1 AS chunk_index
-            FROM searched_chapters
-            WHERE owner_uid = %(owner)s AND (%(book_id)s::uuid IS NULL OR book_id = %(book_id)s)
-              AND embedding_model = %(model)s AND embedding_version = %(version)s AND dimensions = %(dimensions)s) p
+        SELECT book_id, chapter_id, number - 1 AS chunk_index
+        FROM searched_chapters CROSS JOIN LATERAL unnest(codes) WITH ORDINALITY AS passage (code, number)
+        WHERE owner_uid = %(owner)s AND (%(book_id)s::uuid IS NULL OR book_id = %(book_id)s)
+          AND embedding_model = %(model)s AND embedding_version = %(version)s AND dimensions = %(dimensions)s
         ORDER BY 4 * (code <~> %(plane_4)s::varbit) + 2 * (code <~> %(plane_2)s::varbit)
                  + (code <~> %(plane_1)s::varbit)
         LIMIT %(compared)s
@@ -104,7 +103,7 @@ SELECT_CANDIDATES = r"""
 
 
 class PostgresSearchIndex:
-    def __init__(self, database: Database, compared: int = 3_000, ranked: int = 5_000) -> None:
+    def __init__(self, database: Database, compared: int = 2_000, ranked: int = 5_000) -> None:
         self._database = database
         self._compared = compared
         self._ranked = ranked
@@ -123,7 +122,7 @@ class PostgresSearchIndex:
         with self._database.statements() as connection:
             near = [row for key, vector in vectors.items() for row in _nearest(connection, where, key, vector)]
             where |= _columns(near, limit) | _asked(vectors)
-            found = connection.execute(SELECT_CANDIDATES, where, prepare=False).fetchall()
+            found = connection.execute(SELECT_CANDIDATES, where).fetchall()
         return [_candidate(row) for row in found]
 
 

@@ -26,8 +26,7 @@ class SessionLimits:
     another: such a process hangs, or is gone, and others wait for its rows.
 
     `statement`: the longest statement. No push request lives longer than the slowest stage, so nobody waits for an
-    answer any more. A long one may be in order: the passages of a chapter of 20 MB go into their index for 74 s,
-    and what retention or a deletion drops takes long too.
+    answer any more. A long one may be in order: what retention or a deletion drops takes long.
     """
 
     lock: float = 3.0
