@@ -1,5 +1,5 @@
 -- What search reads, apart from the rest: the passages of the versions that readers see, and no others. It follows
--- from books.current_version as an index would, whoever sets that.
+-- books.current_version as an index would, whichever release sets that.
 
 -- Owners and words in one index.
 CREATE EXTENSION IF NOT EXISTS btree_gin;
@@ -67,7 +67,7 @@ BEGIN
 END $$;
 
 -- Also when a version is completed again, since some of its chapters were made anew.
-CREATE TRIGGER search_follows_readers AFTER INSERT OR UPDATE OF current_version ON books
+CREATE TRIGGER search_follows_readers AFTER UPDATE OF current_version ON books
     FOR EACH ROW EXECUTE FUNCTION show_current_version_to_search();
 
 -- For books of before, and to make all anew: one after the other, so that work on none of them waits for the others.

@@ -193,6 +193,14 @@ def test_the_ids_of_the_help_can_be_typed_as_they_stand(
     assert "there is no such" in err
 
 
+@pytest.mark.parametrize(("by", "said"), [(["words"], True), (["meaning", "words"], False)])
+def test_a_search_says_if_the_words_alone_found(run: Run, api: FakeApi, by: list[str], said: bool) -> None:
+    api.answer("GET /api/search", {"query": "storm", "by": by, "results": []})
+    code, out, _ = run("search", "storm")
+    assert (code, "by words alone" in out) == (0, said)
+    assert "nothing found" in out
+
+
 def test_an_ambiguous_beginning_is_refused_with_the_candidates(run: Run, api: FakeApi) -> None:
     api.answer("GET /api/identifiers", {"matches": [BOOK, OTHER], "more": False})
     code, _, err = run("delete", "0d9c", "--yes")
