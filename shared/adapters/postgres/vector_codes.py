@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import math
 
-from shared.adapters.postgres.database import COLUMN_DIMENSIONS
-from shared.domain.embeddings import Vector
+from shared.domain.embeddings import MAX_DIMENSIONS, Vector
 
-_HALF = COLUMN_DIMENSIONS // 2
+_HALF = MAX_DIMENSIONS // 2
 _LEVELS = 8
 # In standard deviations of a unit vector's numbers: what lies beyond has the outermost level.
 _SCALE = 2.33
@@ -21,7 +20,7 @@ _SCALE = 2.33
 
 def code_dimensions(vector: Vector) -> int:
     """How many numbers a code is made of, for vectors of these dimensions."""
-    return _HALF if len(vector) <= _HALF else COLUMN_DIMENSIONS
+    return _HALF if len(vector) <= _HALF else MAX_DIMENSIONS
 
 
 def query_planes(vector: Vector) -> tuple[str, str, str]:
