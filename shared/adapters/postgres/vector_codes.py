@@ -2,8 +2,11 @@
 
 A passage's code has three bits for each number, whose sum is its level, 0 to 3 (`code_of_vector` in the database). The
 query's numbers have eight levels, one bit of which is in each of its planes. So what the planes differ from a code by,
-4, 2 and 1 times, falls as the product of the two vectors rises: on all-MiniLM-L6-v2's, the nearest 100 of 500,000 are
-among the best 3,000 of 500,000 with a share that `./infra/dev bench search` measures.
+4, 2 and 1 times, falls as the product of the two vectors rises.
+
+Of the nearest 100 of 500,000 passages, .994 were among the 2,000 that codes took for the nearest, of 200,000 .997
+(`./infra/dev bench search`). Signs alone lose too many: of 200,000, the best 8,000 held .94. So does an HNSW index of
+the vectors: of 200,000 it found .70 to .97, by its settings and the owner's share, and took 2.9 ms to add one.
 """
 
 from __future__ import annotations
