@@ -8,13 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from shared.domain.errors import Unavailable
 from shared.domain.push_envelope import write_envelope
 from shared.domain.stages import MAX_DELIVERIES, STAGES, JobType
 from shared.ports import Message
-from tests.simulation.boundary import Boundary
 
 _MAX_BACKOFF = 600.0
 
@@ -53,12 +52,19 @@ class Sent:
         )
 
 
+class Faults(Protocol):
+    """Whether there are faults now, and who is told of them."""
+
+    faulty: bool
+    note: Callable[[str], None]
+
+    def count(self, fault: str) -> None: ...
+
+
 class SimulatedBroker:
     """`all` is every message that was ever sent, with its fate. `partial` is the chance that a publish is cut short."""
 
-    def __init__(
-        self, rng: random.Random, boundary: Boundary, clock: Callable[[], datetime], *, partial: float
-    ) -> None:
+    def __init__(self, rng: random.Random, boundary: Faults, clock: Callable[[], datetime], *, partial: float) -> None:
         self._rng, self._boundary, self._clock = rng, boundary, clock
         self.all: list[Sent] = []
         self.waiting: list[Sent] = []

@@ -36,9 +36,17 @@ class Worker:
 
     def resume(self) -> None:
         """Runs the body until it pauses or ends. Called by the scheduler."""
-        self._go.release()
-        if not self._back.acquire(timeout=_STUCK_SECONDS):
+        self.go()
+        if not self.came_back(_STUCK_SECONDS):
             raise Stuck("a task did not come back: does something hold a lock over the call of a port?")
+
+    def go(self) -> None:
+        """Hands the baton over. Called by the scheduler, which then waits until it `came_back`."""
+        self._go.release()
+
+    def came_back(self, seconds: float) -> bool:
+        """Whether the baton is back within that time."""
+        return self._back.acquire(timeout=seconds)
 
     def pause(self) -> None:
         """Gives the baton back and waits for it. Called by the body."""
@@ -54,6 +62,16 @@ class Worker:
 
 
 _idle: list[Worker] = []
+
+
+def idle_worker() -> Worker:
+    """One that has nothing to do."""
+    return _idle.pop() if _idle else Worker()
+
+
+def keep_worker(worker: Worker) -> None:
+    """For the next task: a thread costs more than a task does."""
+    _idle.append(worker)
 
 
 @dataclass(eq=False)
@@ -94,7 +112,7 @@ class Scheduler:
     def step(self, task: Task) -> None:
         """Lets it run to its next pause, or its end."""
         if task.worker is None:
-            task.worker = _idle.pop() if _idle else Worker()
+            task.worker = idle_worker()
             task.worker.begin(lambda: self._run(task))
         self.steps += 1
         self.current = task
@@ -154,7 +172,7 @@ class Scheduler:
     def _end(self, task: Task) -> None:
         self.tasks.remove(task)
         if task.worker is not None:
-            _idle.append(task.worker)
+            keep_worker(task.worker)
             task.worker = None
         task.on_end(task)
         self.on_end(task)

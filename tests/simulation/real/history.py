@@ -1,0 +1,226 @@
+"""The rows as they have committed so far, and what must hold at each commit. No code of the product is asked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from tests.simulation.invariants import Broken
+from tests.simulation.real.journal import Entry, Row
+from tests.simulation.real.tasks import Task
+
+if TYPE_CHECKING:
+    from tests.simulation.real.simulation import RealSimulation
+
+LEASE = timedelta(seconds=5)
+UNDER_WAY = ("pending", "processing", "retrying", "waiting")
+UNFINISHED = ("pending", "processing", "retrying")
+# In a row, by others who hold as many permits or more: so often an owner's job may just be locked.
+PASSED_OVER_AT_MOST = 6
+
+# Readers' version is complete, but for what failed for good.
+SELECT_READERS_OF_INCOMPLETE_VERSIONS = """
+    SELECT b.book_id, b.current_version, r.chapter_number FROM books b
+    JOIN book_versions v ON v.book_id = b.book_id AND v.version = b.current_version
+    LEFT JOIN recent_chapters r ON r.book_id = b.book_id AND r.version = b.current_version
+    LEFT JOIN processing_status s ON s.entity_type = 'chapter' AND s.entity_id = r.chapter_id
+    WHERE b.current_version IS NOT NULL AND (
+        v.completed_at IS NULL OR r.chapter_id IS NULL
+        OR NOT EXISTS (SELECT 1 FROM book_contexts c WHERE c.book_id = b.book_id AND c.version = v.version
+                       AND c.mode = 'full')
+        OR r.embedding_vector IS NOT NULL AND NOT EXISTS (
+            SELECT 1 FROM chapter_chunks k WHERE k.chapter_id = r.chapter_id)
+        OR r.embedding_vector IS NULL AND NOT EXISTS (
+            SELECT 1 FROM dead_letters d WHERE d.book_id = b.book_id AND d.payload->'chapter_ids' ? r.chapter_id::text))
+    LIMIT 1
+"""
+
+
+class History:
+    """`jobs`, `books`, `statuses` mirror the tables by id. The first thing that is wrong is kept in `broken`."""
+
+    def __init__(self, sim: RealSimulation) -> None:
+        self._sim = sim
+        self.jobs: dict[str, Row] = {}
+        self.books: dict[str, Row] = {}
+        self.statuses: dict[str, Row] = {}
+        self.broken: Broken | None = None
+        self.deleted: set[str] = set()
+        self._entered_by_import: set[str] = set()
+        self._passed_over: Counter[tuple[str, str]] = Counter()
+        self._questions: dict[str, tuple[str, ...]] = {}
+
+    def read(self, task: Task | None) -> None:
+        """Take what has committed, and see whether it may be so."""
+        entries = self._sim.journal.take()
+        try:
+            for entry in entries:
+                _READERS[entry.table](self, entry, self._sim.task_of(entry.backend) or task)
+            self._look_at(entries)
+        except Broken as error:
+            # Not raised from here: the task would take it for a fault of its own.
+            self.broken = self.broken or error
+
+    def _look_at(self, entries: Iterable[Entry]) -> None:
+        """What must hold of all rows, once a transaction is in."""
+        jobs = [e for e in entries if e.table == "jobs"]
+        books = {e.row["book_id"] for e in entries if e.table in ("jobs", "processing_status")}
+        if jobs:
+            self._caps_hold()
+            self._owners_take_turns([e.row for e in jobs if e.became("permitted_at") and e.row["permitted_at"]])
+        for book_id in books:
+            self._goes_on(book_id)
+        if any(e.table == "book_versions" for e in entries):
+            self._limit_holds({e.row["book_id"] for e in entries if e.table == "book_versions"})
+        if any(e.table == "books" for e in entries) or any(e.row["state"] == "completed" for e in jobs):
+            for row in self._sim.watch.rows(SELECT_READERS_OF_INCOMPLETE_VERSIONS):
+                raise Broken("readers see complete versions", f"{row}")
+
+    # What each table's rows tell.
+
+    def _job(self, entry: Entry, task: Task | None) -> None:
+        before, after = entry.before, entry.after
+        if after is None:
+            self.jobs.pop(entry.row["job_id"], None)
+            return
+        self.jobs[after["job_id"]] = after
+        if before is None:
+            return
+        if entry.became("lease") and after["lease"]:
+            self._begins(before, after, task)
+        elif before["state"] == "processing" and entry.became("state"):
+            self._ends(before, after, task)
+        allowed = 1 + self._sim.ledger.odd_errors[after["job_id"]]
+        if after["attempts"] > allowed and not self._sim.explains_attempt(after["job_id"]):
+            what = f"{after['job_id']}: attempt {after['attempts']}, and {allowed - 1} unexpected errors"
+            raise Broken("an outage is no attempt", what)
+
+    def _begins(self, before: Row, after: Row, task: Task | None) -> None:
+        now = after["lease_until"] - LEASE
+        if before["state"] == "processing" and before["lease_until"] > now:
+            what = (
+                f"{task and task.name} takes {after['job_id']} at {now:%H:%M:%S}, leased until {before['lease_until']}"
+            )
+            raise Broken("a lease that is valid is not taken", what)
+        if after["permitted_at"] is None:
+            raise Broken("who works holds a permit", f"{after['job_id']}")
+        if task is not None:
+            task.notes["lease"] = after["lease"]
+
+    def _ends(self, before: Row, after: Row, task: Task | None) -> None:
+        by_token = task is not None and task.notes.get("lease") == before["lease"]
+        by_others = after["state"] == "cancelled" or (
+            after["state"] == "failed" and task and task.topic == "dead-letter"
+        )
+        if not by_token and not by_others:
+            what = f"{task and task.name} writes that {after['job_id']} is {after['state']}; its lease is another's"
+            raise Broken("who was overtaken writes nothing", what)
+
+    def _book(self, entry: Entry, task: Task | None) -> None:
+        if entry.after is None:
+            self.books.pop(entry.row["book_id"], None)
+            self.deleted.add(entry.row["book_id"])
+            return
+        self.books[entry.row["book_id"]] = entry.after
+        self.deleted.discard(entry.row["book_id"])
+        self._sim.ledger.owners[entry.row["book_id"]] = entry.row["owner_uid"]
+        seen = (entry.before or {}).get("current_version") or 0
+        if entry.became("current_version") and (entry.after["current_version"] or 0) < seen:
+            raise Broken("readers never go back", f"{entry.row['book_id']}: v{seen}, then {entry.after}")
+
+    def _status(self, entry: Entry, task: Task | None) -> None:
+        book_id, after = entry.row["book_id"], entry.after
+        if after is None:
+            self.statuses.pop(book_id, None)
+            return
+        before = entry.before or {}
+        self.statuses[book_id] = after
+        if entry.became("version"):
+            self._entered_by_import.add(book_id)
+        elif before.get("status") not in UNDER_WAY and after["status"] in UNDER_WAY:
+            self._entered_by_import.discard(book_id)
+
+    def _version(self, entry: Entry, task: Task | None) -> None:
+        """Only that it is there is of use, for `_look_at`."""
+
+    def _answer(self, entry: Entry, task: Task | None) -> None:
+        question = f"{entry.row['book_id']} {entry.row['question']}"
+        if entry.after is None:
+            self._sim.ledger.kept.pop(self._questions.pop(question, ()), None)
+        elif task is not None and "asked" in task.notes:
+            self._questions[question] = key = task.notes.pop("asked")
+            self._sim.ledger.kept[key] = self._sim.scheduler.steps
+
+    def _vector(self, entry: Entry, task: Task | None) -> None:
+        key = (entry.row["book_id"], "embed", entry.row["hash"])
+        if entry.after is None:
+            self._sim.ledger.kept.pop(key, None)
+        elif entry.before is None:
+            self._sim.ledger.kept[key] = self._sim.scheduler.steps
+
+    # What must hold of all of them.
+
+    def _caps_hold(self) -> None:
+        held = Counter(j["type"] for j in self.jobs.values() if j["permitted_at"])
+        at_work = Counter(j["type"] for j in self.jobs.values() if j["state"] == "processing")
+        for name, cap in self._sim.profile.caps.items():
+            if held[name] > cap or at_work[name] > cap:
+                what = f"{held[name]} jobs of {name} hold permits, {at_work[name]} are worked on, {cap} may"
+                raise Broken("a cap holds", what)
+
+    def _owners_take_turns(self, given: list[Row]) -> None:
+        """One bound: who waits is not passed over again and again by those who hold as many permits, or more."""
+        for row in given:
+            kind, owner = row["type"], row["owner_uid"]
+            self._passed_over[kind, owner] = 0
+            held = Counter(j["owner_uid"] for j in self.jobs.values() if j["type"] == kind and j["permitted_at"])
+            wait = {j["owner_uid"] for j in self.jobs.values() if j["type"] == kind and _waits(j)}
+            for other in wait - {owner}:
+                if held[other] >= held[owner]:
+                    continue
+                self._passed_over[kind, other] += 1
+                if self._passed_over[kind, other] > PASSED_OVER_AT_MOST:
+                    raise Broken("owners take turns", f"{other} waits for {kind}, and {owner} holds {held[owner]}")
+        for kind, owner in list(self._passed_over):
+            if not any(_waits(j) for j in self.jobs.values() if (j["type"], j["owner_uid"]) == (kind, owner)):
+                del self._passed_over[kind, owner]
+
+    def _goes_on(self, book_id: str) -> None:
+        """Whoever ended the last job has made the next, in the same transaction: nobody has to find the book."""
+        status = self.statuses.get(book_id)
+        if status is None or status["status"] not in UNDER_WAY:
+            return
+        those = [j for j in self.jobs.values() if (j["book_id"], j["version"]) == (book_id, status["version"])]
+        if not any(j["state"] in UNFINISHED for j in those):
+            what = (
+                f"{book_id} v{status['version']} is {status['status']}; its jobs: {Counter(j['state'] for j in those)}"
+            )
+            raise Broken("a book that is under way has a job", what)
+
+    def _limit_holds(self, imported: set[Any]) -> None:
+        """As many as an owner may have, by imports: what is resumed or redriven may come on top."""
+        for book_id in imported & self.books.keys():
+            owner = self.books[book_id]["owner_uid"]
+            under_way = [
+                b
+                for b, s in self.statuses.items()
+                if s["status"] in UNDER_WAY and b in self._entered_by_import and self.books[b]["owner_uid"] == owner
+            ]
+            if len(under_way) > self._sim.profile.most_books:
+                raise Broken("an owner has a limit", f"{owner} has {len(under_way)} books under way")
+
+
+def _waits(job: Row) -> bool:
+    return job["permitted_at"] is None and job["state"] in ("pending", "retrying")
+
+
+_READERS: dict[str, Callable[[History, Entry, Task | None], None]] = {
+    "jobs": History._job,
+    "books": History._book,
+    "processing_status": History._status,
+    "book_versions": History._version,
+    "answers": History._answer,
+    "book_vectors": History._vector,
+}
