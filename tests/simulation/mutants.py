@@ -1,14 +1,10 @@
-"""Deliberate bugs, to see that the simulation has teeth: each is a small patch of the real code."""
+"""Deliberate bugs that the simulation on one connection finds, and the seed at which each was found last."""
 
 from __future__ import annotations
 
 import inspect
-import sys
 import textwrap
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 from shared.adapters.memory.live_documents import MemoryLiveDocuments
@@ -32,77 +28,10 @@ from shared.pipeline.projector import Projector
 from shared.pipeline.stages import process_book
 from shared.pipeline.stages.model_answer_memo import ModelAnswerMemo
 from shared.pipeline.stages.process_chapter import ProcessChapter
-from tests.simulation.boundary import SimulatedDatabase
-from tests.simulation.session import simulate
+from tests.simulation.hunting import Mutants, changed, class_rewritten, rewritten, without
 
-
-@dataclass(frozen=True, kw_only=True)
-class Mutant:
-    name: str
-    patch: Callable[[], Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """`seed` is None if it was not found; `tried` is how many seeds ran."""
-
-    mutant: str
-    seed: int | None
-    tried: int
-    invariant: str
-    seconds: float
-
-
-MUTANTS: list[Mutant] = []
-
-
-def mutant(patch: Callable[[], Iterator[None]]) -> Callable[[], Iterator[None]]:
-    MUTANTS.append(Mutant(name=patch.__name__, patch=contextmanager(patch)))
-    return patch
-
-
-@contextmanager
-def changed(owner: Any, name: str, value: Any) -> Iterator[None]:
-    before = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)
-
-
-def without(text: str, part: str, instead: str = "") -> str:
-    """The text with that part replaced. If it is not there any more, the mutant must be mended."""
-    assert part in text, f"this mutant does not fit the code any more: {part!r} is not in it"
-    return text.replace(part, instead)
-
-
-def rewritten(function: Any, part: str, instead: str) -> Any:
-    """The function with a part of its source replaced."""
-    source = without(textwrap.dedent(inspect.getsource(function)), part, instead)
-    return _made_again(function, source)
-
-
-@contextmanager
-def class_rewritten(owner: type, part: str, instead: str) -> Iterator[None]:
-    """The class's methods made again from its source, with a part of that replaced."""
-    again = _made_again(owner, without(inspect.getsource(owner), part, instead))
-    with ExitStack() as methods:
-        for name, method in vars(again).items():
-            # Not those that a dataclass makes.
-            if inspect.isfunction(method) and method.__code__.co_filename.startswith(_MUTANT):
-                methods.enter_context(changed(owner, name, method))
-        yield
-
-
-_MUTANT = "<mutant of "
-
-
-def _made_again(what: Any, source: str) -> Any:
-    made: dict[str, Any] = {}
-    code = compile(source, f"{_MUTANT}{what.__qualname__}>", "exec")
-    exec(code, sys.modules[what.__module__].__dict__, made)
-    return made[what.__name__]
+MUTANTS = Mutants()
+mutant = MUTANTS.add
 
 
 @mutant
@@ -342,18 +271,6 @@ def a_redrive_waits_for_no_metadata() -> Iterator[None]:
         yield
 
 
-def hunt(database: SimulatedDatabase, mutant: Mutant, limit: int) -> Found:
-    """Run the seed at which the mutant was found last, then seeds from 0 on, until an invariant breaks."""
-    began, likely = time.monotonic(), FOUND_AT[mutant.name]
-    seeds = [likely, *(seed for seed in range(limit) if seed != likely)]
-    for tried, seed in enumerate(seeds, 1):
-        report = simulate(database, seed, mutant.patch())
-        if report.broken:
-            invariant, seconds = report.broken.invariant, time.monotonic() - began
-            return Found(mutant=mutant.name, seed=seed, tried=tried, invariant=invariant, seconds=seconds)
-    return Found(mutant=mutant.name, seed=None, tried=len(seeds), invariant="", seconds=time.monotonic() - began)
-
-
 # The first seed at which each was found when it was looked for from 0 on. One that has moved costs time, no more.
 FOUND_AT = {
     "an_overtaken_attempt_writes_all_the_same": 1,
@@ -388,11 +305,3 @@ FOUND_AT = {
     "what_a_chapter_lacks_is_waited_for": 5,
     "a_redrive_waits_for_no_metadata": 55,
 }
-
-
-def mutant_table(found: list[Found]) -> str:
-    lines = ["| mutant | found at seed | seeds tried | by | seconds |", "| --- | --- | --- | --- | --- |"]
-    for f in found:
-        seed = "not found" if f.seed is None else f.seed
-        lines.append(f"| {f.mutant.replace('_', ' ')} | {seed} | {f.tried} | {f.invariant} | {f.seconds:.1f} |")
-    return "\n".join(lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
@@ -20,10 +20,20 @@ from tests.support.api_document import schemas_made_once
 
 
 @contextmanager
-def session(dsn: str) -> Iterator[SimulatedDatabase]:
-    """A migrated database for simulations, with logs off."""
+def without_logs() -> Iterator[None]:
+    """Simulated faults are no news; and each API is described once."""
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        with schemas_made_once():
+            yield
+    finally:
+        structlog.configure(**before)
+
+
+@contextmanager
+def session(dsn: str) -> Iterator[SimulatedDatabase]:
+    """A migrated database for simulations, with logs off."""
     database = SimulatedDatabase(dsn)
     # Vacuum would move rows when it likes, and with them the order of rows that are equal in an ORDER BY.
     for table in TABLES.split(","):
@@ -32,11 +42,10 @@ def session(dsn: str) -> Iterator[SimulatedDatabase]:
     database.connection.execute("DROP INDEX IF EXISTS chunks_by_meaning, chunks_by_terms")
     database.connection.commit()
     try:
-        with schemas_made_once():
+        with without_logs():
             yield database
     finally:
         database.connection.close()
-        structlog.configure(**before)
 
 
 @dataclass
@@ -64,13 +73,25 @@ class Totals:
                 "answers asked for twice at once": report.raced,
                 "messages unaccounted for": report.lost,
                 "paid twice": report.paid_twice,
+                "statements": report.statements,
+                "calls of models that were away": report.in_vain,
             }
         )
 
-    def __str__(self) -> str:
-        rows = [("runs", self.runs), *sorted(self.numbers.items()), ("runs that broke an invariant", self.broken)]
-        faults = [*self.faults.most_common(), ("all faults", self.faults.total())]
-        return "\n".join(f"{name:46} {number:>8,}" for name, number in [*rows, ("", 0), *faults] if name)
+    def rows(self) -> dict[str, int]:
+        """By name: the sums, then the faults, the most frequent first."""
+        sums = {"runs": self.runs, **dict(sorted(self.numbers.items())), "runs that broke an invariant": self.broken}
+        return {**sums, **dict(self.faults.most_common()), "all faults": self.faults.total()}
+
+
+def table(totals: Mapping[str, Totals]) -> str:
+    """The sums of simulations side by side. What one does not know, or does not do, is 0 there."""
+    columns = [t.rows() for t in totals.values()]
+    names = dict.fromkeys(name for rows in columns for name in rows if name != "all faults")
+    lines = [f"{'':46}" + "".join(f" {name:>9}" for name in totals)]
+    for name in [*names, "all faults"]:
+        lines.append(f"{name:46}" + "".join(f" {rows.get(name, 0):>9,}" for rows in columns))
+    return "\n".join(lines)
 
 
 def simulate(database: SimulatedDatabase, seed: int, mutant: AbstractContextManager[None] | None = None) -> Report:

@@ -29,7 +29,10 @@ _SHOWN = 60
 
 @dataclass(kw_only=True)
 class Report:
-    """What one seed came to. `broken` is None if every invariant held."""
+    """What one seed came to, in the simulation that is named `only`. `broken` is None if every invariant held.
+
+    `in_vain` counts calls of models that were away.
+    """
 
     seed: int
     broken: Broken | None
@@ -43,6 +46,9 @@ class Report:
     raced: int = 0
     lost: int = 0
     paid_twice: int = 0
+    statements: int = 0
+    in_vain: int = 0
+    only: str = "fast"
 
     def __str__(self) -> str:
         if self.broken is None:
@@ -50,7 +56,7 @@ class Report:
         last = "\n".join(f"    {event}" for event in self.trace[-_SHOWN:])
         return (
             f"seed {self.seed} broke: {self.broken.invariant}\n  {self.broken}\n  the last events:\n{last}\n"
-            f"  replay it:  ./infra/dev sim --seed {self.seed} --trace"
+            f"  replay it:  ./infra/dev sim --only {self.only} --seed {self.seed} --trace"
         )
 
 

@@ -14,7 +14,8 @@ from infra.local.database import MIGRATIONS
 from infra.local.postgres import Postgres
 from shared.adapters.postgres.migrations import migrate
 from tests.simulation.boundary import SimulatedDatabase
-from tests.simulation.mutants import MUTANTS, Mutant, hunt
+from tests.simulation.hunting import Mutant, hunt
+from tests.simulation.mutants import FOUND_AT, MUTANTS
 from tests.simulation.session import session, simulate
 
 BATCH, BATCHES = 6, 10
@@ -57,6 +58,6 @@ def test_the_same_seed_gives_the_same_trace(database: SimulatedDatabase, seed: i
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: m.name)
 def test_a_deliberate_bug_is_found_within_the_seeds_that_run_here(database: SimulatedDatabase, mutant: Mutant) -> None:
-    found = hunt(database, mutant, BATCH * BATCHES)
+    found = hunt(lambda seed, patch: simulate(database, seed, patch), mutant, FOUND_AT, BATCH * BATCHES)
 
     assert found.seed is not None, f"{found.tried} seeds show nothing of it"

@@ -105,6 +105,24 @@ def deliver(sim: RealSimulation) -> None:
     sim.deliver(sent)
 
 
+def _left_behind(sim: RealSimulation) -> list[str]:
+    """Jobs whose leases ran out while their attempts are under way."""
+    at_work = {t.job_id for t in sim.scheduler.tasks if t.job_id}
+    now = sim.clock()
+    return [
+        i for i, j in sim.history.jobs.items() if j["state"] == "processing" and j["lease_until"] < now and i in at_work
+    ]
+
+
+@action(lambda sim: 2.0 if sim.profile.duplicate and room(sim) and _left_behind(sim) else 0.0)
+def deliver_once_more(sim: RealSimulation) -> None:
+    """The message of an attempt that does not answer, and whose lease is over."""
+    job_id = sim.rng.choice(_left_behind(sim))
+    sent = next(s for s in reversed(sim.broker.all) if s.job_id == job_id and not s.is_letter)
+    sim.edge.count("message delivered while its attempt goes on")
+    sim.deliver(sim.broker.send(sent.message))
+
+
 @action(lambda sim: 0.02 if sim.profile.drop and sim.broker.waiting else 0.0)
 def the_broker_loses_all(sim: RealSimulation) -> None:
     sim.edge.count("all messages lost")
@@ -151,11 +169,12 @@ def cancel_or_resume(sim: RealSimulation) -> None:
 
 @action(lambda sim: sim.profile.deletes * 0.5 if room(sim) and any(c.book_id for c in sim.clients) else 0.0)
 def delete(sim: RealSimulation) -> None:
-    """Then, more often than not, its text is imported once more."""
+    """More often than not its text is imported once more, before that is answered."""
     client = sim.rng.choice([c for c in sim.clients if c.book_id])
     client.delete(sim)
-    if sim.rng.random() < 0.6:
+    if sim.rng.random() < 0.7:
         client.sent = max(0, client.sent - 1)
+        client.import_next(sim)
 
 
 @action(lambda sim: sim.profile.searches if room(sim) else 0.0)

@@ -66,6 +66,7 @@ class Client:
     texts: list[str]
     has_document: bool
     sent: int = 0
+    keys: int = 0
     book_id: str | None = None
     last: Request | None = None
 
@@ -123,7 +124,8 @@ class Client:
         elif self.book_id:
             body["book_id"] = self.book_id
         else:
-            headers["Idempotency-Key"] = f"key-{self.name}-{self.sent}"
+            self.keys += 1
+            headers["Idempotency-Key"] = f"key-{self.name}-{self.keys}"
         self.last = Request(
             name=self.name,
             user=self.user,

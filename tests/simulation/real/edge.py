@@ -62,7 +62,8 @@ class Edge:
     def after_statement(self, task: Task, connection: Any, query: str) -> None:
         if connection.autocommit and not task.killed:
             self._scheduler.settle()
-            self.committed(task)
+            if not query.lstrip().startswith("SELECT"):
+                self.committed(task)
 
     def before_commit(self, task: Task, connection: Any) -> None:
         if connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:

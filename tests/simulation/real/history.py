@@ -80,7 +80,7 @@ class History:
 
     # What each table's rows tell.
 
-    def _job(self, entry: Entry, task: Task | None) -> None:
+    def note_job(self, entry: Entry, task: Task | None) -> None:
         before, after = entry.before, entry.after
         if after is None:
             self.jobs.pop(entry.row["job_id"], None)
@@ -99,6 +99,8 @@ class History:
 
     def _begins(self, before: Row, after: Row, task: Task | None) -> None:
         now = after["lease_until"] - LEASE
+        if before["state"] == "processing":
+            self._sim.edge.count("lease taken that ran out")
         if before["state"] == "processing" and before["lease_until"] > now:
             what = (
                 f"{task and task.name} takes {after['job_id']} at {now:%H:%M:%S}, leased until {before['lease_until']}"
@@ -118,7 +120,7 @@ class History:
             what = f"{task and task.name} writes that {after['job_id']} is {after['state']}; its lease is another's"
             raise Broken("who was overtaken writes nothing", what)
 
-    def _book(self, entry: Entry, task: Task | None) -> None:
+    def note_book(self, entry: Entry, task: Task | None) -> None:
         if entry.after is None:
             self.books.pop(entry.row["book_id"], None)
             self.deleted.add(entry.row["book_id"])
@@ -130,7 +132,7 @@ class History:
         if entry.became("current_version") and (entry.after["current_version"] or 0) < seen:
             raise Broken("readers never go back", f"{entry.row['book_id']}: v{seen}, then {entry.after}")
 
-    def _status(self, entry: Entry, task: Task | None) -> None:
+    def note_status(self, entry: Entry, task: Task | None) -> None:
         book_id, after = entry.row["book_id"], entry.after
         if after is None:
             self.statuses.pop(book_id, None)
@@ -142,10 +144,10 @@ class History:
         elif before.get("status") not in UNDER_WAY and after["status"] in UNDER_WAY:
             self._entered_by_import.discard(book_id)
 
-    def _version(self, entry: Entry, task: Task | None) -> None:
+    def note_version(self, entry: Entry, task: Task | None) -> None:
         """Only that it is there is of use, for `_look_at`."""
 
-    def _answer(self, entry: Entry, task: Task | None) -> None:
+    def note_answer(self, entry: Entry, task: Task | None) -> None:
         question = f"{entry.row['book_id']} {entry.row['question']}"
         if entry.after is None:
             self._sim.ledger.kept.pop(self._questions.pop(question, ()), None)
@@ -153,7 +155,7 @@ class History:
             self._questions[question] = key = task.notes.pop("asked")
             self._sim.ledger.kept[key] = self._sim.scheduler.steps
 
-    def _vector(self, entry: Entry, task: Task | None) -> None:
+    def note_vector(self, entry: Entry, task: Task | None) -> None:
         key = (entry.row["book_id"], "embed", entry.row["hash"])
         if entry.after is None:
             self._sim.ledger.kept.pop(key, None)
@@ -217,10 +219,10 @@ def _waits(job: Row) -> bool:
 
 
 _READERS: dict[str, Callable[[History, Entry, Task | None], None]] = {
-    "jobs": History._job,
-    "books": History._book,
-    "processing_status": History._status,
-    "book_versions": History._version,
-    "answers": History._answer,
-    "book_vectors": History._vector,
+    "jobs": History.note_job,
+    "books": History.note_book,
+    "processing_status": History.note_status,
+    "book_versions": History.note_version,
+    "answers": History.note_answer,
+    "book_vectors": History.note_vector,
 }

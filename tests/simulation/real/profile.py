@@ -60,7 +60,7 @@ def draw_profile(rng: random.Random) -> Profile:
     return Profile(
         switch=rng.choice([0.3, 0.6, 0.9]),
         pace=rng.choice([0.01, 0.05, 0.2]),
-        steps=rng.randrange(500, 1100),
+        steps=rng.randrange(300, 800),
         crowd=rng.choice([3, 5, 8]),
         crash=rate(0.6, 0.0005, 0.004),
         stall=rate(0.7, 0.002, 0.02),
@@ -79,7 +79,7 @@ def draw_profile(rng: random.Random) -> Profile:
         outage=rate(0.5, 0.5, 2.0),
         bad_topic=rate(0.3, 0.5, 2.0),
         gives_up=rate(0.08, 0.5, 1.0),
-        freeze=rate(0.5, 0.5, 2.0),
+        freeze=rate(0.7, 0.5, 2.0),
         migration=rate(0.4, 0.5, 2.0),
         days=rate(0.25, 0.5, 2.0),
         rejecting=rng.random() < 0.1,

@@ -75,8 +75,8 @@ def _step(connection: Any, query: str) -> Iterator[None]:
     task.begin_statement(connection.info.backend_pid)
     try:
         yield
-    except psycopg.errors.DeadlockDetected:
-        task.edge.deadlocks.append(f"{task.name}: {query}")
+    except psycopg.errors.DeadlockDetected as error:
+        task.edge.deadlocks.append(f"{task.name}: {query}\n{error}")
         raise
     except psycopg.errors.QueryCanceled as error:
         raise psycopg.errors.LockNotAvailable("canceling statement due to lock timeout") from error

@@ -14,12 +14,16 @@ from tests.simulation.broker import Sent
 from tests.simulation.invariants import Broken
 from tests.simulation.real import actions, ending
 from tests.simulation.real.clients import Client, Request
+from tests.simulation.real.clocks import VirtualClock
+from tests.simulation.real.edge import Edge
 from tests.simulation.real.history import History
 from tests.simulation.real.journal import Journal
 from tests.simulation.real.ledger import Ledger
+from tests.simulation.real.outside import Outside, TopicalBroker
 from tests.simulation.real.processes import Process
 from tests.simulation.real.profile import Profile
-from tests.simulation.real.tasks import Task
+from tests.simulation.real.tasks import Scheduler, Task
+from tests.simulation.real.watch import Watch
 from tests.simulation.real.world import World
 from tests.simulation.tasks import Crash
 
@@ -45,11 +49,17 @@ class RealSimulation:
     """Those who use a world, and what happens next in it. `assembly.assemble` makes one."""
 
     def __init__(self, seed: int, world: World, clients: list[Client]) -> None:
-        self.seed, self.world, self.clients = seed, world, clients
+        self.seed = seed
+        self.world: World = world
+        self.clients: list[Client] = clients
         self.rng: random.Random = world.rng
         self.profile: Profile = world.profile
-        self.scheduler, self.clock, self.edge = world.scheduler, world.clock, world.edge
-        self.broker, self.outside, self.watch = world.broker, world.outside, world.watch
+        self.scheduler: Scheduler = world.scheduler
+        self.clock: VirtualClock = world.clock
+        self.edge: Edge = world.edge
+        self.broker: TopicalBroker = world.broker
+        self.outside: Outside = world.outside
+        self.watch: Watch = world.watch
         self.journal: Journal = world.journal
         self.ledger: Ledger = world.ledger
         self.history = History(self)
@@ -106,7 +116,8 @@ class RealSimulation:
     def deliver(self, sent: Sent) -> None:
         self.broker.take(sent)
         self.delivered += 1
-        process = self.rng.choice(self.processes)
+        awake = [p for p in self.processes if p.frozen is None or p.frozen <= self.clock()]
+        process = self.rng.choice(awake or self.processes)
         what = f"deliver m{sent.number} {sent.message.topic} {sent.job_id} (delivery {sent.deliveries})"
         task = self.spawn(
             what, process, lambda: process.deliver(sent), job_id=sent.job_id, topic=str(sent.message.topic)
@@ -178,9 +189,10 @@ class RealSimulation:
             process.frozen = None
         self.note("HEALING")
         self._healing_began = self.scheduler.steps
-        for minutes in _MINUTES:
+        for number, minutes in enumerate(_MINUTES):
             self._settle()
-            if not self._unfinished():
+            # One run at least: it deletes again what was written late.
+            if number and not self._unfinished():
                 return
             if self.scheduler.steps > self._healing_began + _HEALING_STEPS:
                 break

@@ -19,7 +19,7 @@ from tests.simulation.real.watch import Watch
 from tests.simulation.tasks import Crash, Stuck, Worker, idle_worker, keep_worker
 
 # A statement that takes longer is asked whether it waits for a lock.
-_LOOK_AFTER, _LOOK_AGAIN = 0.002, 0.0005
+_LOOK_AFTER, _LOOK_AGAIN = 0.003, 0.001
 # What a quiet machine does in milliseconds.
 _STUCK_SECONDS = 20.0
 
@@ -159,7 +159,7 @@ class Scheduler:
 
     def stacks(self) -> str:
         """What each thread is doing, for whoever looks for why nothing goes on."""
-        frames = sys._current_frames()
+        frames = sys._current_frames()  # noqa: SLF001 - there is no other way to them
         told = []
         for task in self.tasks:
             ident = task.worker and task.worker.thread.ident
@@ -173,12 +173,19 @@ class Scheduler:
         deadline, patience = time.monotonic() + _STUCK_SECONDS, _LOOK_AFTER
         while not task.worker.came_back(patience):
             backend, patience = task.backend, _LOOK_AGAIN
-            if backend is not None and self._watch.waits([backend]) and task.block(self._clock()):
-                self._watch.stop(backend)
+            if backend is not None and self._watch.waits([backend]) and self._is_stopped(task, backend):
                 return False
             if time.monotonic() > deadline:
                 raise Stuck(f"{task.name} does not come back\n{self.stacks()}")
         return True
+
+    def _is_stopped(self, task: Task, backend: int) -> bool:
+        """Stop a backend that waits; False if it does so no more."""
+        self._watch.stop(backend)
+        if self._watch.waits([backend]) and task.block(self._clock()):
+            return True
+        self._watch.let_go(backend)
+        return False
 
     def settle(self) -> None:
         """Let those go on whose locks were given, one after the other, to the end of their statements.
@@ -192,8 +199,8 @@ class Scheduler:
                 if _has_circle(waits):
                     self._let_postgres_choose()
                 return
-            assert freed[0].backend is not None
-            self._watch.let_go(freed[0].backend)
+            if (backend := freed[0].backend) is not None:
+                self._watch.let_go(backend)
             if self._came_back_or_blocks(freed[0]):
                 self.waiting.remove(freed[0])
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
 # Locks that are not given yet, by the backend that waits, and who has what it waits for.
@@ -39,7 +39,7 @@ _SESSION = {
 def simulated(dsn: str) -> str:
     """The DSN of the sessions of simulated processes. What a DSN says itself holds against `SessionLimits`."""
     options = " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
-    return make_conninfo(**{**conninfo_to_dict(dsn), "options": options})
+    return make_conninfo(dsn, options=options)
 
 
 class Watch:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from shared.adapters.postgres.sessions import SessionLimits
 from shared.domain.stages import JOB_TYPES, Dependency
-from tests.simulation.real.actions import action
+from tests.simulation.real.actions import action, beat_if_due
+from tests.simulation.real.processes import Process
 
 if TYPE_CHECKING:
     from tests.simulation.real.simulation import RealSimulation
@@ -36,13 +37,35 @@ def a_topic_fails(sim: RealSimulation) -> None:
     sim.outside.goes_away(topic, seconds)
 
 
-@action(lambda sim: 0.1 * sim.profile.freeze)
+@action(lambda sim: 0.25 * sim.profile.freeze if not _frozen(sim) else 0.0)
 def a_process_freezes(sim: RealSimulation) -> None:
     """It gets no processor for a while, nor does its heartbeat: its leases run out, and it does not know."""
-    process, seconds = sim.rng.choice(sim.processes), sim.rng.choice([3, 7, 12, 60])
+    process, seconds = sim.rng.choice(sim.processes), sim.rng.choice([3, 8, 20, 60])
     sim.edge.count("process frozen")
     sim.note(f"FREEZE {process.name} for {seconds} s")
     process.frozen = sim.clock() + timedelta(seconds=seconds)
+
+
+def _frozen(sim: RealSimulation) -> list[Process]:
+    return [p for p in sim.processes if p.frozen is not None and p.frozen > sim.clock()]
+
+
+def _thaws(sim: RealSimulation) -> float:
+    """Rather when another process has just taken up what a frozen one was at."""
+    frozen = _frozen(sim)
+    theirs = {t.job_id for t in sim.scheduler.tasks if t.process in frozen and t.job_id}
+    is_contested = any(t.job_id in theirs and t.process not in frozen for t in sim.scheduler.tasks)
+    return 4.0 if is_contested else 0.05 if frozen else 0.0
+
+
+@action(_thaws)
+def a_process_thaws(sim: RealSimulation) -> None:
+    """Its heartbeat is the first that it makes up for."""
+    process = sim.rng.choice(_frozen(sim))
+    sim.note(f"THAW {process.name}")
+    process.frozen = None
+    process.next_beat = sim.clock()
+    beat_if_due(sim, process)
 
 
 @action(lambda sim: 0.06 * sim.profile.clock)

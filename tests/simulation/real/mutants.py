@@ -1,0 +1,101 @@
+"""Deliberate bugs that the simulation with real locks finds: the first ones the other can't see, by its design."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from shared.adapters.postgres import claims, imports, job_store, locks, outages, permits
+from tests.simulation.hunting import Mutants, changed, rewritten, without
+
+MUTANTS = Mutants()
+mutant = MUTANTS.add
+
+
+@mutant
+def fan_in_does_not_wait_for_other_commits() -> Iterator[None]:
+    """Of two commits at once, neither sees what the other has done, and nobody makes the next job."""
+    with changed(locks, "LOCK_STATUS_OF_BOOK", without(locks.LOCK_STATUS_OF_BOOK, " FOR UPDATE OF s")):
+        yield
+
+
+@mutant
+def a_claim_does_not_lock_its_job() -> Iterator[None]:
+    """So that a heartbeat may renew the lease just when another attempt takes it."""
+    with changed(claims, "LOCK_JOB", without(claims.LOCK_JOB, " FOR UPDATE OF j")):
+        yield
+
+
+@mutant
+def imports_of_an_owner_do_not_wait_for_each_other() -> Iterator[None]:
+    """Two take the last place that an owner has."""
+    with changed(imports, "LOCK_OWNER", "SELECT hashtextextended(%s, 1)"):
+        yield
+
+
+@mutant
+def an_import_does_not_lock_its_book() -> Iterator[None]:
+    """It is deleted in the middle."""
+    with changed(imports, "LOCK_BOOK_OF_OWNER", without(locks.LOCK_BOOK_OF_OWNER, " FOR NO KEY UPDATE")):
+        yield
+
+
+@mutant
+def an_overtaken_attempt_writes_all_the_same() -> Iterator[None]:
+    end = without(job_store.END_ATTEMPT_IF_TOKEN_IS_CURRENT, "AND lease = %(fencing_token)s")
+    ask = without(job_store.IS_TOKEN_CURRENT, "AND j.lease = %s", "AND %s::uuid IS NOT NULL")
+    with changed(job_store, "END_ATTEMPT_IF_TOKEN_IS_CURRENT", end):
+        with changed(job_store, "IS_TOKEN_CURRENT", ask):
+            yield
+
+
+@mutant
+def a_job_that_has_ended_keeps_its_permit() -> Iterator[None]:
+    end = without(
+        job_store.END_ATTEMPT_IF_TOKEN_IS_CURRENT,
+        "permitted_at = CASE WHEN %(finished_on)s::timestamptz IS NULL THEN permitted_at END,",
+    )
+    with changed(job_store, "END_ATTEMPT_IF_TOKEN_IS_CURRENT", end):
+        yield
+
+
+@mutant
+def permits_are_given_by_several_at_once() -> Iterator[None]:
+    with changed(permits, "LOCK_STAGES", without(permits.LOCK_STAGES, "pg_advisory_xact_lock", "")):
+        yield
+
+
+@mutant
+def nobody_notes_whose_turn_it_was() -> Iterator[None]:
+    """So that it is always the first one's."""
+    new = without(permits.GIVE_PERMITS_THAT_ARE_FREE, "FROM ordered ORDER BY turn DESC", "FROM ordered WHERE false")
+    with changed(permits, "GIVE_PERMITS_THAT_ARE_FREE", new):
+        yield
+
+
+@mutant
+def a_pause_never_ends() -> Iterator[None]:
+    with changed(permits, "most_permits", rewritten(permits.most_permits, "if now < breaker.retry_at:", "if True:")):
+        yield
+
+
+@mutant
+def an_outage_counts_as_an_attempt() -> Iterator[None]:
+    new = without(outages.UNDO_ATTEMPT_IF_TOKEN_IS_CURRENT, "attempts = attempts - 1,")
+    with changed(outages, "UNDO_ATTEMPT_IF_TOKEN_IS_CURRENT", new):
+        yield
+
+
+# As in `mutants` beside this folder. The mutant of the lease's clock belongs here: PostgreSQL's functions that tell the
+# time tell the world's (`clocks.DatabaseClock`), processes' own clocks differ from it.
+FOUND_AT = {
+    "fan_in_does_not_wait_for_other_commits": 0,
+    "a_claim_does_not_lock_its_job": 0,
+    "imports_of_an_owner_do_not_wait_for_each_other": 0,
+    "an_import_does_not_lock_its_book": 0,
+    "an_overtaken_attempt_writes_all_the_same": 0,
+    "a_job_that_has_ended_keeps_its_permit": 0,
+    "permits_are_given_by_several_at_once": 0,
+    "nobody_notes_whose_turn_it_was": 0,
+    "a_pause_never_ends": 0,
+    "an_outage_counts_as_an_attempt": 0,
+}

@@ -1,0 +1,68 @@
+"""Runs many seeds over one database."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+from tests.simulation.broker import Fate
+from tests.simulation.invariants import Broken
+from tests.simulation.real.assembly import assemble
+from tests.simulation.real.clients import Client
+from tests.simulation.real.profile import Profile
+from tests.simulation.real.simulation import RealSimulation
+from tests.simulation.real.world import Cluster
+from tests.simulation.session import without_logs
+from tests.simulation.simulation import Report
+
+
+@contextmanager
+def session(dsn: str) -> Iterator[Cluster]:
+    """A migrated database for simulations, with logs off: the pool's too, of sessions that are ended on purpose."""
+    pool = logging.getLogger("psycopg.pool")
+    before = pool.level
+    pool.setLevel(logging.CRITICAL)
+    cluster = Cluster(dsn)
+    try:
+        with without_logs():
+            yield cluster
+    finally:
+        cluster.close()
+        pool.setLevel(before)
+
+
+def simulate(
+    cluster: Cluster,
+    seed: int,
+    mutant: AbstractContextManager[None] | None = None,
+    profile: Profile | None = None,
+    clients: list[Client] | None = None,
+) -> Report:
+    """Runs one seed, in a world that it draws, or in this one."""
+    sim = assemble(cluster, seed, profile, clients)
+    broken = None
+    try:
+        with mutant or nullcontext():
+            sim.run()
+    except Broken as error:
+        broken = error
+    return _report(sim, broken)
+
+
+def _report(sim: RealSimulation, broken: Broken | None) -> Report:
+    return Report(
+        seed=sim.seed,
+        broken=broken,
+        trace=[f"{at:%d %H:%M:%S} {who:9} {what}" for at, who, what in sim.events],
+        faults=sim.edge.faults,
+        books=dict(sim.books),
+        delivered=sim.delivered,
+        lost_answers=sim.ledger.repeated,
+        forced=sim.ledger.forced,
+        lost=sum(s.fate in (Fate.WAITING, Fate.DELIVERING) for s in sim.broker.all),
+        paid_twice=len(sim.ledger.again),
+        statements=sim.edge.statements,
+        in_vain=sim.outside.in_vain,
+        only="real",
+    )
