@@ -53,7 +53,7 @@ def assemble(
 
 def _build_world(cluster: Cluster, rng: random.Random, profile: Profile) -> World:
     cluster.clear()
-    refused = draw_refused(rng, profile.rejecting)
+    refused = draw_refused(rng, profile)
 
     # Time, whose turn it is, and where things fail.
     clock = VirtualClock()

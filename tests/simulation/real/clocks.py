@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from tests.simulation.real.watch import Watch
@@ -52,14 +53,14 @@ TELL_VIRTUAL_TIME = (
 class DatabaseClock:
     """PostgreSQL's time in a simulation's database: the world's. `is_read` is false where no function tells it."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: Watch, names: Sequence[str] = FUNCTIONS_THAT_TELL_THE_TIME) -> None:
         self._watch = watch
         self._shown: datetime | None = None
         watch.execute(CREATE_VIRTUAL_CLOCK)
-        names = [r["proname"] for r in watch.rows(SELECT_THOSE_THERE, list(FUNCTIONS_THAT_TELL_THE_TIME))]
-        for name in names:
+        there = [r["proname"] for r in watch.rows(SELECT_THOSE_THERE, list(names))]
+        for name in there:
             watch.execute(TELL_VIRTUAL_TIME.format(name))
-        self.is_read = bool(names)
+        self.is_read = bool(there)
 
     def show(self, now: datetime) -> None:
         """Let the functions tell this time, if there are any."""

@@ -69,7 +69,7 @@ class History:
         books = {e.row["book_id"] for e in entries if e.table in ("jobs", "processing_status")}
         if jobs:
             self._caps_hold()
-            self._owners_take_turns([e.row for e in jobs if e.became("permitted_at") and e.row["permitted_at"]])
+            self._owners_take_turns([e.row for e in jobs if _is_given_a_permit(e)])
         for book_id in books:
             self._goes_on(book_id)
         if any(e.table == "book_versions" for e in entries):
@@ -174,8 +174,7 @@ class History:
 
     def _owners_take_turns(self, given: list[Row]) -> None:
         """One bound: who waits is not passed over again and again by those who hold as many permits, or more."""
-        for row in given:
-            kind, owner = row["type"], row["owner_uid"]
+        for kind, owner in sorted({(r["type"], r["owner_uid"]) for r in given}):
             self._passed_over[kind, owner] = 0
             held = Counter(j["owner_uid"] for j in self.jobs.values() if j["type"] == kind and j["permitted_at"])
             wait = {j["owner_uid"] for j in self.jobs.values() if j["type"] == kind and _waits(j)}
@@ -212,6 +211,11 @@ class History:
             ]
             if len(under_way) > self._sim.profile.most_books:
                 raise Broken("an owner has a limit", f"{owner} has {len(under_way)} books under way")
+
+
+def _is_given_a_permit(entry: Entry) -> bool:
+    """Not one that asks a model again, and kept its permit meanwhile."""
+    return entry.before is not None and not entry.before["permitted_at"] and entry.row["permitted_at"] is not None
 
 
 def _waits(job: Row) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from shared.domain.stages import JOB_TYPES, JobType
 
@@ -18,38 +18,43 @@ class Profile:
     may be under way. `clock` to `migration` are weights of what happens; `cancels` and so on of what owners do.
     """
 
-    switch: float
-    pace: float
-    steps: int
-    crowd: int
-    crash: float
-    stall: float
-    statement_error: float
-    lost_session: float
-    unknown_commit: float
-    broker: float
-    live_documents: float
-    model: float
-    odd: float
-    drop: float
-    duplicate: float
-    unacknowledged: float
-    skew: float
-    clock: float
-    outage: float
-    bad_topic: float
-    gives_up: float
-    freeze: float
-    migration: float
-    days: float
-    rejecting: bool
-    forcing: bool
-    cancels: float
-    deletes: float
-    searches: float
-    pool: int
-    caps: Mapping[JobType, int]
-    most_books: int
+    switch: float = 0.6
+    pace: float = 0.05
+    steps: int = 500
+    crowd: int = 5
+    crash: float = 0.0
+    stall: float = 0.0
+    statement_error: float = 0.0
+    lost_session: float = 0.0
+    unknown_commit: float = 0.0
+    broker: float = 0.0
+    live_documents: float = 0.0
+    model: float = 0.0
+    odd: float = 0.0
+    drop: float = 0.0
+    duplicate: float = 0.0
+    unacknowledged: float = 0.0
+    skew: float = 0.0
+    clock: float = 0.0
+    outage: float = 0.0
+    bad_topic: float = 0.0
+    gives_up: float = 0.0
+    freeze: float = 0.0
+    migration: float = 0.0
+    days: float = 0.0
+    rejecting: bool = False
+    blocking: bool = False
+    forcing: bool = False
+    cancels: float = 0.0
+    deletes: float = 0.0
+    searches: float = 0.0
+    pool: int = 4
+    most_books: int = 10
+    caps: Mapping[JobType, int] = field(default_factory=lambda: dict.fromkeys(JOB_TYPES, 4))
+
+
+CALM = Profile()
+"""A world where nothing fails."""
 
 
 def draw_profile(rng: random.Random) -> Profile:
@@ -83,6 +88,7 @@ def draw_profile(rng: random.Random) -> Profile:
         migration=rate(0.4, 0.5, 2.0),
         days=rate(0.25, 0.5, 2.0),
         rejecting=rng.random() < 0.1,
+        blocking=rng.random() < 0.3,
         forcing=rng.random() < 0.2,
         cancels=rate(0.4, 0.1, 0.4),
         deletes=rate(0.5, 0.1, 0.4),
@@ -93,12 +99,12 @@ def draw_profile(rng: random.Random) -> Profile:
     )
 
 
-def draw_refused(rng: random.Random, rejecting: bool) -> tuple[str, ...]:
+def draw_refused(rng: random.Random, profile: Profile) -> tuple[str, ...]:
     """What a model will never take, and what the generating one refuses to answer about."""
     refused = []
-    if rejecting:
+    if profile.rejecting:
         refused.append(f"reject {rng.choice(['embed', 'chapter'])} CHAPTER {rng.randrange(1, 4)}")
-    if rng.random() < 0.3:
+    if profile.blocking:
         chapters = [f"block chapter CHAPTER {n}" for n in range(1, 6)]
         blocked = [chapters[:1], chapters[1:3], chapters, ["block full context"], ["block quick context"]]
         refused += rng.choice(blocked)

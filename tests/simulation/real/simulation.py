@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import tests.simulation.real.weather  # noqa: F401 - its actions are added
@@ -79,13 +79,25 @@ class RealSimulation:
         return self.world.processes
 
     def run(self) -> None:
-        """Chaos, then healing. Raises Broken."""
+        """Chaos, then healing, then what must hold. Raises Broken."""
         try:
             while actions.act(self):
                 self.look()
-            self._heal()
+            self._calm_down()
+            self._go_on_until_all_is_done()
         finally:
             self.scheduler.close()
+        self._check()
+
+    def finish(self) -> None:
+        """What was begun goes on to its end, in the weather that there is; then as above."""
+        try:
+            self._go_on_until_all_is_done()
+        finally:
+            self.scheduler.close()
+        self._check()
+
+    def _check(self) -> None:
         self.history.read(None)
         ending.check(self)
 
@@ -182,12 +194,15 @@ class RealSimulation:
 
     # The storm is over.
 
-    def _heal(self) -> None:
+    def _calm_down(self) -> None:
+        """No more faults; clocks stay as they are."""
         self.edge.faulty = False
         self.outside.away.clear()
         for process in [*self.processes, self.api]:
             process.frozen = None
         self.note("HEALING")
+
+    def _go_on_until_all_is_done(self) -> None:
         self._healing_began = self.scheduler.steps
         for number, minutes in enumerate(_MINUTES):
             self._settle()
@@ -196,9 +211,17 @@ class RealSimulation:
                 return
             if self.scheduler.steps > self._healing_began + _HEALING_STEPS:
                 break
-            self.advance(60 * minutes + 1)
+            self._let_pass(60 * minutes + 1)
             self.reconcile()
         raise Broken("healing ends", f"not finished: {self._unfinished()[:20]}")
+
+    def _let_pass(self, seconds: float) -> None:
+        """So much time, and all that the broker delivers meanwhile."""
+        end = self.clock() + timedelta(seconds=seconds)
+        while due := [s.due for s in self.broker.waiting if s.due < end]:
+            self.advance(max(0.0, (min(due) - self.clock()).total_seconds()))
+            self._settle()
+        self.advance(max(0.0, (end - self.clock()).total_seconds()))
 
     def _settle(self) -> None:
         """Runs all that can run now; owners resume what they cancelled, and send what was not answered."""
