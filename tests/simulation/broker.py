@@ -64,11 +64,19 @@ class Faults(Protocol):
 class SimulatedBroker:
     """`all` is every message that was ever sent, with its fate. `partial` is the chance that a publish is cut short."""
 
-    def __init__(self, rng: random.Random, boundary: Faults, clock: Callable[[], datetime], *, partial: float) -> None:
+    def __init__(
+        self,
+        rng: random.Random,
+        boundary: Faults,
+        clock: Callable[[], datetime],
+        *,
+        partial: float,
+        longest_backoff: float = _MAX_BACKOFF,
+    ) -> None:
         self._rng, self._boundary, self._clock = rng, boundary, clock
         self.all: list[Sent] = []
         self.waiting: list[Sent] = []
-        self._partial = partial
+        self._partial, self._longest_backoff = partial, longest_backoff
 
     def publish(self, messages: Sequence[Message]) -> None:
         for message in messages:
@@ -109,7 +117,7 @@ class SimulatedBroker:
             self.give_up(sent)
             return
         first = STAGES[JobType(sent.message.topic)].first_backoff_seconds
-        wait = min(_MAX_BACKOFF, first * 2 ** min(sent.deliveries - 1, 10))
+        wait = min(self._longest_backoff, first * 2 ** min(sent.deliveries - 1, 10))
         sent.due = self._clock() + timedelta(seconds=wait)
         sent.fate = Fate.WAITING
         self.waiting.append(sent)

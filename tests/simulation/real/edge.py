@@ -97,7 +97,7 @@ class Edge:
         self._switch(task)
         self.note(what)
         if self.faulty and self._rng.random() < 2 * self._profile.crash:
-            self._crash(task, what)
+            self._crash(task, "in a call")
         if self.faulty and self._rng.random() < 5 * self._profile.stall:
             self.count("stall in a call")
             self.stall(task, self._rng.choice(STALLS))

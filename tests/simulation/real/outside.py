@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -14,7 +15,7 @@ from shared.adapters.fake_models import FakeContextExtractor, FakeEmbedder
 from shared.domain.contexts import BookContext, ChapterMetadata
 from shared.domain.embeddings import EmbeddingModel, EmbeddingTask, Vector
 from shared.domain.errors import Blocked, ModelUnavailable, NotPublished, Rejected, Unavailable
-from shared.domain.stages import Dependency
+from shared.domain.stages import MAX_REDELIVERY_SECONDS, Dependency
 from shared.ports import Document, Message, Tombstone
 from tests.simulation.boundary import Simulated
 from tests.simulation.broker import SimulatedBroker
@@ -32,7 +33,7 @@ class Outside:
         self.rng, self.edge, self.profile, self.clock = rng, edge, profile, clock
         self.away: dict[str, datetime] = {}
         self.retry_after: float | None = None
-        self.in_vain = 0
+        self.in_vain: Counter[str] = Counter()
 
     def is_away(self, service: str) -> bool:
         return self.away.get(service, self.clock()) > self.clock()
@@ -57,7 +58,7 @@ class TopicalBroker(SimulatedBroker):
     """Topics fail alone, for minutes: of messages to several, some are taken."""
 
     def __init__(self, outside: Outside) -> None:
-        super().__init__(outside.rng, outside.edge, outside.clock, partial=0)
+        super().__init__(outside.rng, outside.edge, outside.clock, partial=0, longest_backoff=MAX_REDELIVERY_SECONDS)
         self._outside = outside
 
     def publish(self, messages: Sequence[Message]) -> None:
@@ -111,7 +112,7 @@ class Moody:
         outside = self._outside
         outside.call(f"{what} ({len(texts)})")
         if outside.is_away(self._dependency) or outside.fails(outside.profile.model / 2):
-            outside.in_vain += 1
+            outside.in_vain[self._dependency] += 1
             outside.fault("model away")
             raise ModelUnavailable("simulated: the model is away", retry_after=outside.retry_after)
         if outside.fails(outside.profile.model / 4):

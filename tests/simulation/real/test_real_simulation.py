@@ -29,6 +29,8 @@ from tests.simulation.real.texts import make_text
 from tests.simulation.real.world import Cluster
 
 SEEDS, FOUND_WITHIN = 8, 60
+# Of one model: each minute once or twice, and those that were under way.
+IN_VAIN_AT_MOST = 20
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +74,7 @@ def test_ten_minutes_of_throttling_are_over_without_an_operator(cluster: Cluster
     sim.finish()
 
     assert sim.books == {"completed": 3}
-    assert 0 < sim.outside.in_vain <= 30
+    assert 0 < max(sim.outside.in_vain.values()) <= IN_VAIN_AT_MOST
     assert sim.clock() - BEGIN > timedelta(seconds=600)
 
 
