@@ -24,8 +24,8 @@ from tests.simulation.real.outside import (
 )
 from tests.simulation.real.processes import Process, SteppedHeartbeat
 from tests.simulation.real.profile import Profile, draw_profile, draw_refused
+from tests.simulation.real.scheduler import Scheduler
 from tests.simulation.real.simulation import RealSimulation
-from tests.simulation.real.tasks import Scheduler
 from tests.simulation.real.world import API, PROCESSES, Cluster, World
 from tests.support.world import FakeAuthenticator
 
@@ -45,7 +45,7 @@ def assemble(
     # Who is told of what.
     world.edge.note = simulation.note
     world.edge.crash = simulation.crash
-    world.edge.committed = simulation.committed
+    world.edge.committed = simulation.history.read
     world.scheduler.on_end = simulation.ended
     world.ledger.is_forced = simulation.is_forced
     return simulation

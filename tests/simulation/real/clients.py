@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation.real.tasks import Task
+from tests.simulation.real.task import Task
 from tests.simulation.real.texts import draw_texts
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import psycopg
 
 from tests.simulation.real.clocks import DatabaseClock, VirtualClock
 from tests.simulation.real.profile import Profile
-from tests.simulation.real.tasks import Scheduler, Task
+from tests.simulation.real.scheduler import Scheduler
+from tests.simulation.real.task import Task
 from tests.simulation.real.watch import Watch
 from tests.simulation.tasks import Crash
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.invariants import Broken
+from tests.simulation.real import rules
 from tests.simulation.real.journal import Entry, Row
-from tests.simulation.real.tasks import Task
+from tests.simulation.real.task import Task
 
 if TYPE_CHECKING:
     from tests.simulation.real.simulation import RealSimulation
 
 LEASE = timedelta(seconds=5)
-UNDER_WAY = ("pending", "processing", "retrying", "waiting")
-UNFINISHED = ("pending", "processing", "retrying")
-# In a row, by others who hold as many permits or more: so often an owner's job may just be locked.
-PASSED_OVER_AT_MOST = 6
 
 # Readers' version is complete, but for what failed for good.
 SELECT_READERS_OF_INCOMPLETE_VERSIONS = """
@@ -49,7 +45,7 @@ class History:
         self.broken: Broken | None = None
         self.deleted: set[str] = set()
         self._entered_by_import: set[str] = set()
-        self._passed_over: Counter[tuple[str, str]] = Counter()
+        self._turns = rules.Turns()
         self._questions: dict[str, tuple[str, ...]] = {}
 
     def read(self, task: Task | None) -> None:
@@ -68,15 +64,29 @@ class History:
         jobs = [e for e in entries if e.table == "jobs"]
         books = {e.row["book_id"] for e in entries if e.table in ("jobs", "processing_status")}
         if jobs:
-            self._caps_hold()
-            self._owners_take_turns([e.row for e in jobs if _is_given_a_permit(e)])
+            rules.caps_hold(self.jobs, self._sim.profile.caps)
+            self._turns.given(self.jobs, [e.row for e in jobs if _is_given_a_permit(e)])
         for book_id in books:
-            self._goes_on(book_id)
+            rules.book_goes_on(self.jobs, book_id, self.statuses.get(book_id))
         if any(e.table == "book_versions" for e in entries):
             self._limit_holds({e.row["book_id"] for e in entries if e.table == "book_versions"})
         if any(e.table == "books" for e in entries) or any(e.row["state"] == "completed" for e in jobs):
             for row in self._sim.watch.rows(SELECT_READERS_OF_INCOMPLETE_VERSIONS):
                 raise Broken("readers see complete versions", f"{row}")
+
+    def _limit_holds(self, imported: set[Any]) -> None:
+        """As many as an owner may have, by imports: what is resumed or redriven may come on top."""
+        for book_id in imported & self.books.keys():
+            owner = self.books[book_id]["owner_uid"]
+            under_way = [
+                b
+                for b, s in self.statuses.items()
+                if s["status"] in rules.UNDER_WAY
+                and b in self._entered_by_import
+                and self.books[b]["owner_uid"] == owner
+            ]
+            if len(under_way) > self._sim.profile.most_books:
+                raise Broken("an owner has a limit", f"{owner} has {len(under_way)} books under way")
 
     # What each table's rows tell.
 
@@ -93,7 +103,7 @@ class History:
         elif before["state"] == "processing" and entry.became("state"):
             self._ends(before, after, task)
         allowed = 1 + self._sim.ledger.odd_errors[after["job_id"]]
-        if after["attempts"] > allowed and not self._sim.explains_attempt(after["job_id"]):
+        if after["attempts"] > allowed:
             what = f"{after['job_id']}: attempt {after['attempts']}, and {allowed - 1} unexpected errors"
             raise Broken("an outage is no attempt", what)
 
@@ -141,7 +151,7 @@ class History:
         self.statuses[book_id] = after
         if entry.became("version"):
             self._entered_by_import.add(book_id)
-        elif before.get("status") not in UNDER_WAY and after["status"] in UNDER_WAY:
+        elif before.get("status") not in rules.UNDER_WAY and after["status"] in rules.UNDER_WAY:
             self._entered_by_import.discard(book_id)
 
     def note_version(self, entry: Entry, task: Task | None) -> None:
@@ -162,64 +172,10 @@ class History:
         elif entry.before is None:
             self._sim.ledger.kept[key] = self._sim.scheduler.steps
 
-    # What must hold of all of them.
-
-    def _caps_hold(self) -> None:
-        held = Counter(j["type"] for j in self.jobs.values() if j["permitted_at"])
-        at_work = Counter(j["type"] for j in self.jobs.values() if j["state"] == "processing")
-        for name, cap in self._sim.profile.caps.items():
-            if held[name] > cap or at_work[name] > cap:
-                what = f"{held[name]} jobs of {name} hold permits, {at_work[name]} are worked on, {cap} may"
-                raise Broken("a cap holds", what)
-
-    def _owners_take_turns(self, given: list[Row]) -> None:
-        """One bound: who waits is not passed over again and again by those who hold as many permits, or more."""
-        for kind, owner in sorted({(r["type"], r["owner_uid"]) for r in given}):
-            self._passed_over[kind, owner] = 0
-            held = Counter(j["owner_uid"] for j in self.jobs.values() if j["type"] == kind and j["permitted_at"])
-            wait = {j["owner_uid"] for j in self.jobs.values() if j["type"] == kind and _waits(j)}
-            for other in wait - {owner}:
-                if held[other] >= held[owner]:
-                    continue
-                self._passed_over[kind, other] += 1
-                if self._passed_over[kind, other] > PASSED_OVER_AT_MOST:
-                    raise Broken("owners take turns", f"{other} waits for {kind}, and {owner} holds {held[owner]}")
-        for kind, owner in list(self._passed_over):
-            if not any(_waits(j) for j in self.jobs.values() if (j["type"], j["owner_uid"]) == (kind, owner)):
-                del self._passed_over[kind, owner]
-
-    def _goes_on(self, book_id: str) -> None:
-        """Whoever ended the last job has made the next, in the same transaction: nobody has to find the book."""
-        status = self.statuses.get(book_id)
-        if status is None or status["status"] not in UNDER_WAY:
-            return
-        those = [j for j in self.jobs.values() if (j["book_id"], j["version"]) == (book_id, status["version"])]
-        if not any(j["state"] in UNFINISHED for j in those):
-            what = (
-                f"{book_id} v{status['version']} is {status['status']}; its jobs: {Counter(j['state'] for j in those)}"
-            )
-            raise Broken("a book that is under way has a job", what)
-
-    def _limit_holds(self, imported: set[Any]) -> None:
-        """As many as an owner may have, by imports: what is resumed or redriven may come on top."""
-        for book_id in imported & self.books.keys():
-            owner = self.books[book_id]["owner_uid"]
-            under_way = [
-                b
-                for b, s in self.statuses.items()
-                if s["status"] in UNDER_WAY and b in self._entered_by_import and self.books[b]["owner_uid"] == owner
-            ]
-            if len(under_way) > self._sim.profile.most_books:
-                raise Broken("an owner has a limit", f"{owner} has {len(under_way)} books under way")
-
 
 def _is_given_a_permit(entry: Entry) -> bool:
     """Not one that asks a model again, and kept its permit meanwhile."""
     return entry.before is not None and not entry.before["permitted_at"] and entry.row["permitted_at"] is not None
-
-
-def _waits(job: Row) -> bool:
-    return job["permitted_at"] is None and job["state"] in ("pending", "retrying")
 
 
 _READERS: dict[str, Callable[[History, Entry, Task | None], None]] = {

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tests.simulation.real.tasks import Task, this_task
+from tests.simulation.real.task import Task, this_task
 
 Key = tuple[str, ...]
 

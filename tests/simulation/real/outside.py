@@ -22,7 +22,7 @@ from tests.simulation.broker import SimulatedBroker
 from tests.simulation.real.edge import Edge
 from tests.simulation.real.ledger import Ledger
 from tests.simulation.real.profile import Profile
-from tests.simulation.real.tasks import this_task
+from tests.simulation.real.task import this_task
 from tests.simulation.world import RecordingLiveDocuments, first_line
 
 

@@ -22,17 +22,17 @@ from tests.simulation.simulation import Report
 
 @contextmanager
 def session(dsn: str) -> Iterator[Cluster]:
-    """A migrated database for simulations, with logs off: the pool's too, of sessions that are ended on purpose."""
-    pool = logging.getLogger("psycopg.pool")
-    before = pool.level
-    pool.setLevel(logging.CRITICAL)
+    """A migrated database for simulations, with logs off: psycopg's too, of sessions that are ended on purpose."""
+    psycopg = logging.getLogger("psycopg")
+    before = psycopg.level
+    psycopg.setLevel(logging.CRITICAL)
     cluster = Cluster(dsn)
     try:
         with without_logs(), changed(old_versions, "_KEPT", _keep_one()):
             yield cluster
     finally:
         cluster.close()
-        pool.setLevel(before)
+        psycopg.setLevel(before)
 
 
 def _keep_one() -> dict[str, Any]:

@@ -12,7 +12,7 @@ from psycopg.rows import DictRow
 from shared.adapters.postgres.database import Connection, Database
 from shared.adapters.postgres.sessions import SessionLimits
 from shared.domain.errors import Unavailable
-from tests.simulation.real.tasks import this_task
+from tests.simulation.real.task import this_task
 
 
 class SteppedCursor(psycopg.Cursor[DictRow]):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import tests.simulation.real.weather  # noqa: F401 - its actions are added
 from shared.domain.errors import Unavailable
 from tests.simulation.broker import Sent
 from tests.simulation.invariants import Broken
-from tests.simulation.real import actions, ending
+from tests.simulation.real import actions, ending, healing
 from tests.simulation.real.clients import Client, Request
 from tests.simulation.real.clocks import VirtualClock
 from tests.simulation.real.edge import Edge
@@ -22,27 +22,11 @@ from tests.simulation.real.ledger import Ledger
 from tests.simulation.real.outside import Outside, TopicalBroker
 from tests.simulation.real.processes import Process
 from tests.simulation.real.profile import Profile
-from tests.simulation.real.tasks import Scheduler, Task
+from tests.simulation.real.scheduler import Scheduler
+from tests.simulation.real.task import Task
 from tests.simulation.real.watch import Watch
 from tests.simulation.real.world import World
 from tests.simulation.tasks import Crash
-
-# Far more than the slowest of some hundred seeds took.
-_HEALING_ROUNDS, _HEALING_STEPS = 400, 20_000
-# What reconcile tries again ever more rarely is waited for in longer steps.
-_MINUTES = (1,) * 20 + (5,) * 20 + (30,) * 360
-
-SELECT_UNFINISHED = """
-    SELECT 'job ' || job_id || ' ' || state AS what FROM jobs WHERE state IN ('pending', 'processing', 'retrying')
-    UNION ALL SELECT 'book ' || entity_id || ' ' || status FROM processing_status
-    WHERE entity_type = 'book' AND status NOT IN ('completed', 'failed')
-    UNION ALL SELECT 'letter ' || d.job_id || ': ' || d.message FROM dead_letters d JOIN books b USING (book_id)
-    WHERE d.is_passing AND d.state IN ('open', 'redriven') AND d.version = b.latest_version
-    UNION ALL SELECT 'document of ' || entity_id FROM processing_status s WHERE projected_revision < revision
-        AND (entity_type = 'book'
-             OR version = (SELECT max(r.version) FROM recent_chapters r WHERE r.book_id = s.book_id))
-    UNION ALL SELECT 'document of ' || job_id FROM jobs WHERE projected_revision < revision
-"""
 
 
 class RealSimulation:
@@ -66,9 +50,8 @@ class RealSimulation:
         self.requests: list[Request] = []
         self.unexpected: list[str] = []
         self.events: list[tuple[datetime, str, str]] = []
-        self.delivered = self.started = self._healing_began = 0
+        self.delivered = self.started = 0
         self.books: Counter[str] = Counter()
-        self._tasks_of_backends: dict[int, Task] = {}
 
     @property
     def api(self) -> Process:
@@ -83,8 +66,8 @@ class RealSimulation:
         try:
             while actions.act(self):
                 self.look()
-            self._calm_down()
-            self._go_on_until_all_is_done()
+            healing.calm_down(self)
+            healing.go_on_until_all_is_done(self)
         finally:
             self.scheduler.close()
         self._check()
@@ -92,7 +75,7 @@ class RealSimulation:
     def finish(self) -> None:
         """What was begun goes on to its end, in the weather that there is; then as above."""
         try:
-            self._go_on_until_all_is_done()
+            healing.go_on_until_all_is_done(self)
         finally:
             self.scheduler.close()
         self._check()
@@ -158,10 +141,6 @@ class RealSimulation:
 
     # Who is told of what.
 
-    def committed(self, task: Task) -> None:
-        self._tasks_of_backends[task.connection.info.backend_pid] = task
-        self.history.read(task)
-
     def task_of(self, backend: int) -> Task | None:
         return next(
             (t for t in self.scheduler.tasks if t.connection and t.connection.info.backend_pid == backend), None
@@ -188,65 +167,3 @@ class RealSimulation:
         return bool(
             self.watch.rows("SELECT 1 FROM book_versions WHERE book_id = %s AND version = %s AND force", *where)
         )
-
-    def explains_attempt(self, job_id: str) -> bool:
-        return False
-
-    # The storm is over.
-
-    def _calm_down(self) -> None:
-        """No more faults; clocks stay as they are."""
-        self.edge.faulty = False
-        self.outside.away.clear()
-        for process in [*self.processes, self.api]:
-            process.frozen = None
-        self.note("HEALING")
-
-    def _go_on_until_all_is_done(self) -> None:
-        self._healing_began = self.scheduler.steps
-        for number, minutes in enumerate(_MINUTES):
-            self._settle()
-            # One run at least: it deletes again what was written late.
-            if number and not self._unfinished():
-                return
-            if self.scheduler.steps > self._healing_began + _HEALING_STEPS:
-                break
-            self._let_pass(60 * minutes + 1)
-            self.reconcile()
-        raise Broken("healing ends", f"not finished: {self._unfinished()[:20]}")
-
-    def _let_pass(self, seconds: float) -> None:
-        """So much time, and all that the broker delivers meanwhile."""
-        end = self.clock() + timedelta(seconds=seconds)
-        while due := [s.due for s in self.broker.waiting if s.due < end]:
-            self.advance(max(0.0, (min(due) - self.clock()).total_seconds()))
-            self._settle()
-        self.advance(max(0.0, (end - self.clock()).total_seconds()))
-
-    def _settle(self) -> None:
-        """Runs all that can run now; owners resume what they cancelled, and send what was not answered."""
-        while True:
-            if not self.requests:
-                self._resume()
-            for request in [r for r in self.requests if r.may_be_sent(self.clock())]:
-                request.send(self)
-            for sent in self.broker.due():
-                self.deliver(sent)
-            if not self.scheduler.tasks:
-                return
-            while self.scheduler.tasks:
-                actions.go_on(self)
-                self.look()
-            if self.scheduler.steps > self._healing_began + _HEALING_STEPS:
-                return
-
-    def _resume(self) -> None:
-        """Whoever has cancelled a book goes on with it. The client that has it may not have heard of its id."""
-        for book_id, status in self.history.statuses.items():
-            if status["status"] == "cancelled":
-                owner = self.history.books[book_id]["owner_uid"]
-                next(c for c in self.clients if c.user == owner).control(self, "resume", book_id)
-
-    def _unfinished(self) -> list[str]:
-        rows = [r["what"] for r in self.watch.rows(SELECT_UNFINISHED)]
-        return rows + [f"m{s.number}" for s in self.broker.waiting] + [f"{r.name} {r.path}" for r in self.requests]

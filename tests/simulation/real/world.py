@@ -13,8 +13,8 @@ from tests.simulation.real.ledger import Ledger
 from tests.simulation.real.outside import Outside, PartialLiveDocuments, TopicalBroker
 from tests.simulation.real.processes import Outsider, Process
 from tests.simulation.real.profile import Profile
+from tests.simulation.real.scheduler import Scheduler
 from tests.simulation.real.sessions import SimulatedDatabase
-from tests.simulation.real.tasks import Scheduler
 from tests.simulation.real.watch import Watch, simulated
 from tests.simulation.world import TABLES
 

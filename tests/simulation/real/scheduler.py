@@ -7,76 +7,19 @@ the statement is done, and goes on when it is chosen: so the order is the seed's
 from __future__ import annotations
 
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
+from tests.simulation.real.task import Task, be
 from tests.simulation.real.watch import Watch
-from tests.simulation.tasks import Crash, Stuck, Worker, idle_worker, keep_worker
+from tests.simulation.tasks import Crash, Stuck, idle_worker, keep_worker
 
 # A statement that takes longer is asked whether it waits for a lock.
 _LOOK_AFTER, _LOOK_AGAIN = 0.003, 0.001
 # What a quiet machine does in milliseconds.
 _STUCK_SECONDS = 20.0
-
-_running = threading.local()
-
-
-def this_task() -> Task | None:
-    """The task whose thread this is; None for threads of the pool, and outside of a simulation."""
-    return getattr(_running, "task", None)
-
-
-@dataclass(eq=False)
-class Task:
-    """`wakes` is until when it stands still, `is_ready` what else it waits for; `backend` runs its statement,
-    `stepped` is when it went on last.
-
-    `notes` is what others keep about it, `outcome` is what its body returned, `error` what it raised.
-    """
-
-    name: str
-    body: Callable[[], Any]
-    process: Any
-    edge: Any
-    topic: str = ""
-    job_id: str | None = None
-    on_end: Callable[[Task], None] = lambda task: None
-    is_ready: Callable[[], bool] = lambda: True
-    wakes: datetime | None = None
-    worker: Worker | None = None
-    killed: bool = False
-    ended: bool = False
-    outcome: Any = None
-    error: BaseException | None = None
-    backend: int | None = None
-    blocked_since: datetime | None = None
-    stepped: datetime | None = None
-    connection: Any = None
-    notes: dict[str, Any] = field(default_factory=dict)
-    _mutex: threading.Lock = field(default_factory=threading.Lock)
-
-    def begin_statement(self, backend: int) -> None:
-        with self._mutex:
-            self.backend = backend
-
-    def end_statement(self) -> bool:
-        """Whether the baton was given away meanwhile."""
-        with self._mutex:
-            was_blocked, self.backend, self.blocked_since = self.blocked_since is not None, None, None
-            return was_blocked
-
-    def block(self, now: datetime) -> bool:
-        """Note that it waits for a lock; False if its statement is done after all."""
-        with self._mutex:
-            if self.backend is None:
-                return False
-            self.blocked_since = self.blocked_since or now
-            return True
 
 
 class Scheduler:
@@ -219,13 +162,13 @@ class Scheduler:
         raise Stuck(f"PostgreSQL ends no deadlock\n{self.stacks()}")
 
     def _run(self, task: Task) -> None:
-        _running.task = task
+        be(task)
         try:
             if not task.killed:
                 task.outcome = task.body()
         except BaseException as error:
             task.error = error
-        _running.task = None
+        be(None)
         task.ended = True
 
     def _end(self, task: Task) -> None:
