@@ -169,12 +169,11 @@ def cancel_or_resume(sim: RealSimulation) -> None:
 
 @action(lambda sim: sim.profile.deletes * 0.5 if room(sim) and any(c.book_id for c in sim.clients) else 0.0)
 def delete(sim: RealSimulation) -> None:
-    """More often than not its text is imported once more, before that is answered."""
+    """More often than not its text is imported once more before that is answered, as what it was or as a new version."""
     client = sim.rng.choice([c for c in sim.clients if c.book_id])
     client.delete(sim)
-    if sim.rng.random() < 0.7:
-        client.sent = max(0, client.sent - 1)
-        client.import_next(sim)
+    if sim.rng.random() < 0.8:
+        client.import_text(sim, client.texts[client.sent - 1], force=sim.rng.random() < 0.6)
 
 
 @action(lambda sim: sim.profile.searches if room(sim) else 0.0)

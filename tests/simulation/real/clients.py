@@ -76,11 +76,11 @@ class Client:
 
     def import_next(self, sim: RealSimulation) -> None:
         """Maybe while the request before is under way."""
-        self._import(sim, self.texts[self.sent], force=False)
+        self.import_text(sim, self.texts[self.sent], force=False)
         self.sent += 1
 
     def force(self, sim: RealSimulation) -> None:
-        self._import(sim, self.texts[self.sent - 1], force=True)
+        self.import_text(sim, self.texts[self.sent - 1], force=True)
 
     def import_again(self, sim: RealSimulation) -> None:
         """The very same request."""
@@ -114,7 +114,7 @@ class Client:
         request = Request(name=self.name, user=self.user, method="GET", path=rng.choice(paths), proper=(200, 404))
         sim.ask(request)
 
-    def _import(self, sim: RealSimulation, text: str, *, force: bool) -> None:
+    def import_text(self, sim: RealSimulation, text: str, *, force: bool) -> None:
         body: dict[str, Any] = {"title": f"Book of {self.name}", "content": text, "force": force}
         headers = {}
         if self.book_id and sim.rng.random() < 0.5:
