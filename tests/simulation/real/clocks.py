@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from tests.simulation.real.watch import Watch
@@ -42,28 +41,19 @@ CREATE_VIRTUAL_CLOCK = """
 """
 SET_VIRTUAL_CLOCK = "SELECT setval('virtual_microseconds', %s)"
 
-# Functions of the schema that tell PostgreSQL's own time. Where there is one, it tells the virtual time instead.
-FUNCTIONS_THAT_TELL_THE_TIME = ("lease_clock",)
-SELECT_THOSE_THERE = "SELECT proname FROM pg_proc WHERE proname = ANY(%s) AND pronargs = 0"
-TELL_VIRTUAL_TIME = (
-    "CREATE OR REPLACE FUNCTION {}() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT virtual_clock()'"
-)
+# What the product's statements call to read PostgreSQL's clock.
+REAL_CLOCK, VIRTUAL_CLOCK = "clock_timestamp()", "virtual_clock()"
 
 
 class DatabaseClock:
-    """PostgreSQL's time in a simulation's database: the world's. `is_read` is false where no function tells it."""
+    """PostgreSQL's time in a simulation's database: the world's, whatever the processes' clocks show."""
 
-    def __init__(self, watch: Watch, names: Sequence[str] = FUNCTIONS_THAT_TELL_THE_TIME) -> None:
+    def __init__(self, watch: Watch) -> None:
         self._watch = watch
         self._shown: datetime | None = None
         watch.execute(CREATE_VIRTUAL_CLOCK)
-        there = [r["proname"] for r in watch.rows(SELECT_THOSE_THERE, list(names))]
-        for name in there:
-            watch.execute(TELL_VIRTUAL_TIME.format(name))
-        self.is_read = bool(there)
 
     def show(self, now: datetime) -> None:
-        """Let the functions tell this time, if there are any."""
-        if self.is_read and now != self._shown:
+        if now != self._shown:
             self._watch.execute(SET_VIRTUAL_CLOCK, int((now - BEGIN) / timedelta(microseconds=1)))
             self._shown = now

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from tests.simulation.real.clocks import DatabaseClock, VirtualClock
+from tests.simulation.real.clocks import REAL_CLOCK, DatabaseClock, VirtualClock
 from tests.simulation.real.profile import Profile
 from tests.simulation.real.scheduler import Scheduler
 from tests.simulation.real.task import Task
@@ -57,7 +57,8 @@ class Edge:
         self._switch(task)
         if self.faulty:
             self._fail(task, connection, query)
-        self._database_clock.show(self._clock())
+        if REAL_CLOCK in query or self._scheduler.waiting:
+            self._database_clock.show(self._clock())
         self.note(_name(query))
 
     def after_statement(self, task: Task, connection: Any, query: str) -> None:

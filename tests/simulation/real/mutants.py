@@ -49,6 +49,13 @@ def an_overtaken_attempt_writes_all_the_same() -> Iterator[None]:
 
 
 @mutant
+def a_lease_begins_by_the_clock_of_its_process() -> Iterator[None]:
+    new = without(claims.START_ATTEMPT, "clock_timestamp()", "%(now)s::timestamptz")
+    with changed(claims, "START_ATTEMPT", new):
+        yield
+
+
+@mutant
 def a_job_that_has_ended_keeps_its_permit() -> Iterator[None]:
     end = without(
         job_store.END_ATTEMPT_IF_TOKEN_IS_CURRENT,
@@ -85,14 +92,14 @@ def an_outage_counts_as_an_attempt() -> Iterator[None]:
         yield
 
 
-# As in `mutants` beside this folder. The mutant of the lease's clock belongs here: PostgreSQL's functions that tell the
-# time tell the world's (`clocks.DatabaseClock`), processes' own clocks differ from it.
+# As in `mutants` beside this folder.
 FOUND_AT = {
     "fan_in_does_not_wait_for_other_commits": 0,
     "a_claim_does_not_lock_its_job": 0,
     "imports_of_an_owner_do_not_wait_for_each_other": 0,
     "an_import_does_not_lock_its_book": 0,
     "an_overtaken_attempt_writes_all_the_same": 0,
+    "a_lease_begins_by_the_clock_of_its_process": 0,
     "a_job_that_has_ended_keeps_its_permit": 0,
     "permits_are_given_by_several_at_once": 0,
     "nobody_notes_whose_turn_it_was": 0,

@@ -12,6 +12,7 @@ from psycopg.rows import DictRow
 from shared.adapters.postgres.database import Connection, Database
 from shared.adapters.postgres.sessions import SessionLimits
 from shared.domain.errors import Unavailable
+from tests.simulation.real.clocks import REAL_CLOCK, VIRTUAL_CLOCK
 from tests.simulation.real.task import this_task
 
 
@@ -20,7 +21,7 @@ class SteppedCursor(psycopg.Cursor[DictRow]):
 
     def execute(self, query: Any, params: Any = None, **how: Any) -> SteppedCursor:
         with _step(self.connection, str(query)):
-            super().execute(query, params, **how)
+            super().execute(query.replace(REAL_CLOCK, VIRTUAL_CLOCK), params, **how)
         return self
 
     @contextmanager

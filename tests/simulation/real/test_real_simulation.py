@@ -21,7 +21,7 @@ from tests.simulation.invariants import Broken
 from tests.simulation.real import actions
 from tests.simulation.real.assembly import assemble
 from tests.simulation.real.clients import Client
-from tests.simulation.real.clocks import BEGIN, DatabaseClock, VirtualClock
+from tests.simulation.real.clocks import BEGIN
 from tests.simulation.real.mutants import FOUND_AT, MUTANTS
 from tests.simulation.real.profile import CALM
 from tests.simulation.real.session import session, simulate
@@ -78,15 +78,20 @@ def test_ten_minutes_of_throttling_are_over_without_an_operator(cluster: Cluster
     assert sim.clock() - BEGIN > timedelta(seconds=600)
 
 
-def test_functions_that_tell_the_time_tell_the_virtual_time(cluster: Cluster) -> None:
-    watch, clock = cluster.watch, VirtualClock()
-    watch.execute("CREATE FUNCTION a_clock() RETURNS timestamptz LANGUAGE sql AS 'SELECT clock_timestamp()'")
-    shown = DatabaseClock(watch, ["a_clock"])
-    clock.advance(90.5)
+def test_postgresqls_clock_is_the_worlds(cluster: Cluster) -> None:
+    sim = assemble(cluster, 1, CALM)
+    read = list[object]()
 
-    shown.show(clock())
+    def ask() -> None:
+        with sim.api.database.statements() as connection:
+            read.extend(connection.execute("SELECT clock_timestamp() AS now").fetchall())
 
-    assert watch.rows("SELECT a_clock() AS now") == [{"now": clock()}]
+    sim.spawn("asks", sim.api, ask)
+    sim.clock.advance(90.5)
+    while sim.scheduler.tasks:
+        sim.scheduler.step(sim.scheduler.ready()[0])
+
+    assert read == [{"now": sim.clock()}]
 
 
 def test_a_task_that_waits_for_a_lock_lets_others_go_on(cluster: Cluster) -> None:
