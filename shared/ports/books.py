@@ -118,9 +118,11 @@ class VectorCache(Protocol):
         vectors: Mapping[bytes, Vector],
         model: EmbeddingModel,
         task: EmbeddingTask,
+        fresh_since: datetime | None,
         now: datetime,
-    ) -> None:
-        """Keep what was computed for the book; nothing, if it was deleted meanwhile."""
+    ) -> dict[bytes, Vector]:
+        """Keep what was computed for the book (nothing, if it was deleted meanwhile), and return what it has now: that
+        of another attempt which was quicker, unless it is older than `fresh_since`."""
         ...
 
 

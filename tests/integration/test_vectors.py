@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import psycopg
 import pytest
 
+from shared.adapters.fake_models import FakeEmbedder
+from shared.domain.embeddings import EmbeddingModel, EmbeddingTask, Vector
 from shared.domain.errors import Rejected
 from shared.domain.stages import JobType
 from tests.support.world import World, await_lock, manuscript
@@ -208,3 +214,57 @@ def test_texts_that_the_model_took_before_it_refused_one_are_not_paid_again(worl
 
     assert set(world.embedder.calls.values()) == {1}
     assert unused(world) == 0
+
+
+class VaryingEmbedder(FakeEmbedder):
+    """Never says quite the same twice. Takes one text at once, and two chapters of a book are a group."""
+
+    @property
+    def model(self) -> EmbeddingModel:
+        return replace(super().model, max_texts=1, max_request_tokens=300)
+
+    def embed(self, texts: Sequence[str], task: EmbeddingTask) -> list[Vector]:
+        (vector,) = super().embed(texts, task)
+        varied = [*vector[:-1], vector[-1] + self.requests / 10]
+        length = math.hypot(*varied)
+        return [[x / length for x in varied]]
+
+
+def test_of_a_text_that_two_jobs_embed_at_once_both_have_the_vector_that_was_kept_first(dsn: str) -> None:
+    """Else a chapter's vector would not be the mean of those that its chunks have."""
+    one, other = manuscript(2, 60).strip().split("\n\nCHAPTER 2")
+    text = "\n\n".join([one, f"CHAPTER 2{other}", one])
+    with closing(World(dsn, VaryingEmbedder())) as world, ThreadPoolExecutor(1) as pool:
+        world.import_book(text)
+        world.deliver(world.take(JobType.BOOK_PROCESSING))
+        first, second = world.take(JobType.EMBEDDING_GENERATION), world.take(JobType.EMBEDDING_GENERATION)
+        second_asks, first_has_kept = threading.Event(), threading.Event()
+
+        def ask(texts: Sequence[str]) -> None:
+            if texts[0].startswith("CHAPTER 2"):
+                first_has_kept.set()
+                assert answer.result(30) == 204
+            elif not second_asks.is_set():
+                second_asks.set()
+                assert first_has_kept.wait(30)
+
+        world.embedder.before = ask
+        answer = pool.submit(world.deliver, second)
+        assert second_asks.wait(30)
+        world.deliver(first)
+
+        assert world.embedder.requests == 3
+        assert world.rows("""
+            SELECT count(*) AS n FROM recent_chapters JOIN chapter_chunks USING (chapter_id)
+            WHERE embedding_vector <-> chunk_embedding < 1e-5""") == [{"n": 3}]
+
+
+def test_a_forced_import_replaces_the_vectors_that_were_computed_before_it(dsn: str) -> None:
+    with closing(World(dsn, VaryingEmbedder())) as world:
+        finished_book(world, manuscript(1, 60), google_doc_id="doc")
+        before = world.rows("SELECT embedding::text AS vector FROM book_vectors")
+        world.clock.advance(1)
+        finished_book(world, manuscript(1, 60), google_doc_id="doc", force=True)
+
+        assert len(before) == 1
+        assert world.rows("SELECT embedding::text AS vector FROM book_vectors") != before

@@ -49,15 +49,23 @@ SELECT_VECTORS_AND_TAKE_THOSE_OF_OTHERS = f"""
     SELECT content_hash, embedding FROM own UNION ALL SELECT content_hash, embedding FROM others
 """
 
+# Of two that compute one text at once, the vector that is kept first is the other's too, and is returned: what a chunk
+# has is read from here, and a chapter's is made of what the caller has. A forced import replaces what is older than it.
 # Sorted, so that two writers of the same hashes wait for each other instead of deadlocking.
 UPSERT_VECTORS = f"""
-    INSERT INTO book_vectors (book_id, content_hash, embedding_model, embedding_version, task, owner_uid, embedding,
-                              created_at, unused_since)
-    SELECT b.book_id, content_hash, %(model)s, %(version)s, %(task)s, b.owner_uid, embedding, %(now)s, %(now)s
-    FROM unnest(%(hashes)b::bytea[], %(vectors)b::vector[]) AS v (content_hash, embedding),
-         {BOOK_UNLESS_IT_IS_GONE} ORDER BY content_hash
-    ON CONFLICT (book_id, content_hash, embedding_model, embedding_version, task)
-    DO UPDATE SET embedding = excluded.embedding, created_at = excluded.created_at
+    WITH given AS (
+        SELECT * FROM unnest(%(hashes)b::bytea[], %(vectors)b::vector[]) AS v (content_hash, embedding)
+    ), kept AS (
+        INSERT INTO book_vectors AS v (book_id, content_hash, embedding_model, embedding_version, task, owner_uid,
+                                       embedding, created_at, unused_since)
+        SELECT b.book_id, content_hash, %(model)s, %(version)s, %(task)s, b.owner_uid, embedding, %(now)s, %(now)s
+        FROM given, {BOOK_UNLESS_IT_IS_GONE} ORDER BY content_hash
+        ON CONFLICT (book_id, content_hash, embedding_model, embedding_version, task) DO UPDATE SET
+            embedding = CASE WHEN v.created_at < %(fresh_since)s THEN excluded.embedding ELSE v.embedding END,
+            created_at = CASE WHEN v.created_at < %(fresh_since)s THEN excluded.created_at ELSE v.created_at END
+        RETURNING content_hash, embedding
+    )
+    SELECT kept.* FROM kept JOIN given USING (content_hash) WHERE kept.embedding <> given.embedding
 """
 
 # As above, for what a generating model said of one book.
@@ -102,12 +110,15 @@ class PostgresVectorCache:
         vectors: Mapping[bytes, Vector],
         model: EmbeddingModel,
         task: EmbeddingTask,
+        fresh_since: datetime | None,
         now: datetime,
-    ) -> None:
+    ) -> dict[bytes, Vector]:
         columns: list[PgVector] = [to_column(v) for v in vectors.values()]
-        row = _key(book_id, model, task) | {"hashes": list(vectors), "vectors": columns, "now": now}
+        row = _key(book_id, model, task) | {"hashes": list(vectors), "vectors": columns}
+        row |= {"fresh_since": fresh_since, "now": now}
         with self._database.statements() as connection:
-            connection.execute(UPSERT_VECTORS, row)
+            others = connection.execute(UPSERT_VECTORS, row, binary=True).fetchall()
+        return {**vectors, **{r["content_hash"]: from_column(r["embedding"], model.dimensions) for r in others}}
 
 
 def _key(book_id: UUID, model: EmbeddingModel, task: EmbeddingTask) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from array import array
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 from shared.domain.embedding_requests import fill_requests
@@ -33,10 +34,10 @@ class EmbedChapters:
         """Embed the job's chapters, or those of them that the model takes. Raises Rejected if it takes none of one, and
         OtherModel."""
         self.embedder.model.require(self.library.embedding_model(job.book_version))
-        group = _Group(chapters={c.chapter_id: _passages(c) for c in self.library.chapters(job.chapter_ids)})
-        fresh_since = self.library.fresh_since(job.book_version)
+        chapters = {c.chapter_id: _passages(c) for c in self.library.chapters(job.chapter_ids)}
+        group = _Group(chapters=chapters, fresh_since=self.library.fresh_since(job.book_version))
         hashes, model = list(group.texts()), self.embedder.model
-        group.vectors.update(self.cache.find(job.book_id, hashes, model, DOCUMENT, fresh_since, self.clock()))
+        group.vectors.update(self.cache.find(job.book_id, hashes, model, DOCUMENT, group.fresh_since, self.clock()))
         self._compute(job.book_id, group)
         if group.rejected and len(group.chapters) == 1:
             raise next(iter(group.rejected.values()))
@@ -55,7 +56,7 @@ class EmbedChapters:
         while requests:
             hashes = group.wanted(requests.popleft())
             try:
-                group.vectors.update(self._request(book_id, {h: texts[h] for h in hashes}))
+                group.vectors.update(self._request(book_id, {h: texts[h] for h in hashes}, group.fresh_since))
             except Rejected as error:
                 if len(hashes) == 1:
                     group.reject(hashes[0], error)
@@ -63,22 +64,25 @@ class EmbedChapters:
                     middle = len(hashes) // 2
                     requests.extendleft([hashes[middle:], hashes[:middle]])
 
-    def _request(self, book_id: UUID, texts: Mapping[bytes, str]) -> dict[bytes, Vector]:
+    def _request(self, book_id: UUID, texts: Mapping[bytes, str], fresh_since: datetime | None) -> dict[bytes, Vector]:
         """Keep the vectors of each request at once: a later one that fails must not cost them again."""
         if not texts:
             return {}
         fresh = self.embedder.embed(list(texts.values()), DOCUMENT)
         # As the cache gives them back: a repeated run must come to the same chapter vectors.
         vectors = {h: array("f", v).tolist() for h, v in zip(texts, fresh, strict=True)}
-        self.cache.keep(book_id, vectors, self.embedder.model, DOCUMENT, self.clock())
-        return vectors
+        return self.cache.keep(book_id, vectors, self.embedder.model, DOCUMENT, fresh_since, self.clock())
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Group:
-    """Chapters on their way to vectors: the passages of each, what was found of them, and which chapters failed."""
+    """Chapters on their way to vectors: the passages of each, what was found of them, and which chapters failed.
+
+    What is older than `fresh_since` is computed again.
+    """
 
     chapters: Mapping[UUID, Sequence[Passage]]
+    fresh_since: datetime | None
     vectors: dict[bytes, Vector] = field(default_factory=dict)
     rejected: dict[UUID, Rejected] = field(default_factory=dict)
 
