@@ -107,12 +107,19 @@ class Client:
         sim.ask(request)
 
     def look(self, sim: RealSimulation, rng: random.Random) -> None:
-        """Search, or read what there is."""
-        paths = ["/api/search?q=harbour%20lantern", "/api/books"]
-        if self.book_id:
-            paths += [f"/api/books/{self.book_id}{rest}" for rest in ("", "/status", "/chapters")]
-        request = Request(name=self.name, user=self.user, method="GET", path=rng.choice(paths), proper=(200, 404))
-        sim.ask(request)
+        """Read what there is of the book, or search all that the owner has."""
+        proper: Collection[int]
+        if self.book_id and rng.random() < 0.5:
+            path, proper = f"/api/books/{self.book_id}{rng.choice(['', '/status', '/chapters'])}", (200, 404)
+        else:
+            path, proper = "/api/search?q=harbour%20lantern", (200,)
+
+        def see(reply: Any) -> None:
+            found = {p["book_id"] for p in reply.json.get("results", [])}
+            if strange := [b for b in found if sim.ledger.owners[b] != self.user]:
+                sim.unexpected.append(f"{self.user} found passages of {strange}")
+
+        sim.ask(Request(name=self.name, user=self.user, method="GET", path=path, proper=proper, on_answer=see))
 
     def import_text(self, sim: RealSimulation, text: str, *, force: bool) -> None:
         body: dict[str, Any] = {"title": f"Book of {self.name}", "content": text, "force": force}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 # Far more than the slowest of some hundred seeds took.
 _HEALING_STEPS = 20_000
 # What reconcile tries again ever more rarely is waited for in longer steps.
-_MINUTES = (1,) * 20 + (5,) * 20 + (30,) * 360
+_MINUTES = (1,) * 20 + (5,) * 16 + (30,) * 24
 
 SELECT_UNFINISHED = """
     SELECT 'job ' || job_id || ' ' || state AS what FROM jobs WHERE state IN ('pending', 'processing', 'retrying')

@@ -94,15 +94,15 @@ def an_outage_counts_as_an_attempt() -> Iterator[None]:
 
 # As in `mutants` beside this folder.
 FOUND_AT = {
-    "fan_in_does_not_wait_for_other_commits": 0,
-    "a_claim_does_not_lock_its_job": 0,
+    "fan_in_does_not_wait_for_other_commits": 4,
+    "a_claim_does_not_lock_its_job": 15,
     "imports_of_an_owner_do_not_wait_for_each_other": 0,
-    "an_import_does_not_lock_its_book": 0,
-    "an_overtaken_attempt_writes_all_the_same": 0,
+    "an_import_does_not_lock_its_book": 14,
+    "an_overtaken_attempt_writes_all_the_same": 1,
     "a_lease_begins_by_the_clock_of_its_process": 0,
     "a_job_that_has_ended_keeps_its_permit": 0,
-    "permits_are_given_by_several_at_once": 0,
-    "nobody_notes_whose_turn_it_was": 0,
-    "a_pause_never_ends": 0,
-    "an_outage_counts_as_an_attempt": 0,
+    "permits_are_given_by_several_at_once": 9,
+    "nobody_notes_whose_turn_it_was": 48,
+    "a_pause_never_ends": 1,
+    "an_outage_counts_as_an_attempt": 1,
 }

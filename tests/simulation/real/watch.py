@@ -47,6 +47,7 @@ class Watch:
 
     def __init__(self, dsn: str) -> None:
         self._connection = psycopg.connect(simulated(dsn), row_factory=dict_row, autocommit=True)
+        self._stopped: set[int] = set()
 
     def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
         return self._connection.execute(query, values).fetchall()
@@ -60,9 +61,11 @@ class Watch:
 
     def stop(self, backend: int) -> None:
         """Let the server's process stand still; it waits for a lock."""
+        self._stopped.add(backend)
         os.kill(backend, signal.SIGSTOP)
 
     def let_go(self, backend: int) -> None:
+        self._stopped.discard(backend)
         with suppress(ProcessLookupError):
             os.kill(backend, signal.SIGCONT)
 
@@ -76,4 +79,7 @@ class Watch:
         self.execute(TERMINATE, backend)
 
     def close(self) -> None:
+        """A server whose processes stand still could not end."""
+        for backend in list(self._stopped):
+            self.let_go(backend)
         self._connection.close()
