@@ -270,6 +270,7 @@ SAID_OF_NOTHING = {
     **dict.fromkeys(("/api/dead-letters", "/api/dead-letters/groups"), 200),
     **dict.fromkeys(("/api/dead-letters/redrive", "/api/dead-letters/discard"), 200),
     **dict.fromkeys(("/api/replays", "/api/projections"), 403),
+    **dict.fromkeys(("/api/reembeddings", "/api/reembeddings/estimate"), 403),
 }
 
 

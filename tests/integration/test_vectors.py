@@ -230,12 +230,17 @@ class VaryingEmbedder(FakeEmbedder):
         return [[x / length for x in varied]]
 
 
-def test_of_a_text_that_two_jobs_embed_at_once_both_have_the_vector_that_was_kept_first(dsn: str) -> None:
-    """Else a chapter's vector would not be the mean of those that its chunks have."""
+@pytest.mark.parametrize(("force", "seconds"), [(False, 0), (True, -300)])
+def test_of_a_text_that_two_jobs_embed_at_once_both_have_the_vector_that_was_kept_first(
+    dsn: str, force: bool, seconds: int
+) -> None:
+    """Else a chapter's vector would not be the mean of those that its chunks have. Also of a forced import, and where
+    clocks are behind that of the process which imported it."""
     one, other = manuscript(2, 60).strip().split("\n\nCHAPTER 2")
     text = "\n\n".join([one, f"CHAPTER 2{other}", one])
     with closing(World(dsn, VaryingEmbedder())) as world, ThreadPoolExecutor(1) as pool:
-        world.import_book(text)
+        world.import_book(text, force=force)
+        world.clock.advance(seconds)
         world.deliver(world.take(JobType.BOOK_PROCESSING))
         first, second = world.take(JobType.EMBEDDING_GENERATION), world.take(JobType.EMBEDDING_GENERATION)
         second_asks, first_has_kept = threading.Event(), threading.Event()
@@ -257,6 +262,24 @@ def test_of_a_text_that_two_jobs_embed_at_once_both_have_the_vector_that_was_kep
         assert world.rows("""
             SELECT count(*) AS n FROM recent_chapters JOIN chapter_chunks USING (chapter_id)
             WHERE embedding_vector <-> chunk_embedding < 1e-5""") == [{"n": 3}]
+
+
+def test_what_is_answered_for_a_forced_import_is_not_asked_again_by_a_process_whose_clock_is_behind(
+    world: World,
+) -> None:
+    world.import_book(manuscript(1, 60), force=True)
+    world.clock.advance(-300)
+    world.deliver(world.take(JobType.BOOK_PROCESSING))
+    message = world.take(JobType.CHAPTER_PROCESSING)
+    with psycopg.connect(world.dsn) as connection:
+        connection.execute("ALTER TABLE recent_chapters ADD CONSTRAINT full_disk CHECK (metadata IS NULL)")
+    failed = world.deliver(message)
+    with psycopg.connect(world.dsn) as connection:
+        connection.execute("ALTER TABLE recent_chapters DROP CONSTRAINT full_disk")
+    world.clock.advance(60)
+
+    assert (failed, world.deliver(message)) == (429, 204)
+    assert world.extractor.calls["chapter"] == 1
 
 
 def test_a_forced_import_replaces_the_vectors_that_were_computed_before_it(dsn: str) -> None:

@@ -50,7 +50,8 @@ SELECT_VECTORS_AND_TAKE_THOSE_OF_OTHERS = f"""
 """
 
 # Of two that compute one text at once, the vector that is kept first is the other's too, and is returned: what a chunk
-# has is read from here, and a chapter's is made of what the caller has. A forced import replaces what is older than it.
+# has is read from here, and a chapter's is made of what the caller has. A forced import replaces what is older than it;
+# what is computed for it is not, whatever the clock of the process shows.
 # Sorted, so that two writers of the same hashes wait for each other instead of deadlocking.
 UPSERT_VECTORS = f"""
     WITH given AS (
@@ -58,7 +59,8 @@ UPSERT_VECTORS = f"""
     ), kept AS (
         INSERT INTO book_vectors AS v (book_id, content_hash, embedding_model, embedding_version, task, owner_uid,
                                        embedding, created_at, unused_since)
-        SELECT b.book_id, content_hash, %(model)s, %(version)s, %(task)s, b.owner_uid, embedding, %(now)s, %(now)s
+        SELECT b.book_id, content_hash, %(model)s, %(version)s, %(task)s, b.owner_uid, embedding,
+               greatest(%(now)s, %(fresh_since)s), %(now)s
         FROM given, {BOOK_UNLESS_IT_IS_GONE} ORDER BY content_hash
         ON CONFLICT (book_id, content_hash, embedding_model, embedding_version, task) DO UPDATE SET
             embedding = CASE WHEN v.created_at < %(fresh_since)s THEN excluded.embedding ELSE v.embedding END,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeVar
 
 from shared.domain.contexts import Refusal
@@ -39,7 +40,11 @@ class ModelAnswerMemo:
         try:
             answer = ask()
         except Blocked as error:
-            self.cache.keep(job.book_id, digest, model, Refusal(refused_because=str(error)), self.clock())
+            self.cache.keep(job.book_id, digest, model, Refusal(refused_because=str(error)), self._now(fresh_since))
             raise
-        self.cache.keep(job.book_id, digest, model, answer, self.clock())
+        self.cache.keep(job.book_id, digest, model, answer, self._now(fresh_since))
         return answer
+
+    def _now(self, fresh_since: datetime | None) -> datetime:
+        """No earlier than the forced import for which it was asked, whatever the clock of this process shows."""
+        return max(self.clock(), fresh_since) if fresh_since else self.clock()
