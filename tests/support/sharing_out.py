@@ -32,6 +32,7 @@ SPREAD = frozenset(
         "tests/integration/test_reconcile.py",
         "tests/integration/test_redrives.py",
         "tests/integration/test_retention.py",
+        "tests/simulation/real/test_real_simulation.py",
         "tests/simulation/test_simulation.py",
         "tests/unit/test_chapters_properties.py",
     }
@@ -43,6 +44,8 @@ LONGEST_FIRST = (
     "tests/integration/test_limits.py",
     "tests/integration/test_openapi.py",
     "tests/simulation/test_simulation.py",
+    "tests/simulation/real/test_real_simulation.py",
+    "tests/integration/test_reembed.py",
     "tests/integration/test_fuzz.py",
     "tests/integration/test_stores_down.py",
     "tests/integration/test_push_auth.py",

@@ -28,7 +28,7 @@ from tests.simulation.real.session import session, simulate
 from tests.simulation.real.texts import make_text
 from tests.simulation.real.world import Cluster
 
-SEEDS, FOUND_WITHIN = 8, 60
+SEEDS, FOUND_WITHIN = 4, 60
 # Of one model: each minute once or twice, and those that were under way.
 IN_VAIN_AT_MOST = 20
 
