@@ -20,6 +20,7 @@ from shared.ports.books import (
     SearchIndex,
     Source,
     VectorCache,
+    VectorsWanted,
 )
 from shared.ports.broker import BrokerSnapshot, Message, Publisher, SeekableBroker
 from shared.ports.callers import Authenticator, PushVerifier
@@ -72,4 +73,5 @@ __all__ = [
     "Tombstone",
     "Undelivered",
     "VectorCache",
+    "VectorsWanted",
 ]

@@ -47,6 +47,14 @@ class Reusable:
     vectors_of: UUID | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class VectorsWanted:
+    """What a version's vectors are to be: of which `model` (None: any), and, if it was forced, computed since when."""
+
+    model: ModelKey | None
+    fresh_since: datetime | None
+
+
 class Library(Protocol):
     """The books, as the stages read them. All raise Rejected if the book was deleted."""
 
@@ -84,9 +92,7 @@ class Library(Protocol):
         """How the version that readers see is split, whose text is the same."""
         ...
 
-    def embedding_model(self, version: BookVersion) -> ModelKey | None:
-        """Of which all the version's vectors are; None if that is not known."""
-        ...
+    def vectors_wanted(self, version: BookVersion) -> VectorsWanted: ...
 
     def keeps_context(self, version: BookVersion) -> bool:
         """Whether nothing is known of the book that readers don't see: it moves to another embedding model, and no

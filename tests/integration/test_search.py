@@ -18,8 +18,9 @@ from shared.adapters.postgres.database import Database
 from shared.adapters.postgres.migrations import migrate
 from shared.adapters.postgres.search_index import PostgresSearchIndex
 from shared.domain.embeddings import EmbeddingModel, ModelKey, Vector
-from shared.domain.errors import ModelUnavailable, Rejected
+from shared.domain.errors import ModelUnavailable
 from shared.domain.ranking import Candidate
+from tests.support.failing_books import refuse_vectors
 from tests.support.passages import Passage, copy_books, show_to_readers
 from tests.support.world import World, manuscript
 
@@ -146,13 +147,7 @@ def test_what_search_reads_follows_the_version_that_readers_see(world: World) ->
 
 
 def test_a_chapter_that_is_made_anew_is_found_again(world: World) -> None:
-    refused = {"CHAPTER 2"}
-
-    def refuse(texts: Sequence[str]) -> None:
-        if any(r in t for t in texts for r in refused):
-            raise Rejected("the model refuses this text")
-
-    world.embedder.before = refuse
+    refused = refuse_vectors(world, 2)
     book_id = world.import_book(manuscript(chapters=12))
     world.run()
     lacking = len(searched(world))

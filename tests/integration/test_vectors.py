@@ -15,8 +15,8 @@ import pytest
 
 from shared.adapters.fake_models import FakeEmbedder
 from shared.domain.embeddings import EmbeddingModel, EmbeddingTask, Vector
-from shared.domain.errors import Rejected
 from shared.domain.stages import JobType
+from tests.support.failing_books import refuse_vectors
 from tests.support.world import World, await_lock, manuscript
 
 DAY = 24 * 3600.0
@@ -198,13 +198,7 @@ def test_vectors_of_a_chapter_that_is_embedded_anew_with_other_results_are_unuse
 
 
 def test_texts_that_the_model_took_before_it_refused_one_are_not_paid_again(world: World) -> None:
-    refused = {"CHAPTER 9"}
-
-    def refuse(texts: Sequence[str]) -> None:
-        if any(r in t for t in texts for r in refused):
-            raise Rejected("the model refuses this text")
-
-    world.embedder.before = refuse
+    refused = refuse_vectors(world, 9)
     book_id = world.import_book(manuscript(chapters=12))
     world.run()
     assert world.status(book_id)["chapters"]["failed"] == 1

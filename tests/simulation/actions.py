@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tests.simulation import names
+from tests.simulation.registry import Actions
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
 
-Weigh = Callable[["Simulation"], float]
-Act = Callable[["Simulation"], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Action:
-    """`weigh` says how likely it is now (0: impossible), `act` does it: it starts a task, or changes the world."""
-
-    name: str
-    weigh: Weigh
-    act: Act
-
-
-ACTIONS: list[Action] = []
-
-
-def action(weigh: Weigh) -> Callable[[Act], Act]:
-    def add(act: Act) -> Act:
-        ACTIONS.append(Action(name=act.__name__, weigh=weigh, act=act))
-        return act
-
-    return add
+ACTIONS: Actions[Simulation] = Actions()
+action = ACTIONS.add
 
 
 def act(sim: Simulation) -> bool:
@@ -40,8 +19,7 @@ def act(sim: Simulation) -> bool:
     sim.steps += 1
     if len(sim.events) > sim.world.profile.events or (sim.steps % 50 == 0 and sim.is_finished()):
         return False
-    weights = [a.weigh(sim) for a in ACTIONS]
-    sim.rng.choices(ACTIONS, weights)[0].act(sim)
+    ACTIONS.do_one(sim)
     return True
 
 

@@ -38,8 +38,6 @@ def session(dsn: str) -> Iterator[SimulatedDatabase]:
     # Vacuum would move rows when it likes, and with them the order of rows that are equal in an ORDER BY.
     for table in TABLES.split(","):
         database.connection.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
-    # Nobody searches here, and an empty index costs 20 ms at each TRUNCATE.
-    database.connection.execute("DROP INDEX IF EXISTS chunks_by_meaning, chunks_by_terms")
     database.connection.commit()
     try:
         with without_logs():

@@ -12,8 +12,8 @@ from shared.domain.books import BookVersion, Cause
 from shared.domain.contexts import ChapterMetadata, Mention
 from shared.domain.embeddings import EmbeddingModel, ModelKey
 from shared.domain.errors import Rejected
-from shared.domain.splitting.chapters import Section, SectionKind, Split, SplitMethod
-from shared.ports import ChapterText, Reusable, Source
+from shared.domain.splitting.chapters import Section, SectionKind, Split, SplitMethod, with_matter
+from shared.ports import ChapterText, Reusable, Source, VectorsWanted
 
 # The manuscript, or what an import said of it.
 SELECT_FROM_VERSION = "SELECT {} FROM book_versions WHERE book_id = %s AND version = %s"
@@ -85,8 +85,11 @@ class PostgresLibrary:
         return str(self._version("title", version)["title"])
 
     def fresh_since(self, version: BookVersion) -> datetime | None:
-        row = self._version("force, created_at", version)
-        return row["created_at"] if row["force"] else None
+        return _fresh_since(self._version("force, created_at", version))
+
+    def vectors_wanted(self, version: BookVersion) -> VectorsWanted:
+        row = self._version("force, created_at, embedding_model, embedding_version", version)
+        return VectorsWanted(model=_model(row), fresh_since=_fresh_since(row))
 
     def _version(self, columns: str, version: BookVersion) -> dict[str, Any]:
         with self._database.statements() as connection:
@@ -139,13 +142,14 @@ class PostgresLibrary:
             raise Rejected("the book was deleted")
         return _split(rows)
 
-    def embedding_model(self, version: BookVersion) -> ModelKey | None:
-        return _model(self._version("embedding_model, embedding_version", version))
-
     def keeps_context(self, version: BookVersion) -> bool:
         with self._database.statements() as connection:
             where = (version.book_id, version.version)
             return connection.execute(IS_AS_MUCH_KNOWN_AS_READERS_SEE, where).fetchone() is not None
+
+
+def _fresh_since(row: Mapping[str, Any]) -> datetime | None:
+    return row["created_at"] if row["force"] else None
 
 
 def _model(row: Mapping[str, Any]) -> ModelKey | None:
@@ -154,23 +158,18 @@ def _model(row: Mapping[str, Any]) -> ModelKey | None:
 
 
 def _split(rows: Sequence[Mapping[str, Any]]) -> Split:
-    """Chapters tile the text, but for what stands before and after them."""
-    first, last = rows[0]["start_offset"], rows[-1]["end_offset"]
-    sections = [
-        Section(kind=SectionKind.FRONT_MATTER, number=None, title="Front matter", start=0, end=first),
-        *(
-            Section(
-                kind=SectionKind.CHAPTER,
-                number=r["chapter_number"],
-                title=r["title"],
-                start=r["start_offset"],
-                end=r["end_offset"],
-            )
-            for r in rows
-        ),
-        Section(kind=SectionKind.BACK_MATTER, number=None, title="Back matter", start=last, end=rows[0]["length"]),
+    chapters = [
+        Section(
+            kind=SectionKind.CHAPTER,
+            number=r["chapter_number"],
+            title=r["title"],
+            start=r["start_offset"],
+            end=r["end_offset"],
+        )
+        for r in rows
     ]
-    return Split(sections=tuple(s for s in sections if s.start < s.end), method=SplitMethod(rows[0]["split_method"]))
+    sections = with_matter(chapters, rows[0]["length"])
+    return Split(sections=tuple(sections), method=SplitMethod(rows[0]["split_method"]))
 
 
 def _metadata(stored: Mapping[str, Any]) -> ChapterMetadata:

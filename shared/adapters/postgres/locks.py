@@ -25,6 +25,7 @@ from typing import Any
 from uuid import UUID
 
 from shared.adapters.postgres.database import Connection
+from shared.adapters.postgres.status_rows import UNDER_WAY
 from shared.domain.books import BookVersion
 from shared.domain.errors import TooManyBooks, UnknownBook
 
@@ -36,11 +37,11 @@ LOCK_OWNER = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))"
 
 # Under that lock. The book itself does not count: its next version takes no further place. Nor do those that move to
 # another embedding model: nobody imported that.
-COUNT_OTHER_BOOKS_UNDER_WAY = """
+COUNT_OTHER_BOOKS_UNDER_WAY = f"""
     SELECT count(*) AS books FROM books b
     JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id
     JOIN book_versions v ON v.book_id = s.book_id AND v.version = s.version AND v.cause = 'import'
-    WHERE b.owner_uid = %s AND b.book_id <> %s AND s.status IN ('pending', 'processing', 'retrying', 'waiting')
+    WHERE b.owner_uid = %s AND b.book_id <> %s AND s.status IN {UNDER_WAY}
 """
 
 # For imports: no two make the same version of a book.

@@ -7,12 +7,11 @@ from typing import Any
 from uuid import UUID
 
 from shared.adapters.postgres.database import Connection, Database
+from shared.adapters.postgres.status_rows import UNDER_WAY
 from shared.domain.embeddings import ModelKey
 from shared.domain.reembeddings import Books
 
 Row = Mapping[str, Any]
-
-UNDER_WAY = "('pending', 'processing', 'retrying', 'waiting')"
 
 
 def is_of_model(version: str, model: str) -> str:

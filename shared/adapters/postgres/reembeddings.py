@@ -13,11 +13,11 @@ from shared.adapters.postgres.outdated_books import (
     BOOKS_WITH_READERS,
     MODEL,
     STATE,
-    UNDER_WAY,
     about,
     is_due,
     state_of_book,
 )
+from shared.adapters.postgres.status_rows import UNDER_WAY
 from shared.domain.books import Cause
 from shared.domain.embeddings import ModelKey
 from shared.domain.errors import OtherModel

@@ -65,10 +65,13 @@ SELECT_WHAT_IS_WAITED_FOR = f"""
     ORDER BY d.retry_at LIMIT 1
 """
 
+UNDER_WAY = "('pending', 'processing', 'retrying', 'waiting')"
+"""The statuses of books that are worked on, or wait to be."""
+
 # Under way, and no job is left; or what it waits for is not what it says.
 SELECT_BOOKS_THAT_STAND_STILL = f"""
     SELECT s.book_id, s.version FROM processing_status s
-    WHERE s.entity_type = 'book' AND s.status IN ('pending', 'processing', 'retrying', 'waiting')
+    WHERE s.entity_type = 'book' AND s.status IN {UNDER_WAY}
       AND s.updated_at < %(before)s
       AND (NOT EXISTS (SELECT 1 FROM jobs j WHERE j.book_id = s.book_id AND j.version = s.version
                        AND j.state IN ('pending', 'processing', 'retrying'))

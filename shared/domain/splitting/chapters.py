@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -161,15 +162,16 @@ def _marks_by_size(text: str, begin: int, end: int) -> list[_Mark]:
 
 
 def _sections(length: int, marks: list[_Mark], end: int) -> list[Section]:
-    sections = []
-    if marks[0].start > 0:
-        sections.append(_section(SectionKind.FRONT_MATTER, None, "Front matter", 0, marks[0].start))
     ends = [m.start for m in marks[1:]] + [end]
-    for number, (mark, stop) in enumerate(zip(marks, ends, strict=True), 1):
-        sections.append(_section(SectionKind.CHAPTER, number, mark.title, mark.start, stop))
-    if end < length:
-        sections.append(_section(SectionKind.BACK_MATTER, None, "Back matter", end, length))
-    return sections
+    spans = enumerate(zip(marks, ends, strict=True), 1)
+    return with_matter([_section(SectionKind.CHAPTER, n, m.title, m.start, stop) for n, (m, stop) in spans], length)
+
+
+def with_matter(chapters: Sequence[Section], length: int) -> list[Section]:
+    """Add to chapters that follow each other what stands before and after them in a text of this length."""
+    front = _section(SectionKind.FRONT_MATTER, None, "Front matter", 0, chapters[0].start)
+    back = _section(SectionKind.BACK_MATTER, None, "Back matter", chapters[-1].end, length)
+    return [*([front] if front.end else []), *chapters, *([back] if back.start < length else [])]
 
 
 def _section(kind: SectionKind, number: int | None, title: str, start: int, end: int) -> Section:

@@ -33,9 +33,10 @@ class EmbedChapters:
     def __call__(self, job: Job) -> ChaptersEmbedded:
         """Embed the job's chapters, or those of them that the model takes. Raises Rejected if it takes none of one, and
         OtherModel."""
-        self.embedder.model.require(self.library.embedding_model(job.book_version))
+        wanted = self.library.vectors_wanted(job.book_version)
+        self.embedder.model.require(wanted.model)
         chapters = {c.chapter_id: _passages(c) for c in self.library.chapters(job.chapter_ids)}
-        group = _Group(chapters=chapters, fresh_since=self.library.fresh_since(job.book_version))
+        group = _Group(chapters=chapters, fresh_since=wanted.fresh_since)
         hashes, model = list(group.texts()), self.embedder.model
         group.vectors.update(self.cache.find(job.book_id, hashes, model, DOCUMENT, group.fresh_since, self.clock()))
         self._compute(job.book_id, group)

@@ -2,47 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from shared.domain.stages import HEARTBEAT_SECONDS
 from tests.simulation.real.processes import Process
+from tests.simulation.registry import Actions
 
 if TYPE_CHECKING:
     from tests.simulation.real.simulation import RealSimulation
 
-Weigh = Callable[["RealSimulation"], float]
-Act = Callable[["RealSimulation"], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Action:
-    """`weigh` says how likely it is now (0: impossible), `act` does it: it starts a task, or changes the world."""
-
-    name: str
-    weigh: Weigh
-    act: Act
-
-
-ACTIONS: list[Action] = []
-
-
-def action(weigh: Weigh) -> Callable[[Act], Act]:
-    def add(act: Act) -> Act:
-        ACTIONS.append(Action(name=act.__name__, weigh=weigh, act=act))
-        return act
-
-    return add
+ACTIONS: Actions[RealSimulation] = Actions()
+action = ACTIONS.add
 
 
 def act(sim: RealSimulation) -> bool:
     """One thing happens. False when the time of chaos is over: there was enough of it, or nothing is left to do."""
     if sim.scheduler.steps > sim.profile.steps or (sim.rng.random() < 0.02 and _is_quiet(sim)):
         return False
-    weights = [a.weigh(sim) for a in ACTIONS]
-    sim.rng.choices(ACTIONS, weights)[0].act(sim)
+    ACTIONS.do_one(sim)
     return True
 
 
