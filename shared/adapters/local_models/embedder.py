@@ -95,6 +95,9 @@ def _model_folder() -> Path:
 
 
 def _load_model(folder: Path, threads: int) -> tuple[Any, Any]:
+    # First: onnxruntime asks for numpy's inner modules, which another thread that imports numpy waits for in turn;
+    # Python breaks such a tie by an import that fails, and numpy can't be imported again in that process.
+    import numpy  # noqa: F401  # isort: skip
     import onnxruntime
     from tokenizers import Tokenizer
 
