@@ -258,6 +258,30 @@ def test_of_a_text_that_two_jobs_embed_at_once_both_have_the_vector_that_was_kep
             WHERE embedding_vector <-> chunk_embedding < 1e-5""") == [{"n": 3}]
 
 
+def test_a_vector_of_another_book_is_not_taken_where_this_book_gets_one_at_that_moment(dsn: str) -> None:
+    """Else the chapter's vector would be made of the other's, and its chunk have this one's."""
+    with closing(World(dsn, VaryingEmbedder())) as world, ThreadPoolExecutor(1) as pool:
+        finished_book(world, manuscript(1, 60))
+        world.import_book(manuscript(1, 60), title="The same")
+        world.deliver(world.take(JobType.BOOK_PROCESSING))
+        message = world.take(JobType.EMBEDDING_GENERATION)
+        with psycopg.connect(world.dsn) as rival:
+            rival.execute("""
+                INSERT INTO book_vectors (book_id, content_hash, embedding_model, embedding_version, task, owner_uid,
+                                          embedding, created_at, unused_since)
+                SELECT b.book_id, content_hash, embedding_model, embedding_version, task, v.owner_uid,
+                       embedding * array_fill(-1, ARRAY[vector_dims(embedding)])::vector, v.created_at, unused_since
+                FROM book_vectors v JOIN books b ON b.title = 'The same'""")
+            delivered = pool.submit(world.deliver, message)
+            await_lock(world)
+            rival.commit()
+            assert delivered.result(30) == 204
+
+        assert world.rows("""
+            SELECT count(*) AS n FROM recent_chapters JOIN chapter_chunks USING (chapter_id)
+            WHERE embedding_vector <-> chunk_embedding < 1e-5""") == [{"n": 2}]
+
+
 def test_what_is_answered_for_a_forced_import_is_not_asked_again_by_a_process_whose_clock_is_behind(
     world: World,
 ) -> None:

@@ -28,7 +28,8 @@ BOOK_UNLESS_IT_IS_GONE = "(SELECT book_id, owner_uid FROM books WHERE book_id = 
 OF_MODEL = "v.embedding_model = %(model)s AND v.embedding_version = %(version)s AND v.task = %(task)s"
 
 # A forced import takes those alone that were computed for it. Otherwise, what another book has this one has from now
-# on: it stays when the other goes. LIMIT keeps the planner from reading all books of a text that many have.
+# on: it stays when the other goes; unless another job of this one has just kept its own (see UPSERT_VECTORS). LIMIT
+# keeps the planner from reading all books of a text that many have.
 SELECT_VECTORS_AND_TAKE_THOSE_OF_OTHERS = f"""
     WITH own AS (
         SELECT content_hash, embedding FROM book_vectors v
@@ -40,13 +41,15 @@ SELECT_VECTORS_AND_TAKE_THOSE_OF_OTHERS = f"""
                             WHERE v.content_hash = h.content_hash AND {{scope}} AND {OF_MODEL} LIMIT 1) o
         WHERE %(fresh_since)s::timestamptz IS NULL AND h.content_hash NOT IN (SELECT content_hash FROM own)
     ), taken AS (
-        INSERT INTO book_vectors (book_id, content_hash, embedding_model, embedding_version, task, owner_uid,
-                                  embedding, created_at, unused_since)
+        INSERT INTO book_vectors AS v (book_id, content_hash, embedding_model, embedding_version, task, owner_uid,
+                                       embedding, created_at, unused_since)
         SELECT b.book_id, content_hash, %(model)s, %(version)s, %(task)s, b.owner_uid, embedding, created_at, %(now)s
         FROM others, {BOOK_UNLESS_IT_IS_GONE} ORDER BY content_hash
-        ON CONFLICT DO NOTHING
+        ON CONFLICT (book_id, content_hash, embedding_model, embedding_version, task) DO UPDATE SET
+            embedding = v.embedding
+        RETURNING content_hash, embedding
     )
-    SELECT content_hash, embedding FROM own UNION ALL SELECT content_hash, embedding FROM others
+    SELECT content_hash, embedding FROM own UNION ALL SELECT content_hash, embedding FROM taken
 """
 
 # Of two that compute one text at once, the vector that is kept first is the other's too, and is returned: what a chunk
