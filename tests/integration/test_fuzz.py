@@ -22,7 +22,7 @@ from tests.support.world import World
 
 # The same examples at every run: a red build can be repeated.
 fuzz = settings(
-    max_examples=100,
+    max_examples=60,
     deadline=None,
     derandomize=True,
     database=None,
@@ -234,7 +234,7 @@ pieces = st.one_of(
 manuscripts = st.lists(pieces, min_size=1, max_size=12).map("".join).filter(bool)
 
 
-@settings(fuzz, max_examples=60)
+@settings(fuzz, max_examples=40)
 @given(manuscripts)
 def test_any_text_with_a_word_becomes_a_book(with_local_rules: World, content: str) -> None:
     assert outcome(with_local_rules, content) == ("completed" if has_word(content) else "refused")
