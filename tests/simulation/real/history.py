@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,10 @@ SELECT_READERS_OF_INCOMPLETE_VERSIONS = """
 """
 
 
+# What of a history goes back with the rows.
+_OF_ROWS = ("jobs", "books", "statuses", "_entered_by_import", "_turns", "_questions")
+
+
 class History:
     """`jobs`, `books`, `statuses` mirror the tables by id. The first thing that is wrong is kept in `broken`."""
 
@@ -43,10 +48,17 @@ class History:
         self.books: dict[str, Row] = {}
         self.statuses: dict[str, Row] = {}
         self.broken: Broken | None = None
-        self.deleted: set[str] = set()
         self._entered_by_import: set[str] = set()
         self._turns = rules.Turns()
         self._questions: dict[str, tuple[str, ...]] = {}
+
+    def copy(self) -> dict[str, Any]:
+        """All that it has taken so far, for `put_back`."""
+        return {name: copy.deepcopy(getattr(self, name)) for name in _OF_ROWS}
+
+    def put_back(self, those: dict[str, Any]) -> None:
+        """The database is what it was then: readers may go back, and nothing is said to have changed."""
+        vars(self).update(copy.deepcopy(those))
 
     def read(self, task: Task | None) -> None:
         """Take what has committed, and see whether it may be so."""
@@ -133,10 +145,8 @@ class History:
     def note_book(self, entry: Entry, task: Task | None) -> None:
         if entry.after is None:
             self.books.pop(entry.row["book_id"], None)
-            self.deleted.add(entry.row["book_id"])
             return
         self.books[entry.row["book_id"]] = entry.after
-        self.deleted.discard(entry.row["book_id"])
         self._sim.ledger.owners[entry.row["book_id"]] = entry.row["owner_uid"]
         seen = (entry.before or {}).get("current_version") or 0
         if entry.became("current_version") and (entry.after["current_version"] or 0) < seen:

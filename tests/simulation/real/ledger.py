@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tests.simulation.real.task import Task, this_task
 
@@ -39,6 +40,14 @@ class Ledger:
         self.again: list[str] = []
         self.forced = self.repeated = 0
         self._paid: set[Key] = set()
+
+    def copy(self) -> dict[str, Any]:
+        """What rows tell, for `put_back`: answers that are known, and errors that attempts were counted for."""
+        return {"kept": dict(self.kept), "odd_errors": Counter(self.odd_errors)}
+
+    def put_back(self, those: dict[str, Any]) -> None:
+        """What was paid for since then is forgotten, and may be paid for again."""
+        self.kept, self.odd_errors = dict(those["kept"]), Counter(those["odd_errors"])
 
     def odd(self) -> None:
         """An error that is nobody's outage: the attempt counts."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from shared.adapters.postgres import claims, imports, locks, outages, permits
+from shared.adapters.postgres import caches, claims, imports, locks, outages, permits, restores
 from tests.simulation import mutants as fast
 from tests.simulation.hunting import Mutants, changed, without
 
@@ -69,6 +69,22 @@ def an_outage_counts_as_an_attempt() -> Iterator[None]:
         yield
 
 
+@mutant
+def a_vector_that_is_kept_is_overwritten() -> Iterator[None]:
+    """By another job of the book that embeds the same text at the same time."""
+    case = "CASE WHEN v.created_at < %(fresh_since)s THEN excluded.embedding ELSE v.embedding END"
+    with changed(caches, "UPSERT_VECTORS", without(caches.UPSERT_VECTORS, case, "excluded.embedding")):
+        yield
+
+
+@mutant
+def a_restore_begins_no_epoch() -> Iterator[None]:
+    """Revisions go on from where the backup was, below those that live documents have."""
+    new = without(restores.BEGIN_EPOCH, "greatest(last_value + 1, %s)", "last_value + sign(%s::bigint)::bigint")
+    with changed(restores, "BEGIN_EPOCH", new):
+        yield
+
+
 # As in `mutants` beside this folder.
 FOUND_AT = {
     "fan_in_does_not_wait_for_other_commits": 1,
@@ -81,4 +97,6 @@ FOUND_AT = {
     "nobody_notes_whose_turn_it_was": 17,
     "a_pause_never_ends": 1,
     "an_outage_counts_as_an_attempt": 1,
+    "a_vector_that_is_kept_is_overwritten": 0,
+    "a_restore_begins_no_epoch": 7,
 }

@@ -15,7 +15,7 @@ class Profile:
 
     `switch`: that another task goes on. `pace`: the virtual seconds that a step takes, at most. `skew`: by how many
     seconds clocks differ. `caps`: how many jobs of each stage may hold a permit; `most_books`: how many of an owner's
-    may be under way. `clock` to `migration` are weights of what happens; `cancels` and so on of what owners do.
+    may be under way. `clock` to `restores` are weights of what happens; `cancels` and so on of what owners do.
     """
 
     switch: float = 0.6
@@ -42,6 +42,7 @@ class Profile:
     freeze: float = 0.0
     migration: float = 0.0
     days: float = 0.0
+    restores: float = 0.0
     rejecting: bool = False
     blocking: bool = False
     forcing: bool = False
@@ -87,6 +88,7 @@ def draw_profile(rng: random.Random) -> Profile:
         freeze=rate(0.7, 0.5, 2.0),
         migration=rate(0.4, 0.5, 2.0),
         days=rate(0.25, 0.5, 2.0),
+        restores=rate(0.25, 0.5, 2.0),
         rejecting=rng.random() < 0.1,
         blocking=rng.random() < 0.3,
         forcing=rng.random() < 0.2,

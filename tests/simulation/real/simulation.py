@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+import tests.simulation.real.restores as restores
 import tests.simulation.real.weather  # noqa: F401 - its actions are added
 from shared.domain.errors import Unavailable
 from tests.simulation.broker import Sent
@@ -52,6 +53,7 @@ class RealSimulation:
         self.events: list[tuple[datetime, str, str]] = []
         self.delivered = self.started = 0
         self.books: Counter[str] = Counter()
+        self.backup: restores.Backup | None = None
 
     @property
     def api(self) -> Process:

@@ -101,6 +101,3 @@ def a_migration_locks_jobs(sim: RealSimulation) -> None:
             sim.edge.hold(task, seconds)
 
     task = sim.spawn("a migration", sim.world.outsider, migrate, topic="migration")
-
-
-# A restore belongs here: `@action(...)`, the rows as they were, and then what an operator does after it.
