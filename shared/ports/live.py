@@ -96,8 +96,11 @@ class Projections(Protocol):
 class Restores(Protocol):
     """Restores of the database from a backup, after which its revisions are those of an earlier time."""
 
-    def begin_epoch(self, now: datetime) -> int:
-        """Give higher revisions from now on than ever before, after the time of the backup too; return the first."""
+    def begin_epoch(self, now: datetime, newest_document: int) -> int:
+        """Give higher revisions from now on than ever before, after the time of the backup too; return the first.
+
+        `newest_document` is the highest revision of a book's document: it counts where clocks do not agree.
+        """
         ...
 
     def last_revision(self) -> int:

@@ -22,8 +22,11 @@ class Restore:
     clock: Clock
 
     def begin(self, requested_by: str) -> int:
-        """Mark all books, and return how many; `ProjectAgain.next` or `reconcile` does the rest. Safe to repeat."""
-        first_revision = self.restores.begin_epoch(self.clock())
+        """Mark all books, and return how many; `ProjectAgain.next` or `reconcile` does the rest. Safe to repeat.
+
+        Raises Unavailable.
+        """
+        first_revision = self.restores.begin_epoch(self.clock(), self.live_documents.newest_revision())
         books = self.projections.mark_unprojected(None)
         self.restores.note(first_revision, requested_by, self.clock())
         log.info("restore.begun", books=books, first_revision=first_revision)

@@ -153,6 +153,21 @@ def test_a_second_restore_of_the_same_backup_is_of_a_newer_epoch(world: World, p
         assert second.status(book_id)["status"] == "completed"
 
 
+def test_a_second_restore_is_of_a_newer_epoch_whatever_the_clock_shows(world: World, postgres: Postgres) -> None:
+    """Else nothing would be written until the time of the first has come again."""
+    world.import_book(manuscript(2))
+    deliver_some(world, 3)
+    backup = dump(world, postgres)
+    with closing(backup.restore()) as first:
+        bring_into_line(first)
+        come_to_an_end(first)
+    with closing(backup.restore()) as second:
+        second.clock.advance(-300)
+        bring_into_line(second)
+
+        assert shown(second.live_documents) == truth(second)
+
+
 def test_what_a_command_that_was_broken_off_did_not_write_or_delete_reconcile_does(
     restored: World,
 ) -> None:

@@ -43,9 +43,11 @@ class PostgresRestores:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def begin_epoch(self, now: datetime) -> int:
+    def begin_epoch(self, now: datetime, newest_document: int) -> int:
         seconds = int((now - _EPOCHS_BEGAN).total_seconds())
-        return self._one(BEGIN_EPOCH, seconds * _REVISIONS_A_SECOND) or 0
+        # The clock may be behind that of the restore before, and chapters and jobs a little ahead of their books.
+        lowest = max(seconds * _REVISIONS_A_SECOND, newest_document + _REVISIONS_A_SECOND)
+        return self._one(BEGIN_EPOCH, lowest) or 0
 
     def last_revision(self) -> int:
         return self._one(SELECT_LAST_REVISION) or 0
