@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 _HEALING_STEPS = 20_000
 # What reconcile tries again ever more rarely is waited for in longer steps.
 _MINUTES = (1,) * 20 + (5,) * 16 + (30,) * 24
+# Beyond the ages by which things are dropped: an hour, a week and a month.
+_DAYS = (1, 8, 32)
 
 SELECT_UNFINISHED = """
     SELECT 'job ' || job_id || ' ' || state AS what FROM jobs WHERE state IN ('pending', 'processing', 'retrying')
@@ -51,6 +53,18 @@ def go_on_until_all_is_done(sim: RealSimulation) -> None:
         _let_pass(sim, 60 * minutes + 1, last_step)
         sim.reconcile()
     raise Broken("healing ends", f"not finished: {_unfinished(sim)[:20]}")
+
+
+def let_days_pass(sim: RealSimulation) -> None:
+    """All is done: retention drops what nobody needs any more, and no book. Raises Broken."""
+    books = set(sim.history.books)
+    for days in _DAYS:
+        sim.note(f"DAYS {days}")
+        sim.advance(86_400 * days)
+        sim.reconcile()
+        go_on_until_all_is_done(sim)
+    if gone := books - sim.history.books.keys():
+        raise Broken("retention drops no book", f"{gone}")
 
 
 def _let_pass(sim: RealSimulation, seconds: float, last_step: int) -> None:

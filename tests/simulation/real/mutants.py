@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from shared.adapters.postgres import caches, claims, imports, locks, outages, permits, restores
+from shared.adapters.postgres import caches, claims, imports, locks, outages, permits, restores, retention
 from tests.simulation import mutants as fast
 from tests.simulation.hunting import Mutants, changed, without
 
@@ -85,6 +85,14 @@ def a_restore_begins_no_epoch() -> Iterator[None]:
         yield
 
 
+@mutant
+def a_job_that_retention_drops_leaves_its_document() -> Iterator[None]:
+    statement = retention.DROP_JOBS_OF_CHAPTERS_BY_AGE
+    new = statement[: statement.index("INSERT INTO obsolete_documents")] + "SELECT job_id FROM dropped"
+    with changed(retention, "DROP_JOBS_OF_CHAPTERS_BY_AGE", new):
+        yield
+
+
 # As in `mutants` beside this folder.
 FOUND_AT = {
     "fan_in_does_not_wait_for_other_commits": 1,
@@ -98,5 +106,6 @@ FOUND_AT = {
     "a_pause_never_ends": 1,
     "an_outage_counts_as_an_attempt": 1,
     "a_vector_that_is_kept_is_overwritten": 0,
-    "a_restore_begins_no_epoch": 7,
+    "a_restore_begins_no_epoch": 18,
+    "a_job_that_retention_drops_leaves_its_document": 0,
 }

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-import tests.simulation.real.restores as restores
 import tests.simulation.real.weather  # noqa: F401 - its actions are added
 from shared.domain.errors import Unavailable
 from tests.simulation.broker import Sent
@@ -23,6 +22,7 @@ from tests.simulation.real.ledger import Ledger
 from tests.simulation.real.outside import Outside, TopicalBroker
 from tests.simulation.real.processes import Process
 from tests.simulation.real.profile import Profile
+from tests.simulation.real.restores import Backup
 from tests.simulation.real.scheduler import Scheduler
 from tests.simulation.real.task import Task
 from tests.simulation.real.watch import Watch
@@ -53,7 +53,7 @@ class RealSimulation:
         self.events: list[tuple[datetime, str, str]] = []
         self.delivered = self.started = 0
         self.books: Counter[str] = Counter()
-        self.backup: restores.Backup | None = None
+        self.backup: Backup | None = None
 
     @property
     def api(self) -> Process:
@@ -64,12 +64,14 @@ class RealSimulation:
         return self.world.processes
 
     def run(self) -> None:
-        """Chaos, then healing, then what must hold. Raises Broken."""
+        """Chaos, then healing, then what must hold, before and after retention has had its say. Raises Broken."""
         try:
             while actions.act(self):
                 self.look()
             healing.calm_down(self)
             healing.go_on_until_all_is_done(self)
+            self._check()
+            healing.let_days_pass(self)
         finally:
             self.scheduler.close()
         self._check()
