@@ -83,12 +83,15 @@ MARK_JOBS_PROJECTED = """
     WHERE j.job_id = free.job_id
 """
 
-# -1 stands for a document that is missing. With a revision of its own: what is there is written anew, too. Chapters
-# of older versions have none.
-MARK_STATUSES_UNPROJECTED = """
+# A status `s` of which there is a live document: chapters of older versions have none.
+HAS_A_DOCUMENT = """
+    (s.entity_type = 'book' OR s.version = (SELECT max(r.version) FROM recent_chapters r WHERE r.book_id = s.book_id))
+"""
+
+# -1 stands for a document that is missing. With a revision of its own: what is there is written anew, too.
+MARK_STATUSES_UNPROJECTED = f"""
     UPDATE processing_status s SET projected_revision = -1, revision = nextval('revisions')
-    WHERE book_id = ANY(%(books)s) AND (entity_type = 'book' OR version =
-        (SELECT max(r.version) FROM recent_chapters r WHERE r.book_id = s.book_id))
+    WHERE book_id = ANY(%(books)s) AND {HAS_A_DOCUMENT}
 """
 
 # The same for the jobs of books, but for those that retention drops within a day: a document that is written late
@@ -105,12 +108,11 @@ _BOOKS_AT_ONCE = 100  # work on them waits meanwhile
 
 # Documents that are missing first; those that changed a moment ago are being written just now. Each table is read in
 # the order of its index, no further than needed.
-SELECT_ROWS_AHEAD_OF_THEIR_DOCUMENTS = """
+SELECT_ROWS_AHEAD_OF_THEIR_DOCUMENTS = f"""
     SELECT * FROM (
         (SELECT s.entity_type AS kind, s.entity_id::text AS id, s.projected_revision FROM processing_status s
          WHERE s.projected_revision < s.revision AND (s.updated_at < %(before)s OR s.projected_revision < 0)
-           AND (s.entity_type = 'book'
-                OR s.version = (SELECT max(r.version) FROM recent_chapters r WHERE r.book_id = s.book_id))
+           AND {HAS_A_DOCUMENT}
          ORDER BY s.projected_revision, s.entity_id LIMIT %(limit)s)
         UNION ALL
         (SELECT 'job', job_id, projected_revision FROM jobs

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from shared.adapters.postgres.database import Database
+from shared.adapters.postgres.projections import HAS_A_DOCUMENT
 
 # A revision is a number that only rises: the epoch in its high bits, counted on from there. An epoch is named by the
 # seconds since 2025, since what the database remembers of earlier ones goes back with it. So no revision of an earlier
@@ -21,10 +22,12 @@ SELECT_LAST_REVISION = "SELECT last_value AS revision FROM revisions"
 # Noted when all documents are marked to be written, and not before: the others are deleted.
 INSERT_RESTORE = "INSERT INTO restores (first_revision, requested_by, restored_at) VALUES (%s, %s, %s)"
 
-# A document that was marked has no revision below 0 from when it was written.
-SELECT_RESTORE_WHOSE_DOCUMENTS_ARE_WRITTEN = """
+# A document that was marked has no revision below 0 from when it was written. Those of chapters may be marked just when
+# their book's next version is split: it takes them over, and nobody writes them.
+SELECT_RESTORE_WHOSE_DOCUMENTS_ARE_WRITTEN = f"""
     SELECT max(first_revision) AS revision FROM restores WHERE finished_at IS NULL
-      AND NOT EXISTS (SELECT 1 FROM processing_status WHERE projected_revision < revision AND projected_revision < 0)
+      AND NOT EXISTS (SELECT 1 FROM processing_status s
+                      WHERE projected_revision < revision AND projected_revision < 0 AND {HAS_A_DOCUMENT})
       AND NOT EXISTS (SELECT 1 FROM jobs WHERE projected_revision < revision AND projected_revision < 0)
 """
 
