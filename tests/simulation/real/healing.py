@@ -28,6 +28,7 @@ SELECT_UNFINISHED = """
         AND (entity_type = 'book'
              OR version = (SELECT max(r.version) FROM recent_chapters r WHERE r.book_id = s.book_id))
     UNION ALL SELECT 'document of ' || job_id FROM jobs WHERE projected_revision < revision
+    UNION ALL SELECT 'restore of ' || restored_at FROM restores WHERE finished_at IS NULL
 """
 
 

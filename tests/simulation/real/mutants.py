@@ -95,17 +95,17 @@ def a_job_that_retention_drops_leaves_its_document() -> Iterator[None]:
 
 # As in `mutants` beside this folder.
 FOUND_AT = {
-    "fan_in_does_not_wait_for_other_commits": 1,
-    "a_claim_does_not_lock_its_job": 10,
-    "imports_of_an_owner_do_not_wait_for_each_other": 0,
-    "an_import_does_not_lock_its_book": 26,
-    "an_overtaken_attempt_writes_all_the_same": 1,
+    "fan_in_does_not_wait_for_other_commits": 0,
+    "a_claim_does_not_lock_its_job": 8,
+    "imports_of_an_owner_do_not_wait_for_each_other": 4,
+    "an_import_does_not_lock_its_book": 1,
+    "an_overtaken_attempt_writes_all_the_same": 5,
     "a_lease_begins_by_the_clock_of_its_process": 1,
     "a_job_that_has_ended_keeps_its_permit": 0,
-    "nobody_notes_whose_turn_it_was": 17,
+    "nobody_notes_whose_turn_it_was": 33,
     "a_pause_never_ends": 1,
     "an_outage_counts_as_an_attempt": 1,
-    "a_vector_that_is_kept_is_overwritten": 0,
+    "a_vector_that_is_kept_is_overwritten": 49,
     "a_restore_begins_no_epoch": 18,
     "a_job_that_retention_drops_leaves_its_document": 0,
 }

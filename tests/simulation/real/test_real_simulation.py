@@ -18,7 +18,7 @@ from shared.adapters.postgres.migrations import migrate
 from shared.domain.stages import Dependency
 from tests.simulation.hunting import Mutant, hunt
 from tests.simulation.invariants import Broken
-from tests.simulation.real import actions
+from tests.simulation.real import actions, restores
 from tests.simulation.real.assembly import assemble
 from tests.simulation.real.clients import Client
 from tests.simulation.real.clocks import BEGIN
@@ -76,6 +76,24 @@ def test_ten_minutes_of_throttling_are_over_without_an_operator(cluster: Cluster
     assert sim.books == {"completed": 3}
     assert 0 < max(sim.outside.in_vain.values()) <= IN_VAIN_AT_MOST
     assert sim.clock() - BEGIN > timedelta(seconds=600)
+
+
+def test_a_restore_takes_back_rows_and_nothing_else(cluster: Cluster) -> None:
+    """A book is imported and completed after the backup: its live documents are there until the operator has told."""
+    clients = [Client(name="c1", user="ann", texts=[make_text([1, 2], 60, (), "ann", True)], has_document=True)]
+    sim = assemble(cluster, 1, CALM, clients)
+    restores.a_backup_is_made(sim)
+    while not any(s["status"] == "completed" for s in sim.history.statuses.values()):
+        actions.act(sim)
+    restores.the_database_is_restored(sim)
+    rows, documents, paid = sim.watch.rows("SELECT 1 FROM books"), sim.world.live_documents.all(), len(sim.ledger.calls)
+    sim.finish()
+
+    assert rows == []
+    assert documents
+    assert paid
+    assert sim.books == {}
+    assert sim.world.live_documents.all() == []
 
 
 def test_postgresqls_clock_is_the_worlds(cluster: Cluster) -> None:
