@@ -213,6 +213,20 @@ def test_vectors_that_are_redriven_wait_for_no_metadata(world: World) -> None:
     assert [letter["stage"] for letter in list_dead_letters(world)] == ["chapter-processing"]
 
 
+def test_chapters_whose_redrive_is_overtaken_by_an_import_are_what_they_were_before_it(world: World) -> None:
+    """Readers see them until the new version is complete, and nobody works on them any more."""
+    FailingChapters(world, 3)
+    refuse_vectors(world, 4)
+    book_id = world.import_book(manuscript(chapters=12))
+    world.run()
+    before = chapters(world, book_id)
+    redrive(world, book_id=book_id)
+    assert [c["status"] for c in chapters(world, book_id)[2:4]] == ["pending", "pending"]
+    world.import_book(manuscript(chapters=12, changed=[1]), book_id=book_id)
+
+    assert chapters(world, book_id) == before
+
+
 def test_a_book_that_is_cancelled_and_resumed_still_lacks_what_it_lacked(world: World) -> None:
     FailingChapters(world, 1)
     book_id = world.import_book(manuscript(chapters=2))

@@ -115,6 +115,24 @@ DROP_ACTIONS_OF_OLDER_VERSIONS = """
         ORDER BY a.action_id FOR NO KEY UPDATE OF a)
 """
 
+# A redrive that is overtaken leaves the chapters that readers see as they were before it: nobody works on them.
+SETTLE_CHAPTERS_OF_READERS_VERSION = """
+    UPDATE processing_status s SET
+        lacks_metadata = CASE WHEN c.metadata IS NULL THEN coalesce(s.lacks_metadata, 'failed') END,
+        status = CASE WHEN c.embedding_timestamp IS NULL THEN 'failed' ELSE 'completed' END,
+        phase = CASE WHEN c.embedding_timestamp IS NULL THEN 'embedding' ELSE 'completed' END,
+        error = CASE WHEN c.embedding_timestamp IS NULL THEN coalesce(s.error, (
+            SELECT jsonb_build_object('error_class', error_class, 'message', message, 'fingerprint', fingerprint)
+            FROM dead_letters d WHERE d.book_id = s.book_id AND d.version = s.version
+              AND d.type = 'embedding-generation' AND d.payload->'chapter_ids' ? s.entity_id::text
+            ORDER BY last_seen DESC LIMIT 1)) END,
+        attempt = 0, next_attempt_at = NULL, completed_at = %(now)s, updated_at = %(now)s,
+        revision = nextval('revisions')
+    FROM recent_chapters c JOIN books b USING (book_id)
+    WHERE b.book_id = %(book_id)s AND c.version = b.current_version
+      AND s.entity_type = 'chapter' AND s.entity_id = c.chapter_id AND s.status NOT IN ('completed', 'failed')
+"""
+
 # What a repeated request is answered.
 SELECT_STATUS_OF_VERSION = """
     SELECT status, progress FROM processing_status WHERE entity_type = 'book' AND entity_id = %s AND version = %s
@@ -207,6 +225,7 @@ def _begin_version(connection: Connection, book_id: UUID, version: int, now: dat
     connection.execute(CANCEL_JOBS_OF_OLDER_VERSIONS, this_version)
     connection.execute(RESOLVE_DEAD_LETTERS_OF_OLDER_VERSIONS, (now, book_id, version))
     connection.execute(DROP_ACTIONS_OF_OLDER_VERSIONS, (now, book_id, version))
+    connection.execute(SETTLE_CHAPTERS_OF_READERS_VERSION, this_version)
     job = jobs.process_book_job(BookVersion(book_id, version))
     add_jobs(connection, [job], None, now)
     return job
