@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from shared.adapters.postgres import caches, claims, imports, locks, outages, permits, restores, retention
+from shared.adapters.postgres import claims, imports, locks, outages, permits, restores, retention
 from tests.simulation import mutants as fast
 from tests.simulation.hunting import Mutants, changed, without
 
@@ -70,14 +70,6 @@ def an_outage_counts_as_an_attempt() -> Iterator[None]:
 
 
 @mutant
-def a_vector_that_is_kept_is_overwritten() -> Iterator[None]:
-    """By another job of the book that embeds the same text at the same time."""
-    case = "CASE WHEN v.created_at < %(fresh_since)s THEN excluded.embedding ELSE v.embedding END"
-    with changed(caches, "UPSERT_VECTORS", without(caches.UPSERT_VECTORS, case, "excluded.embedding")):
-        yield
-
-
-@mutant
 def a_restore_begins_no_epoch() -> Iterator[None]:
     """Revisions go on from where the backup was, below those that live documents have."""
     new = without(restores.BEGIN_EPOCH, "greatest(last_value + 1, %s)", "last_value + sign(%s::bigint)::bigint")
@@ -96,16 +88,15 @@ def a_job_that_retention_drops_leaves_its_document() -> Iterator[None]:
 # As in `mutants` beside this folder.
 FOUND_AT = {
     "fan_in_does_not_wait_for_other_commits": 0,
-    "a_claim_does_not_lock_its_job": 8,
+    "a_claim_does_not_lock_its_job": 4,
     "imports_of_an_owner_do_not_wait_for_each_other": 4,
-    "an_import_does_not_lock_its_book": 1,
-    "an_overtaken_attempt_writes_all_the_same": 5,
+    "an_import_does_not_lock_its_book": 19,
+    "an_overtaken_attempt_writes_all_the_same": 4,
     "a_lease_begins_by_the_clock_of_its_process": 1,
     "a_job_that_has_ended_keeps_its_permit": 0,
     "nobody_notes_whose_turn_it_was": 33,
     "a_pause_never_ends": 1,
-    "an_outage_counts_as_an_attempt": 1,
-    "a_vector_that_is_kept_is_overwritten": 49,
-    "a_restore_begins_no_epoch": 18,
+    "an_outage_counts_as_an_attempt": 0,
+    "a_restore_begins_no_epoch": 7,
     "a_job_that_retention_drops_leaves_its_document": 0,
 }

@@ -88,7 +88,7 @@ def draw_profile(rng: random.Random) -> Profile:
         freeze=rate(0.7, 0.5, 2.0),
         migration=rate(0.4, 0.5, 2.0),
         days=rate(0.25, 0.5, 2.0),
-        restores=rate(0.25, 0.5, 2.0),
+        restores=rate(0.5, 0.5, 2.0),
         rejecting=rng.random() < 0.1,
         blocking=rng.random() < 0.3,
         forcing=rng.random() < 0.2,

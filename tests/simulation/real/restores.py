@@ -70,7 +70,14 @@ def a_backup_is_made(sim: RealSimulation) -> None:
     sim.backup = Backup(history=sim.history.copy(), ledger=sim.ledger.copy())
 
 
-@action(lambda sim: 0.05 * sim.profile.restores if sim.backup else 0.0)
+def _restore_is_due(sim: RealSimulation) -> float:
+    """Rather when books have come that it loses."""
+    if sim.backup is None:
+        return 0.0
+    return 0.1 if sim.history.books.keys() - sim.backup.history["books"].keys() else 0.03
+
+
+@action(lambda sim: sim.profile.restores * _restore_is_due(sim))
 def the_database_is_restored(sim: RealSimulation) -> None:
     """The operator has stopped all functions, and says so when they run again; nobody heals it else."""
     assert sim.backup is not None
