@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import tests.simulation.real.weather  # noqa: F401 - its actions come before these, whoever imports what first
 from tests.simulation.real.actions import action
 from tests.simulation.real.clients import Request
 from tests.simulation.world import TABLES

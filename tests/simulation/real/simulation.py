@@ -8,7 +8,6 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-import tests.simulation.real.weather  # noqa: F401 - its actions are added
 from shared.domain.errors import Unavailable
 from tests.simulation.broker import Sent
 from tests.simulation.invariants import Broken
