@@ -1,4 +1,4 @@
-"""Sixty seeds in the ordinary suite, the same seed twice, and a hunt for deliberate bugs.
+"""Some seeds in the ordinary suite, the same seed twice, and a hunt for deliberate bugs.
 
 More seeds are a command: `./infra/dev sim --seeds 0:1000`.
 """
