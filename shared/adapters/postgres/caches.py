@@ -27,6 +27,13 @@ BOOK_UNLESS_IT_IS_GONE = "(SELECT book_id, owner_uid FROM books WHERE book_id = 
 # Of one model, for one use.
 OF_MODEL = "v.embedding_model = %(model)s AND v.embedding_version = %(version)s AND v.task = %(task)s"
 
+# The vector that is there already, if any, comes back from RETURNING: after DO NOTHING it would not.
+INSERT_INTO_VECTORS = """
+    INSERT INTO book_vectors AS v (book_id, content_hash, embedding_model, embedding_version, task, owner_uid,
+                                   embedding, created_at, unused_since)
+"""
+KEY_OF_VECTOR = "book_id, content_hash, embedding_model, embedding_version, task"
+
 # A forced import takes those alone that were computed for it. Otherwise, what another book has this one has from now
 # on: it stays when the other goes; unless another job of this one has just kept its own (see UPSERT_VECTORS). LIMIT
 # keeps the planner from reading all books of a text that many have.
@@ -41,11 +48,10 @@ SELECT_VECTORS_AND_TAKE_THOSE_OF_OTHERS = f"""
                             WHERE v.content_hash = h.content_hash AND {{scope}} AND {OF_MODEL} LIMIT 1) o
         WHERE %(fresh_since)s::timestamptz IS NULL AND h.content_hash NOT IN (SELECT content_hash FROM own)
     ), taken AS (
-        INSERT INTO book_vectors AS v (book_id, content_hash, embedding_model, embedding_version, task, owner_uid,
-                                       embedding, created_at, unused_since)
+        {INSERT_INTO_VECTORS}
         SELECT b.book_id, content_hash, %(model)s, %(version)s, %(task)s, b.owner_uid, embedding, created_at, %(now)s
         FROM others, {BOOK_UNLESS_IT_IS_GONE} ORDER BY content_hash
-        ON CONFLICT (book_id, content_hash, embedding_model, embedding_version, task) DO UPDATE SET
+        ON CONFLICT ({KEY_OF_VECTOR}) DO UPDATE SET
             embedding = v.embedding
         RETURNING content_hash, embedding
     )
@@ -60,12 +66,11 @@ UPSERT_VECTORS = f"""
     WITH given AS (
         SELECT * FROM unnest(%(hashes)b::bytea[], %(vectors)b::vector[]) AS v (content_hash, embedding)
     ), kept AS (
-        INSERT INTO book_vectors AS v (book_id, content_hash, embedding_model, embedding_version, task, owner_uid,
-                                       embedding, created_at, unused_since)
+        {INSERT_INTO_VECTORS}
         SELECT b.book_id, content_hash, %(model)s, %(version)s, %(task)s, b.owner_uid, embedding,
                greatest(%(now)s, %(fresh_since)s), %(now)s
         FROM given, {BOOK_UNLESS_IT_IS_GONE} ORDER BY content_hash
-        ON CONFLICT (book_id, content_hash, embedding_model, embedding_version, task) DO UPDATE SET
+        ON CONFLICT ({KEY_OF_VECTOR}) DO UPDATE SET
             embedding = CASE WHEN v.created_at < %(fresh_since)s THEN excluded.embedding ELSE v.embedding END,
             created_at = CASE WHEN v.created_at < %(fresh_since)s THEN excluded.created_at ELSE v.created_at END
         RETURNING content_hash, embedding
