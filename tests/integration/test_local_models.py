@@ -8,7 +8,7 @@ import sys
 # A summary's thread imports numpy and stops in the middle of it until the embedder's thread waits for an import.
 _IN_TWO_THREADS = """
 import sys, threading
-from shared.adapters.local_models.context import summary
+from shared.adapters.local_models.context import LocalContextExtractor
 from shared.adapters.local_models.embedder import LocalEmbedder
 
 in_the_middle = threading.Event()
@@ -25,7 +25,7 @@ def stop_in_the_middle(frame, event, arg):
 
 def summarise():
     sys.setprofile(stop_in_the_middle)
-    attempt(summary._likeness, [{"word": 1}, {"word": 1}])
+    attempt(LocalContextExtractor().chapter, "A title", "The harbour lay in the mist that evening, and nobody came. " * 9)
 
 
 def attempt(job, *args):
