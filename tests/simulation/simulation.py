@@ -22,8 +22,8 @@ from tests.simulation.owners import Request
 from tests.simulation.tasks import Scheduler, Task
 from tests.simulation.world import Process, SimulatedClock, World
 
-# Far more than the slowest of a thousand seeds took: 30 minutes, 1,500 events.
-_HEALING_ROUNDS, _HEALING_EVENTS = 150, 8_000
+# Twice what the slowest of a thousand seeds took: 30 minutes, 1,500 events.
+_HEALING_ROUNDS, _HEALING_EVENTS = 60, 3_000
 _SHOWN = 60
 
 

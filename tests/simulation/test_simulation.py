@@ -18,7 +18,7 @@ from tests.simulation.hunting import Mutant, hunt
 from tests.simulation.mutants import FOUND_AT, MUTANTS
 from tests.simulation.session import session, simulate
 
-BATCH, BATCHES = 6, 4
+BATCH, BATCHES = 4, 3
 FOUND_WITHIN = 60
 
 
