@@ -17,11 +17,10 @@ from shared.domain.errors import Unavailable
 from shared.domain.failures import describe
 from shared.domain.jobs import Job
 from shared.domain.stages import JobType
-from shared.ports import Clock, Document, LiveDocuments, Projections, Tombstone
+from shared.ports import Change, Clock, Document, LiveDocuments, Projections, Tombstone
 
 log = structlog.get_logger()
 
-MIN_SECONDS = 1.0
 SLICE = 100
 
 
@@ -35,16 +34,15 @@ class Projector:
     live_documents: LiveDocuments
     clock: Clock
 
-    def project(self, job: Job) -> None:
+    def project(self, job: Job, change: Change) -> None:
         """Write what the job changed. What can't be written now is left to `reconcile`."""
         with _left_to_reconcile(job_id=job.job_id):
-            documents = self.projections.of_jobs([job])
             if job.type is JobType.BOOK_PROCESSING:
-                self._write_book(job.book_id, documents)
-            elif self.projections.acquire_write_window(job.book_id, self.clock(), MIN_SECONDS):
-                self._write(job.book_id, documents + self.projections.of_book(job.book_id))
+                self._write_book(job.book_id, change.documents)
+            elif change.book_is_due and self.projections.acquire_write_window(job.book_id, self.clock()):
+                self._write(job.book_id, [*change.documents, *self.projections.of_book(job.book_id)])
             else:
-                self._write(job.book_id, documents)
+                self._write(job.book_id, change.documents)
 
     def project_changes(self, changed: Sequence[Job]) -> None:
         """Write at once what happened to many jobs, and their books, outside their own stages; or leave it as above."""
@@ -111,8 +109,7 @@ class Projector:
     def _write(self, book_id: UUID, documents: Sequence[Document]) -> None:
         """Write, then delete what became obsolete between reading and writing."""
         self.live_documents.put(documents)
-        self.projections.mark_projected(documents)
-        self._delete(self.projections.obsolete(book_id))
+        self._delete(self.projections.mark_projected(documents, book_id))
 
     def _delete(self, obsolete: Sequence[Tombstone]) -> None:
         if obsolete:

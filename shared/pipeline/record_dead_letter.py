@@ -31,7 +31,7 @@ class RecordDeadLetter:
         deliveries = attributes.get("CloudPubSubDeadLetterSourceDeliveryCount", "?")
         failure = describe(DeliveriesExhausted(f"{source}: no answer after {deliveries} deliveries"))
         log.error("dead_letter.recorded", job_id=job_id, source=source)
-        undelivered = self.store.fail_undelivered(job_id, failure, self.clock())
-        if undelivered:
-            self.projector.project(undelivered.job)
-            self.outbox.publish({undelivered.job.type, *(j.type for j in undelivered.due)})
+        ended = self.store.fail_undelivered(job_id, failure, self.clock())
+        if ended:
+            self.projector.project(ended.job, ended.change)
+            self.outbox.publish({ended.job.type, *(j.type for j in ended.due)})

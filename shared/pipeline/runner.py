@@ -5,7 +5,7 @@ A crash anywhere repeats the stage and changes nothing twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
@@ -14,7 +14,6 @@ import structlog
 
 from shared.domain.errors import LeaseLost, ModelUnavailable, Rejected, Unavailable
 from shared.domain.failures import Failure, describe
-from shared.domain.jobs import Job
 from shared.domain.stages import (
     MAX_LEASE_EXPIRATIONS,
     MAX_RETRY_AFTER_SECONDS,
@@ -26,7 +25,7 @@ from shared.pipeline.heartbeat import Heartbeat
 from shared.pipeline.outbox import Outbox
 from shared.pipeline.projector import Projector
 from shared.pipeline.stages import StageFunction
-from shared.ports import Claimed, Clock, JobStore, NotClaimed, Outage
+from shared.ports import Claimed, Clock, Ended, JobStore, NotClaimed, Outage
 
 log = structlog.get_logger()
 
@@ -80,9 +79,9 @@ class Runner:
         try:
             with self.heartbeat.hold(claim.fencing_token, job.stage):
                 # A slow store of live documents must not cost the lease.
-                self.projector.project(job)
+                self.projector.project(job, claim.change)
                 result = self.stages[job.type](job)
-                due = self.store.commit(claim, result, self.clock())
+                ended = self.store.commit(claim, result, self.clock())
         except LeaseLost:
             log.warning("stage.lease_lost")
             return Outcome.REDELIVER
@@ -92,9 +91,8 @@ class Runner:
             return self._fail(claim, error)
         except Exception as error:
             return self._retry(claim, error)
-        log.info("stage.done", due=len(due))
-        self.projector.project(job)
-        return self._publish_next(job, due)
+        log.info("stage.done", due=len(ended.due))
+        return self._publish_next(ended)
 
     def _retry(self, claim: Claimed, error: Exception) -> Outcome:
         stage = claim.job.stage
@@ -105,10 +103,10 @@ class Runner:
         failure = describe(error)
         log.warning("stage.retry", **_about(failure), seconds=round(seconds, 1))
         try:
-            self.store.schedule_retry(claim, failure, now + timedelta(seconds=seconds), now)
+            change = self.store.schedule_retry(claim, failure, now + timedelta(seconds=seconds), now)
         except LeaseLost:
             return Outcome.REDELIVER
-        self.projector.project(claim.job)
+        self.projector.project(claim.job, change)
         return Outcome.REDELIVER
 
     def _wait(self, claim: Claimed, error: Unavailable) -> Outcome:
@@ -124,26 +122,28 @@ class Runner:
         failure = describe(error)
         log.warning("stage.wait", **_about(failure), error=str(error), model=model)
         try:
-            keeps_permit = self.store.wait(claim, failure, outage, now)
+            keeps_permit, change = self.store.wait(claim, failure, outage, now)
         except LeaseLost:
             return Outcome.REDELIVER
-        self.projector.project(job)
-        return Outcome.REDELIVER if keeps_permit else self._publish_next(job, [])
+        if not keeps_permit:
+            return self._publish_next(Ended(job=job, due=[], change=change))
+        self.projector.project(job, change)
+        return Outcome.REDELIVER
 
     def _fail(self, claim: Claimed, error: Exception) -> Outcome:
         failure = describe(error)
         log.error("stage.failed", **_about(failure))
         try:
-            due = self.store.fail(claim, failure, self.clock())
+            ended = self.store.fail(claim, failure, self.clock())
         except LeaseLost:
             return Outcome.REDELIVER
-        self.projector.project(claim.job)
         self.outbox.announce_failure(claim.job, failure)
-        return self._publish_next(claim.job, due)
+        return self._publish_next(ended)
 
-    def _publish_next(self, job: Job, due: Sequence[Job]) -> Outcome:
-        """Publish what waits for the permit that the job had, and what it made due."""
-        self.outbox.publish({job.type, *(j.type for j in due)})
+    def _publish_next(self, ended: Ended) -> Outcome:
+        """Project what the job has changed; publish what waits for its permit, and what it made due."""
+        self.projector.project(ended.job, ended.change)
+        self.outbox.publish({ended.job.type, *(j.type for j in ended.due)})
         return Outcome.ACKNOWLEDGE
 
 

@@ -25,7 +25,7 @@ from shared.ports.books import (
 from shared.ports.broker import BrokerSnapshot, Message, Publisher, SeekableBroker
 from shared.ports.callers import Authenticator, PushVerifier
 from shared.ports.identifiers import IdentifierKind, Identifiers
-from shared.ports.jobs import Claim, Claimed, JobStore, Leases, NotClaimed, Outage, Undelivered
+from shared.ports.jobs import Change, Claim, Claimed, Ended, JobStore, Leases, NotClaimed, Outage
 from shared.ports.live import Document, LiveDocuments, Projections, Restores, Tombstone
 from shared.ports.models import ContextExtractor, Embedder
 from shared.ports.operators import DeadLetters, OutdatedBooks, Redrives, Reembeddings, Replays, Retention
@@ -38,6 +38,7 @@ __all__ = [
     "Authenticator",
     "BrokerSnapshot",
     "Catalogue",
+    "Change",
     "ChapterText",
     "Claim",
     "Claimed",
@@ -47,6 +48,7 @@ __all__ = [
     "DeadLetters",
     "Document",
     "Embedder",
+    "Ended",
     "IdentifierKind",
     "Identifiers",
     "Imports",
@@ -71,7 +73,6 @@ __all__ = [
     "SeekableBroker",
     "Source",
     "Tombstone",
-    "Undelivered",
     "VectorCache",
     "VectorsWanted",
 ]

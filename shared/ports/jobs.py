@@ -14,6 +14,16 @@ from shared.domain.failures import Failure
 from shared.domain.jobs import Job
 from shared.domain.results import Result
 from shared.domain.stages import Dependency, JobType
+from shared.ports.live import Document
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """What live documents are to show of a transaction: those of its job and of the job's chapters. `book_is_due`: the
+    book's may be written again, since it shows another phase or status, or was not written for a while."""
+
+    documents: Sequence[Document]
+    book_is_due: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +38,7 @@ class Claimed:
     attempt: int
     fencing_token: UUID
     began: datetime
+    change: Change
     exhausted: bool = False
     unavailable_since: datetime | None = None
 
@@ -51,11 +62,12 @@ Claim = Claimed | NotClaimed
 
 
 @dataclass(frozen=True, kw_only=True)
-class Undelivered:
-    """A job that ended since its message could not be delivered, and the jobs that became due by that."""
+class Ended:
+    """What the end of a job has changed, and the jobs that became due by it."""
 
     job: Job
     due: Sequence[Job]
+    change: Change
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,29 +95,29 @@ class JobStore(Protocol):
         """Take the job for one attempt, or say why not."""
         ...
 
-    def commit(self, claim: Claimed, result: Result, now: datetime) -> list[Job]:
+    def commit(self, claim: Claimed, result: Result, now: datetime) -> Ended:
         """Write the result, the end of the job and the jobs that it makes due, in one transaction.
 
-        Returns the new jobs, to be published. Raises LeaseLost; not to be repeated after it returned.
+        Raises LeaseLost; not to be repeated after it returned.
         """
         ...
 
-    def schedule_retry(self, claim: Claimed, failure: Failure, until: datetime, now: datetime) -> None:
+    def schedule_retry(self, claim: Claimed, failure: Failure, until: datetime, now: datetime) -> Change:
         """End the attempt; another may begin at `until`. Raises LeaseLost."""
         ...
 
-    def wait(self, claim: Claimed, failure: Failure, outage: Outage, now: datetime) -> bool:
+    def wait(self, claim: Claimed, failure: Failure, outage: Outage, now: datetime) -> tuple[bool, Change]:
         """End an attempt that counts for nothing, since a service was away. Raises LeaseLost.
 
         Whether the job keeps its permit: its message is to be delivered again. If not, it waits as a row.
         """
         ...
 
-    def fail(self, claim: Claimed, failure: Failure, now: datetime) -> list[Job]:
-        """End the job for good, with a dead letter. Returns jobs that became due. Raises LeaseLost."""
+    def fail(self, claim: Claimed, failure: Failure, now: datetime) -> Ended:
+        """End the job for good, with a dead letter. Raises LeaseLost."""
         ...
 
-    def fail_undelivered(self, job_id: str, failure: Failure, now: datetime) -> Undelivered | None:
+    def fail_undelivered(self, job_id: str, failure: Failure, now: datetime) -> Ended | None:
         """End a job whose deliveries are exhausted. None if there is no such job, or it ended already."""
         ...
 

@@ -59,13 +59,13 @@ class Projections(Protocol):
         """The book's document; with `chapters`, those of all its chapters too. Empty if there is no such book."""
         ...
 
-    def acquire_write_window(self, book_id: UUID, now: datetime, min_seconds: float) -> bool:
+    def acquire_write_window(self, book_id: UUID, now: datetime) -> bool:
         """Whether the caller may write the book's document now. After a change of phase or status anyone may; else one
-        caller in `min_seconds`, over all processes."""
+        caller in a second, over all processes."""
         ...
 
-    def mark_projected(self, documents: Sequence[Document]) -> None:
-        """Note that the live documents have reached these revisions."""
+    def mark_projected(self, documents: Sequence[Document], book_id: UUID | None = None) -> list[Tombstone]:
+        """Note that the live documents have reached these revisions; return what is obsolete of the book."""
         ...
 
     def mark_unprojected(self, book_id: UUID | None) -> int:

@@ -48,7 +48,7 @@ class ImportBook:
         log.info("book.imported", book_id=str(imported.book_id), version=imported.version)
         is_published = self.outbox.publish()
         self.outbox.note_queue(imported.book_id)
-        self.projector.project(imported.job)
+        self.projector.project_changes([imported.job])
         return imported, is_published
 
     def _begin_again(self, request: ImportRequest, imported: Imported) -> Imported:

@@ -110,8 +110,7 @@ class Reembed:
         if begun:
             log.info("reembed.begun", books=len(begun))
             self.outbox.publish()
-            for job in begun:
-                self.projector.project(job)
+            self.projector.project_changes(begun)
 
 
 def _sum(rows: Sequence[Mapping[str, Any]], column: str) -> int:

@@ -151,9 +151,9 @@ def old_documents_overwrite_new_ones() -> Iterator[None]:
 def more_counts_as_shown_than_was() -> Iterator[None]:
     with changed(
         projections,
-        "MARK_STATUSES_PROJECTED",
+        "MARK_PROJECTED",
         without(
-            projections.MARK_STATUSES_PROJECTED,
+            projections.MARK_PROJECTED,
             "projected_revision, free.revision)",
             "projected_revision, 1000 + free.revision)",
         ),
@@ -164,7 +164,10 @@ def more_counts_as_shown_than_was() -> Iterator[None]:
 @mutant
 def a_document_counts_as_written_before_it_is() -> Iterator[None]:
     """So it is forgotten if the store is down."""
-    put, mark = "self.live_documents.put(documents)", "self.projections.mark_projected(documents)"
+    put, mark = (
+        "self.live_documents.put(documents)",
+        "self._delete(self.projections.mark_projected(documents, book_id))",
+    )
     with class_rewritten(Projector, f"{put}\n        {mark}", f"{mark}\n        {put}"):
         yield
 
@@ -259,8 +262,8 @@ def a_refusal_is_a_failure() -> Iterator[None]:
 
 @mutant
 def what_a_chapter_lacks_is_waited_for() -> Iterator[None]:
-    new = without(status_rows.COUNT_CHAPTERS_BY_WHAT_IS_MISSING, "m.missing - l.lacking", "m.missing")
-    with changed(status_rows, "COUNT_CHAPTERS_BY_WHAT_IS_MISSING", new):
+    new = without(status_rows.COUNT_VERSION, "m.missing - l.lacking", "m.missing")
+    with changed(status_rows, "COUNT_VERSION", new):
         yield
 
 

@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 from shared.adapters.postgres import status_rows
 from shared.adapters.postgres.breakers import MODEL_OF_TYPE, to_breaker
 from shared.adapters.postgres.database import Connection
+from shared.adapters.postgres.documents import DOCUMENT_IS_DUE, job_document
 from shared.adapters.postgres.job_rows import CANCELLED, WAITS_AGAIN, to_job
 from shared.adapters.postgres.leases import LEASE_UNTIL
 from shared.adapters.postgres.locks import lock_book
@@ -19,16 +20,27 @@ from shared.domain.books import Status
 from shared.domain.breaker import Breaker
 from shared.domain.jobs import Job
 from shared.domain.stages import MAX_LEASE_EXPIRATIONS
-from shared.ports import Claim, Claimed, NotClaimed
+from shared.ports import Change, Claim, Claimed, NotClaimed
 
-# A claim looks first without a lock: most deliveries of an ended job end here.
+# A claim looks without a lock: most deliveries of an ended job end here.
 SELECT_JOB = f"""
     SELECT j.*, j.lease_until > clock_timestamp() AS is_leased, b.latest_version, d.failures AS model_failures,
-           d.opened_at, d.retry_at, d.allowed
-    FROM jobs j JOIN books b USING (book_id) LEFT JOIN dependencies d ON d.name = {MODEL_OF_TYPE} WHERE job_id = %s
+           d.opened_at, d.retry_at, d.allowed, {DOCUMENT_IS_DUE} AS book_is_due
+    FROM jobs j JOIN books b USING (book_id)
+    JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id
+    LEFT JOIN dependencies d ON d.name = {MODEL_OF_TYPE}
+    WHERE job_id = %(job_id)s
 """
-# Then with one, to change it.
-LOCK_JOB = f"{SELECT_JOB} FOR UPDATE OF j"
+
+# Then it locks what it changes, if the job is still as it was: a heartbeat changes nothing but the lease.
+LOCK_BOOK_AND_JOB_AS_IT_WAS = """
+    SELECT s.status FROM books b
+    JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id
+    JOIN jobs j ON j.book_id = b.book_id AND j.version = s.version
+    WHERE b.book_id = %(book_id)s AND j.job_id = %(job_id)s AND j.revision = %(revision)s
+      AND j.lease_until IS NOT DISTINCT FROM %(lease_until)s
+    FOR KEY SHARE OF b FOR UPDATE OF s FOR UPDATE OF j
+"""
 
 # Receipts of replays count them.
 INSERT_DELIVERY = "INSERT INTO deliveries (job_id, type, at, state) VALUES (%s, %s, %s, %s)"
@@ -36,12 +48,17 @@ INSERT_DELIVERY = "INSERT INTO deliveries (job_id, type, at, state) VALUES (%s, 
 # The lease begins now that no lock is waited for any more. An expired one is the same attempt again: expirations are
 # counted separately.
 START_ATTEMPT = f"""
-    UPDATE jobs SET state = 'processing', lease = %(fencing_token)s, lease_until = {LEASE_UNTIL},
-        attempts = CASE WHEN state = 'processing' THEN attempts ELSE attempts + 1 END,
-        abandoned = CASE WHEN state = 'processing' THEN abandoned + 1 ELSE abandoned END,
-        failures = CASE WHEN state = 'processing' THEN failures || %(expiration)s ELSE failures END,
-        next_attempt_at = NULL, processed_on = %(now)s, revision = nextval('revisions')
-    WHERE job_id = %(job_id)s RETURNING attempts, abandoned AS expirations, unavailable_since
+    WITH started AS (
+        UPDATE jobs SET state = 'processing', lease = %(fencing_token)s, lease_until = {LEASE_UNTIL},
+            attempts = CASE WHEN state = 'processing' THEN attempts ELSE attempts + 1 END,
+            abandoned = CASE WHEN state = 'processing' THEN abandoned + 1 ELSE abandoned END,
+            failures = CASE WHEN state = 'processing' THEN failures || %(expiration)s ELSE failures END,
+            next_attempt_at = NULL, processed_on = %(now)s, revision = nextval('revisions')
+        WHERE job_id = %(job_id)s RETURNING *
+    ), delivered AS (
+        INSERT INTO deliveries (job_id, type, at, state) SELECT job_id, type, %(now)s, 'claimed' FROM started
+    )
+    SELECT * FROM started
 """
 
 # Its stage was paused after it was published: it waits again.
@@ -58,48 +75,52 @@ LEASE_EXPIRED = {"error_class": "LeaseExpired", "message": "its process died, or
 
 def claim(connection: Connection, job_id: str, now: datetime, tolerated: float) -> Claim:
     """Take the job for one attempt, or say why not; and note the delivery."""
-    row = connection.execute(SELECT_JOB, (job_id,)).fetchone()
-    if row is None:
-        return NotClaimed.STALE
-    job = to_job(row)
-    if reason_against_claim(row, now) in (None, NotClaimed.STALE, NotClaimed.PAUSED):
-        # These write: decided again, now under the lock.
-        lock_book(connection, job.book_version)
-        row = connection.execute(LOCK_JOB, (job_id,)).fetchone()
-    claim = _take(connection, job, row, now, tolerated)
-    state = claim if isinstance(claim, NotClaimed) else "claimed"
-    connection.execute(INSERT_DELIVERY, (job_id, job.type, now, state))
-    return claim
+    while True:
+        row = connection.execute(SELECT_JOB, {"job_id": job_id, "now": now}).fetchone()
+        if row is None:
+            return NotClaimed.STALE
+        reason = reason_against_claim(row, now)
+        if reason in (None, NotClaimed.PAUSED):
+            shown = connection.execute(LOCK_BOOK_AND_JOB_AS_IT_WAS, row).fetchone()
+            if shown is None:
+                continue  # somebody was quicker: what is it now?
+            if reason is None:
+                return _begin(connection, row, Status(shown["status"]), now, tolerated)
+            _give_back(connection, to_job(row), now, tolerated)
+        elif reason is NotClaimed.STALE:
+            lock_book(connection, to_job(row).book_version)
+            connection.execute(CANCEL_JOB_UNLESS_ENDED, {"job_id": job_id, "now": now})
+        assert reason is not None
+        connection.execute(INSERT_DELIVERY, (job_id, row["type"], now, reason))
+        return reason
 
 
-def _take(connection: Connection, job: Job, row: Mapping[str, Any] | None, now: datetime, tolerated: float) -> Claim:
-    reason = reason_against_claim(row, now) if row else NotClaimed.STALE
-    if reason is NotClaimed.STALE:
-        connection.execute(CANCEL_JOB_UNLESS_ENDED, {"job_id": job.job_id, "now": now})
-    elif reason is NotClaimed.PAUSED:
-        connection.execute(GIVE_PERMIT_BACK, (job.job_id,))
-        status_rows.update_chapters(connection, job.chapter_ids, now, Status.PENDING)
-        status_rows.advance_book(connection, job.book_version, now, tolerated)
-    return reason or _begin(connection, job, now, tolerated)
+def _give_back(connection: Connection, job: Job, now: datetime, tolerated: float) -> None:
+    connection.execute(GIVE_PERMIT_BACK, (job.job_id,))
+    status_rows.update_chapters(connection, job.chapter_ids, now, Status.PENDING)
+    status_rows.advance_book(connection, job.book_version, now, tolerated)
 
 
-def _begin(connection: Connection, job: Job, now: datetime, tolerated: float) -> Claimed:
-    fencing_token = uuid4()
-    begun = {"job_id": job.job_id, "fencing_token": fencing_token, "now": now}
-    begun["expiration"] = Jsonb([{"at": now.isoformat(), **LEASE_EXPIRED}])
-    counts = connection.execute(START_ATTEMPT, begun).fetchone()
-    assert counts is not None
-    status_rows.update_chapters(connection, job.chapter_ids, now, attempt=counts["attempts"])
-    if not (job.chapter_ids and status_rows.is_processing(connection, job.book_version)):
+def _begin(connection: Connection, row: Mapping[str, Any], shown: Status, now: datetime, tolerated: float) -> Claimed:
+    """Begin an attempt at the job of this row, whose book shows that status."""
+    job, fencing_token = to_job(row), uuid4()
+    expiration = Jsonb([{"at": now.isoformat(), **LEASE_EXPIRED}])
+    begun = {"job_id": job.job_id, "fencing_token": fencing_token, "now": now, "expiration": expiration}
+    started = connection.execute(START_ATTEMPT, begun).fetchone()
+    assert started is not None
+    chapters = status_rows.update_chapters(connection, job.chapter_ids, now, attempt=started["attempts"])
+    book_is_due = row["book_is_due"]
+    if not job.chapter_ids or shown is not Status.PROCESSING:
         # Else it tells nothing new, and counting the chapters is what a long book's claims would cost.
-        status_rows.advance_book(connection, job.book_version, now, tolerated)
+        book_is_due = status_rows.advance_book(connection, job.book_version, now, tolerated).document_is_due
     return Claimed(
         job=job,
-        attempt=counts["attempts"],
+        attempt=started["attempts"],
         fencing_token=fencing_token,
         began=now,
-        exhausted=counts["expirations"] >= MAX_LEASE_EXPIRATIONS,
-        unavailable_since=counts["unavailable_since"],
+        exhausted=started["abandoned"] >= MAX_LEASE_EXPIRATIONS,
+        unavailable_since=started["unavailable_since"],
+        change=Change(documents=[job_document(started), *chapters], book_is_due=book_is_due),
     )
 
 

@@ -78,7 +78,7 @@ class PostgresControl:
             begun = [to_job(r) for r in connection.execute(RESUME_JOBS_THAT_ARE_CANCELLED, book | {"now": now})]
             version = BookVersion(book_id, book["version"])
             status_rows.set_chapters(connection, version, Status.PENDING, now, those=[Status.CANCELLED])
-            due = status_rows.advance_book(connection, version, now, self._tolerated)
+            due = status_rows.advance_book(connection, version, now, self._tolerated).due
             return begun + add_jobs(connection, due, process_book_job(version).job_id, now)
 
     def delete(self, owner_uid: str | None, book_id: UUID, now: datetime) -> None:

@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 from shared.adapters.postgres import dead_letter_rows, result_rows, status_rows
 from shared.adapters.postgres.claims import CANCEL_JOB_UNLESS_ENDED, SELECT_JOB, claim
 from shared.adapters.postgres.database import Connection, Database
+from shared.adapters.postgres.documents import job_document
 from shared.adapters.postgres.job_rows import WAITS_AGAIN, add_jobs, to_job
 from shared.adapters.postgres.locks import lock_book
 from shared.adapters.postgres.outages import note_answer, note_outage, undo_attempt
@@ -34,7 +35,7 @@ from shared.domain.results import (
     Result,
 )
 from shared.domain.stages import JobType
-from shared.ports import Claim, Claimed, Outage, Undelivered
+from shared.ports import Change, Claim, Claimed, Document, Ended, Outage
 
 # Asked before results are written, so that an attempt that was overtaken stops early. Neither a deletion nor retention
 # touches the rows of its results from here on.
@@ -44,18 +45,21 @@ IS_TOKEN_CURRENT = """
 """
 
 # The fencing token decides: an attempt that was overtaken writes nothing. A job that has ended gives its permit back.
+# Who ends it has the book's lock, so that no dead letter of it comes meanwhile.
 END_ATTEMPT_IF_TOKEN_IS_CURRENT = """
     UPDATE jobs SET state = %(state)s, lease = NULL, lease_until = NULL, finished_on = %(finished_on)s,
         permitted_at = CASE WHEN %(finished_on)s::timestamptz IS NULL THEN permitted_at END,
         next_attempt_at = %(next_attempt_at)s, error = %(error)s, result = %(result)s, unavailable_since = NULL,
         failures = failures || %(failures)s, revision = nextval('revisions')
     WHERE job_id = %(job_id)s AND lease = %(fencing_token)s
+    RETURNING *, EXISTS (SELECT 1 FROM dead_letters d WHERE d.job_id = jobs.job_id) AS has_dead_letter,
+        EXISTS (SELECT 1 FROM dependencies WHERE name = %(model)s AND failures > 0) AS model_failed
 """
 
 # The broker gave up the message of a job that waits for a service: another is sent.
 WAIT_AGAIN_IF_UNAVAILABLE = f"""
     UPDATE jobs SET {WAITS_AGAIN}
-    WHERE job_id = %s AND state = 'retrying' AND unavailable_since IS NOT NULL
+    WHERE job_id = %s AND state = 'retrying' AND unavailable_since IS NOT NULL RETURNING *
 """
 
 # For a job whose deliveries are exhausted: without a token, since no attempt of its own may still be there to end it.
@@ -87,34 +91,37 @@ class PostgresJobStore:
         with self._database.transaction() as connection:
             return claim(connection, job_id, now, self._tolerated)
 
-    def commit(self, claim: Claimed, result: Result, now: datetime) -> list[Job]:
+    def commit(self, claim: Claimed, result: Result, now: datetime) -> Ended:
         job = claim.job
         with self._database.transaction() as connection:
             if not connection.execute(IS_TOKEN_CURRENT, (job.job_id, claim.fencing_token)).fetchone():
                 raise LeaseLost(job.job_id)
             result_rows.write(result, connection, job, now)
             _lock_latest_version(connection, job)
-            _end_attempt(connection, claim, Status.COMPLETED, now, result=_outline(result))
+            ended = _end_attempt(connection, claim, Status.COMPLETED, now, result=_outline(result))
             rejected = result.rejected if isinstance(result, ChaptersEmbedded) else {}
-            dead_letter_rows.lock(connection, [job.job_id, *(_alone(job, c).job_id for c in rejected)])
-            dead_letter_rows.resolve(connection, job.job_id, now, succeeded=not rejected)
-            _record_rejected(connection, job, rejected, now)
+            if ended["has_dead_letter"] or rejected:
+                dead_letter_rows.lock(connection, [job.job_id, *(_alone(job, c).job_id for c in rejected)])
+                dead_letter_rows.resolve(connection, job.job_id, now, succeeded=not rejected)
+                _record_rejected(connection, job, rejected, now)
             lack = Lack.BLOCKED if isinstance(result, ChapterBlocked) else None
             # What is left of a chapter that is reused in part waits for its turn.
             status = Status.PENDING if isinstance(result, BookSplit) else Status.PROCESSING
-            status_rows.update_chapters(connection, _chapters_of(job, result), now, status, lacks_metadata=lack)
+            chapters = status_rows.update_chapters(
+                connection, _chapters_of(job, result), now, status, lacks_metadata=lack
+            )
             due = list(result.jobs) if isinstance(result, BookSplit) else []
-            due += status_rows.advance_book(connection, job.book_version, now, self._tolerated)
-            added = add_jobs(connection, due, job.job_id, now)
-            note_answer(connection, claim)
-            return added
+            committed = self._advance_ended(connection, ended, chapters, due, now)
+            if ended["model_failed"]:
+                note_answer(connection, claim)
+            return committed
 
-    def schedule_retry(self, claim: Claimed, failure: Failure, until: datetime, now: datetime) -> None:
+    def schedule_retry(self, claim: Claimed, failure: Failure, until: datetime, now: datetime) -> Change:
         job = claim.job
         with self._database.transaction() as connection:
             _lock_latest_version(connection, job)
-            _end_attempt(connection, claim, Status.RETRYING, now, failure, next_attempt_at=until)
-            status_rows.update_chapters(
+            ended = _end_attempt(connection, claim, Status.RETRYING, now, failure, next_attempt_at=until)
+            chapters = status_rows.update_chapters(
                 connection,
                 job.chapter_ids,
                 now,
@@ -123,44 +130,42 @@ class PostgresJobStore:
                 attempt=claim.attempt,
                 next_attempt_at=until,
             )
-            status_rows.advance_book(connection, job.book_version, now, self._tolerated)
+            return self._advance_ended(connection, ended, chapters, [], now).change
 
-    def wait(self, claim: Claimed, failure: Failure, outage: Outage, now: datetime) -> bool:
+    def wait(self, claim: Claimed, failure: Failure, outage: Outage, now: datetime) -> tuple[bool, Change]:
         job = claim.job
         with self._database.transaction() as connection:
             _lock_latest_version(connection, job)
             until: datetime | None = outage.until
             if outage.model:
                 until = note_outage(connection, claim, outage.model, outage, now)
-            undo_attempt(connection, claim, failure, until, now)
+            ended = undo_attempt(connection, claim, failure, until, now)
             state = Status.RETRYING if until else Status.PENDING
-            status_rows.update_chapters(
+            chapters = status_rows.update_chapters(
                 connection, job.chapter_ids, now, state, error=failure.summary, next_attempt_at=until
             )
-            status_rows.advance_book(connection, job.book_version, now, self._tolerated)
-            return until is not None
+            return until is not None, self._advance_ended(connection, ended, chapters, [], now).change
 
-    def fail(self, claim: Claimed, failure: Failure, now: datetime) -> list[Job]:
+    def fail(self, claim: Claimed, failure: Failure, now: datetime) -> Ended:
         with self._database.transaction() as connection:
             _lock_latest_version(connection, claim.job)
-            _end_attempt(connection, claim, Status.FAILED, now, failure)
-            return self._record_failure(connection, claim.job, failure, now)
+            ended = _end_attempt(connection, claim, Status.FAILED, now, failure)
+            return self._record_failure(connection, ended, failure, now)
 
-    def fail_undelivered(self, job_id: str, failure: Failure, now: datetime) -> Undelivered | None:
+    def fail_undelivered(self, job_id: str, failure: Failure, now: datetime) -> Ended | None:
         with self._database.transaction() as connection:
-            known = connection.execute(SELECT_JOB, (job_id,)).fetchone()
+            known = connection.execute(SELECT_JOB, {"job_id": job_id, "now": now}).fetchone()
             if known is None:
                 return None
-            job = to_job(known)
-            if not lock_book(connection, job.book_version):
+            if not lock_book(connection, to_job(known).book_version):
                 connection.execute(CANCEL_JOB_UNLESS_ENDED, {"job_id": job_id, "now": now})
                 return None
-            if connection.execute(WAIT_AGAIN_IF_UNAVAILABLE, (job_id,)).rowcount:
-                return Undelivered(job=job, due=[])
+            if waits := connection.execute(WAIT_AGAIN_IF_UNAVAILABLE, (job_id,)).fetchone():
+                change = Change(documents=[job_document(waits)], book_is_due=False)
+                return Ended(job=to_job(waits), due=[], change=change)
             row = {"job_id": job_id, "now": now, "error": Jsonb(failure.summary)}
-            if not connection.execute(FAIL_JOB_UNLESS_ENDED, row).rowcount:
-                return None
-            return Undelivered(job=job, due=self._record_failure(connection, job, failure, now))
+            ended = connection.execute(FAIL_JOB_UNLESS_ENDED, row).fetchone()
+            return self._record_failure(connection, ended, failure, now) if ended else None
 
     def record_unreadable(
         self, topic: str, payload: Mapping[str, Any], failure: Failure, key: str, now: datetime
@@ -189,24 +194,46 @@ class PostgresJobStore:
         with self._database.transaction() as connection:
             if not lock_book(connection, version):
                 return False
-            due = status_rows.advance_book(connection, version, now, self._tolerated)
-            add_jobs(connection, due, jobs.process_book_job(version).job_id, now)
+            advanced = status_rows.advance_book(connection, version, now, self._tolerated)
+            add_jobs(connection, advanced.due, jobs.process_book_job(version).job_id, now)
             return True
 
     def stalled(self, now: datetime) -> list[Job]:
         with self._database.statements() as connection:
             return stalled_jobs(connection, now)
 
-    def _record_failure(self, connection: Connection, job: Job, failure: Failure, now: datetime) -> list[Job]:
-        """Write the dead letter and the statuses; return the jobs that are due now that this one will never succeed."""
+    def _record_failure(
+        self, connection: Connection, ended: Mapping[str, Any], failure: Failure, now: datetime
+    ) -> Ended:
+        """Write the dead letter and the statuses, and what is due now that this job will never succeed."""
+        job = to_job(ended)
         dead_letter_rows.add(connection, job, failure, now)
         if job.type is JobType.CHAPTER_PROCESSING:
             # It is complete without metadata: no vector is missing by that.
-            status_rows.update_chapters(connection, job.chapter_ids, now, lacks_metadata=Lack.FAILED)
+            chapters = status_rows.update_chapters(connection, job.chapter_ids, now, lacks_metadata=Lack.FAILED)
         else:
-            status_rows.update_chapters(connection, job.chapter_ids, now, Status.FAILED, error=failure.summary)
-        due = status_rows.advance_book(connection, job.book_version, now, self._tolerated)
-        return add_jobs(connection, due, job.job_id, now)
+            chapters = status_rows.update_chapters(
+                connection, job.chapter_ids, now, Status.FAILED, error=failure.summary
+            )
+        return self._advance_ended(connection, ended, chapters, [], now)
+
+    def _advance_ended(
+        self,
+        connection: Connection,
+        ended: Mapping[str, Any],
+        chapters: Sequence[Document],
+        due: Sequence[Job],
+        now: datetime,
+    ) -> Ended:
+        """Bring the book up to date with the row of a job whose attempt has ended; add what is due, and what comes of
+        that."""
+        job = to_job(ended)
+        advanced = status_rows.advance_book(connection, job.book_version, now, self._tolerated)
+        return Ended(
+            job=job,
+            due=add_jobs(connection, [*due, *advanced.due], job.job_id, now),
+            change=Change(documents=[job_document(ended), *chapters], book_is_due=advanced.document_is_due),
+        )
 
 
 def _record_rejected(connection: Connection, job: Job, rejected: Mapping[UUID, Rejected], now: datetime) -> None:
@@ -231,7 +258,8 @@ def _end_attempt(
     *,
     result: dict[str, Any] | None = None,
     next_attempt_at: datetime | None = None,
-) -> None:
+) -> Mapping[str, Any]:
+    """End it, and return the job's row."""
     failures = [{"attempt": claim.attempt, "at": now.isoformat(), **failure.summary}] if failure else []
     row = {
         "job_id": claim.job.job_id,
@@ -242,9 +270,12 @@ def _end_attempt(
         "error": Jsonb(failure.summary) if failure else None,
         "failures": Jsonb(failures),
         "result": Jsonb(result) if result else None,
+        "model": claim.job.stage.model,
     }
-    if not connection.execute(END_ATTEMPT_IF_TOKEN_IS_CURRENT, row).rowcount:
+    ended = connection.execute(END_ATTEMPT_IF_TOKEN_IS_CURRENT, row).fetchone()
+    if ended is None:
         raise LeaseLost(claim.job.job_id)
+    return ended
 
 
 def _lock_latest_version(connection: Connection, job: Job) -> None:

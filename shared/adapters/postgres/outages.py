@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from psycopg.types.json import Jsonb
 
@@ -19,7 +21,7 @@ UNDO_ATTEMPT_IF_TOKEN_IS_CURRENT = """
     UPDATE jobs SET state = %(state)s, lease = NULL, lease_until = NULL, attempts = attempts - 1,
         permitted_at = %(permitted_at)s, next_attempt_at = %(next_attempt_at)s, error = %(error)s,
         unavailable_since = coalesce(unavailable_since, %(now)s), revision = nextval('revisions')
-    WHERE job_id = %(job_id)s AND lease = %(fencing_token)s
+    WHERE job_id = %(job_id)s AND lease = %(fencing_token)s RETURNING *
 """
 
 
@@ -47,10 +49,10 @@ def note_outage(
 
 def undo_attempt(
     connection: Connection, claim: Claimed, failure: Failure, until: datetime | None, now: datetime
-) -> None:
+) -> Mapping[str, Any]:
     """End the attempt as if it had not been; the next may begin at `until`, or (None) when it is given a permit.
 
-    Raises LeaseLost.
+    Returns the job's row. Raises LeaseLost.
     """
     row = {
         "job_id": claim.job.job_id,
@@ -61,5 +63,7 @@ def undo_attempt(
         "error": Jsonb(failure.summary),
         "now": now,
     }
-    if not connection.execute(UNDO_ATTEMPT_IF_TOKEN_IS_CURRENT, row).rowcount:
+    undone = connection.execute(UNDO_ATTEMPT_IF_TOKEN_IS_CURRENT, row).fetchone()
+    if undone is None:
         raise LeaseLost(claim.job.job_id)
+    return undone

@@ -8,11 +8,18 @@ from typing import Any
 from uuid import UUID
 
 from shared.adapters.postgres.database import Database
+from shared.adapters.postgres.documents import (
+    DOCUMENT_IS_DUE,
+    JOB_DOCUMENT_KEPT,
+    SHOWN_OF_CHAPTER,
+    book_document,
+    chapter_document,
+    job_document,
+)
 from shared.adapters.postgres.locks import lock_books
 from shared.adapters.postgres.queue_positions import SHOWN_STATUS
-from shared.adapters.postgres.tombstones import book_path, chapter_path, job_path
+from shared.adapters.postgres.tombstones import job_path
 from shared.domain.jobs import Job
-from shared.domain.progress import eta_seconds
 from shared.ports import Clock, Document, Tombstone
 
 # The documents of books: their status, and what there is of their chapters. LIMIT keeps the planner from reading all
@@ -39,48 +46,42 @@ SELECT_BOOKS_WITH_THEIR_COUNTS = f"""
 """
 
 # Of the newest version that has been split: until then, its predecessor's chapters are what there is.
-SELECT_CHAPTERS_OF_NEWEST_SPLIT_WHERE = """
-    SELECT r.book_id, r.version, r.chapter_id, r.chapter_number, r.title, r.word_count, b.owner_uid,
-           (SELECT count(*) FROM chapter_chunks k WHERE k.chapter_id = r.chapter_id) AS chunks,
-           s.status, s.phase, s.progress, s.attempt, s.next_attempt_at, s.error, s.revision,
-           jsonb_strip_nulls(jsonb_build_object('metadata', s.lacks_metadata)) AS lacks
+SELECT_CHAPTERS_OF_NEWEST_SPLIT_WHERE = f"""
+    SELECT {SHOWN_OF_CHAPTER}
     FROM recent_chapters r
     JOIN processing_status s ON s.entity_type = 'chapter' AND s.entity_id = r.chapter_id
     JOIN books b ON b.book_id = r.book_id
-    WHERE {} AND r.version = (SELECT max(version) FROM recent_chapters WHERE book_id = r.book_id)
+    WHERE {{}} AND r.version = (SELECT max(version) FROM recent_chapters WHERE book_id = r.book_id)
     ORDER BY r.chapter_number
 """
 
-# A job's document names the owner, who alone may read it.
-SELECT_JOBS_WITH_OWNER = """
-    SELECT j.*, b.owner_uid FROM jobs j JOIN books b USING (book_id) WHERE job_id = ANY(%s)
+SELECT_JOBS = "SELECT * FROM jobs WHERE job_id = ANY(%s)"
+
+# Over all processes, one writes a book's document in a second.
+ACQUIRE_WRITE_WINDOW_IF_DUE = f"""
+    UPDATE processing_status s SET projected_at = %(now)s, projected_phase = status || ' ' || phase
+    WHERE entity_type = 'book' AND entity_id = %(book_id)s AND {DOCUMENT_IS_DUE}
 """
 
-# Over all processes, one writes a book's document in a second; a change of status or phase is always due.
-ACQUIRE_WRITE_WINDOW_IF_DUE = """
-    UPDATE processing_status SET projected_at = %(now)s, projected_phase = status || ' ' || phase
-    WHERE entity_type = 'book' AND entity_id = %(book_id)s
-      AND (projected_at IS NULL OR projected_at <= %(before)s
-           OR projected_phase IS DISTINCT FROM status || ' ' || phase)
-"""
-
-# Never waits: a row that someone is changing will be written again anyway.
-MARK_STATUSES_PROJECTED = """
+# Never waits: a row that someone is changing will be written again anyway. And what became obsolete meanwhile, of one
+# book.
+MARK_PROJECTED = """
     WITH free AS (
         SELECT s.entity_type, s.entity_id, d.revision FROM processing_status s
-        JOIN unnest(%s::text[], %s::uuid[], %s::bigint[]) AS d (entity_type, entity_id, revision)
-            USING (entity_type, entity_id) FOR UPDATE OF s SKIP LOCKED)
-    UPDATE processing_status s SET projected_revision = greatest(projected_revision, free.revision) FROM free
-    WHERE s.entity_type = free.entity_type AND s.entity_id = free.entity_id
-"""
-
-# The same for jobs.
-MARK_JOBS_PROJECTED = """
-    WITH free AS (
+        JOIN unnest(%(types)s::text[], %(ids)s::uuid[], %(revisions)s::bigint[]) AS d (entity_type, entity_id, revision)
+            USING (entity_type, entity_id) FOR UPDATE OF s SKIP LOCKED
+    ), free_jobs AS (
         SELECT j.job_id, d.revision FROM jobs j
-        JOIN unnest(%s::text[], %s::bigint[]) AS d (job_id, revision) USING (job_id) FOR UPDATE OF j SKIP LOCKED)
-    UPDATE jobs j SET projected_revision = greatest(projected_revision, free.revision) FROM free
-    WHERE j.job_id = free.job_id
+        JOIN unnest(%(job_ids)s::text[], %(job_revisions)s::bigint[]) AS d (job_id, revision) USING (job_id)
+        FOR UPDATE OF j SKIP LOCKED
+    ), marked AS (
+        UPDATE processing_status s SET projected_revision = greatest(projected_revision, free.revision) FROM free
+        WHERE s.entity_type = free.entity_type AND s.entity_id = free.entity_id
+    ), marked_jobs AS (
+        UPDATE jobs j SET projected_revision = greatest(projected_revision, free_jobs.revision) FROM free_jobs
+        WHERE j.job_id = free_jobs.job_id
+    )
+    SELECT path, revision FROM obsolete_documents WHERE book_id = %(book_id)s ORDER BY buried_at NULLS FIRST, path
 """
 
 # A status `s` of which there is a live document: chapters of older versions have none.
@@ -143,7 +144,6 @@ MARK_TOMBSTONES_APPLIED = """
 """
 
 _A_MOMENT = timedelta(seconds=5)
-_JOB_DOCUMENT_KEPT = timedelta(days=30)
 _MAX_COUNTED = 10_000
 
 
@@ -155,7 +155,7 @@ class PostgresProjections:
     def of_jobs(self, jobs: Sequence[Job]) -> list[Document]:
         chapter_ids = list({c for job in jobs for c in job.chapter_ids})
         with self._database.statements() as connection:
-            rows = connection.execute(SELECT_JOBS_WITH_OWNER, ([job.job_id for job in jobs],)).fetchall()
+            rows = connection.execute(SELECT_JOBS, ([job.job_id for job in jobs],)).fetchall()
             chapters = (
                 connection.execute(
                     SELECT_CHAPTERS_OF_NEWEST_SPLIT_WHERE.format("r.chapter_id = ANY(%s)"), (chapter_ids,)
@@ -163,7 +163,7 @@ class PostgresProjections:
                 if chapter_ids
                 else []
             )
-        return [*map(_job_document, rows), *map(_chapter_document, chapters)]
+        return [*map(job_document, rows), *map(chapter_document, chapters)]
 
     def of_book(self, book_id: UUID, *, chapters: bool = False) -> list[Document]:
         with self._database.statements() as connection:
@@ -177,26 +177,31 @@ class PostgresProjections:
                 if chapters
                 else []
             )
-        return [_book_document(book, self._clock()), *map(_chapter_document, rows)]
+        return [book_document(book, self._clock()), *map(chapter_document, rows)]
 
-    def acquire_write_window(self, book_id: UUID, now: datetime, min_seconds: float) -> bool:
-        where = {"book_id": book_id, "now": now, "before": now - timedelta(seconds=min_seconds)}
+    def acquire_write_window(self, book_id: UUID, now: datetime) -> bool:
         with self._database.statements() as connection:
-            return connection.execute(ACQUIRE_WRITE_WINDOW_IF_DUE, where).rowcount > 0
+            return connection.execute(ACQUIRE_WRITE_WINDOW_IF_DUE, {"book_id": book_id, "now": now}).rowcount > 0
 
-    def mark_projected(self, documents: Sequence[Document]) -> None:
+    def mark_projected(self, documents: Sequence[Document], book_id: UUID | None = None) -> list[Tombstone]:
         statuses = [(*entity, d.revision) for d in documents if (entity := _entity(d))]
         prefix = job_path("")
         jobs = [(d.path.removeprefix(prefix), d.revision) for d in documents if d.path.startswith(prefix)]
+        those = {
+            "types": [kind for kind, _, _ in statuses],
+            "ids": [entity_id for _, entity_id, _ in statuses],
+            "revisions": [revision for _, _, revision in statuses],
+            "job_ids": [job_id for job_id, _ in jobs],
+            "job_revisions": [revision for _, revision in jobs],
+            "book_id": book_id,
+        }
         with self._database.statements() as connection:
-            for statement, rows in ((MARK_STATUSES_PROJECTED, statuses), (MARK_JOBS_PROJECTED, jobs)):
-                if rows:
-                    connection.execute(statement, [list(column) for column in zip(*rows, strict=True)])
+            return [Tombstone(**r) for r in connection.execute(MARK_PROJECTED, those)]
 
     def mark_unprojected(self, book_id: UUID | None) -> int:
         with self._database.statements() as connection:
             books = [r["book_id"] for r in connection.execute(SELECT_BOOK_IDS, {"book_id": book_id})]
-        where = {"since": self._clock() - _JOB_DOCUMENT_KEPT + timedelta(days=1)}
+        where = {"since": self._clock() - JOB_DOCUMENT_KEPT + timedelta(days=1)}
         for i in range(0, len(books), _BOOKS_AT_ONCE):
             with self._database.transaction() as connection:
                 lock_books(connection, books[i : i + _BOOKS_AT_ONCE])
@@ -227,14 +232,12 @@ class PostgresProjections:
             rows = connection.execute(
                 SELECT_CHAPTERS_OF_NEWEST_SPLIT_WHERE.format("r.chapter_id = ANY(%s)"), (chapters,)
             ).fetchall()
-            jobs = connection.execute(
-                SELECT_JOBS_WITH_OWNER, ([r["id"] for r in found if r["kind"] == "job"],)
-            ).fetchall()
+            jobs = connection.execute(SELECT_JOBS, ([r["id"] for r in found if r["kind"] == "job"],)).fetchall()
             books = connection.execute(
                 SELECT_BOOKS_WITH_THEIR_COUNTS, ([UUID(r["id"]) for r in found if r["kind"] == "book"],)
             ).fetchall()
-        shown = [_book_document(r, self._clock()) for r in books]
-        return [*map(_job_document, jobs), *map(_chapter_document, rows), *shown]
+        shown = [book_document(r, self._clock()) for r in books]
+        return [*map(job_document, jobs), *map(chapter_document, rows), *shown]
 
     def count_lagging(self, now: datetime) -> int:
         with self._database.statements() as connection:
@@ -248,34 +251,3 @@ def _entity(document: Document) -> tuple[str, UUID] | None:
     if "/chapters/" in document.path:
         return "chapter", UUID(document.fields["chapter_id"])
     return ("book", UUID(document.path.removeprefix("books/"))) if document.path.startswith("books/") else None
-
-
-def _book_document(row: Mapping[str, Any], now: datetime) -> Document:
-    same = ("owner_uid", "title", "version", "cause", "status", "phase", "progress", "chunks", "attempt", "waiting_for")
-    times = ("next_attempt_at", "started_at", "updated_at", "completed_at")
-    fields = {name: row[name] for name in same + times}
-    fields["chapters"] = {name: row[name] for name in ("total", "processed", "embedded", "failed", "without_metadata")}
-    fields |= {"status": row["shown_status"], "queue_position": row["queue_position"]}
-    fields["failed_chapters"] = row["failed"]
-    fields["max_attempts"] = row["max_attempts"]
-    fields["eta_seconds"] = eta_seconds(row["progress"], row["started_at"], now)
-    fields["error"] = row["error"]
-    return Document(path=book_path(row["entity_id"]), revision=row["revision"], fields=fields)
-
-
-def _chapter_document(row: Mapping[str, Any]) -> Document:
-    same = ("owner_uid", "version", "title", "status", "phase", "progress", "word_count", "chunks", "error")
-    fields = {name: row[name] for name in (*same, "attempt", "next_attempt_at", "lacks")}
-    fields["number"] = row["chapter_number"]
-    fields["chapter_id"] = str(row["chapter_id"])
-    path = chapter_path(row["book_id"], row["chapter_number"])
-    return Document(path=path, revision=row["revision"], fields=fields)
-
-
-def _job_document(row: Mapping[str, Any]) -> Document:
-    same = ("type", "state", "attempts", "error", "owner_uid", "created_at", "processed_on", "finished_on")
-    fields = {name: row[name] for name in same}
-    fields["progress"] = 100 if row["state"] == "completed" else 0
-    fields["book_id"] = str(row["book_id"])
-    fields["expire_at"] = row["finished_on"] and row["finished_on"] + _JOB_DOCUMENT_KEPT
-    return Document(path=job_path(row["job_id"]), revision=row["revision"], fields=fields)

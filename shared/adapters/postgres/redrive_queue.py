@@ -211,7 +211,7 @@ class PostgresRedrives:
         """Make the job of a due action pending, undo the fan-in of its book, and return the due jobs."""
         job = to_job(row)
         with self._database.transaction() as connection:
-            is_latest = lock_book(connection, job.book_version)
+            is_latest = lock_book(connection, job.book_version) is not None
             connection.execute(LOCK_JOBS_OF_REDRIVE, (job.job_id, job.book_id, job.version))
             letter_and_action = (row["dead_letter_id"], row["action_id"])
             if not connection.execute(MARK_ACTION_SENT_IF_IT_WAITS, letter_and_action).rowcount:
@@ -231,7 +231,7 @@ class PostgresRedrives:
                 status_rows.await_metadata(connection, job.chapter_ids, now)
             else:
                 self._free_chapters(connection, job, now)
-            due = status_rows.advance_book(connection, job.book_version, now, self._tolerated)
+            due = status_rows.advance_book(connection, job.book_version, now, self._tolerated).due
             made = add_jobs(connection, due, job.job_id, now)
             if job.is_fan_in and not made:
                 # Its dead letter stays open, and is settled when counting makes the job and that ends well.

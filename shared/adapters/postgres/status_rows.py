@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -11,12 +12,14 @@ from psycopg.types.json import Jsonb
 
 from shared.adapters.postgres.breakers import MODEL_OF_TYPE
 from shared.adapters.postgres.database import Connection
+from shared.adapters.postgres.documents import DOCUMENT_IS_DUE, SHOWN_OF_CHAPTER, chapter_document
 from shared.domain import progress
 from shared.domain.books import BookVersion, Status
 from shared.domain.contexts import Lack
 from shared.domain.jobs import Job
 from shared.domain.progress import Step, VersionCounts
 from shared.domain.stages import Dependency
+from shared.ports import Document
 
 # Chapters count from 1; what is pending and what failed have indexes of their own. To count all chapters at the end
 # of each would take the square of their number. Who lacks metadata is not waited for any more; whose vectors failed is
@@ -39,8 +42,9 @@ COUNT_CHAPTERS_BY_WHAT_IS_MISSING = """
 
 # The jobs that a version has once tell how far it is.
 SELECT_STATES_OF_STEPS = """
-    SELECT CASE type WHEN 'book-processing' THEN 'split' WHEN 'book-completion' THEN 'completion'
-                     ELSE data->>'mode' END AS step, state
+    SELECT coalesce(jsonb_object_agg(CASE type WHEN 'book-processing' THEN 'split'
+                                               WHEN 'book-completion' THEN 'completion'
+                                               ELSE data->>'mode' END, state), '{}') AS steps
     FROM jobs
     WHERE book_id = %(book_id)s AND version = %(version)s
       AND type IN ('book-processing', 'book-context-extraction', 'book-completion')
@@ -65,6 +69,13 @@ SELECT_WHAT_IS_WAITED_FOR = f"""
     ORDER BY d.retry_at LIMIT 1
 """
 
+# In one statement, since it is asked whenever a job begins or ends.
+COUNT_VERSION = f"""
+    SELECT c.*, a.*, t.steps, w.waiting_for, w.retry_at
+    FROM ({COUNT_CHAPTERS_BY_WHAT_IS_MISSING}) c, ({COUNT_ATTEMPTS_AND_CANCELLED}) a, ({SELECT_STATES_OF_STEPS}) t
+    LEFT JOIN ({SELECT_WHAT_IS_WAITED_FOR}) w ON true
+"""
+
 UNDER_WAY = "('pending', 'processing', 'retrying', 'waiting')"
 """The statuses of books that are worked on, or wait to be."""
 
@@ -86,9 +97,6 @@ SELECT_BOOKS_THAT_STAND_STILL = f"""
     ORDER BY s.updated_at LIMIT %(limit)s
 """
 STILL_FOR = timedelta(seconds=10)
-
-# A claim asks, to spare itself the counting.
-SELECT_STATUS_OF_BOOK = "SELECT status FROM processing_status WHERE entity_type = 'book' AND entity_id = %(book_id)s"
 
 # One cancelled job means that all work was called off.
 IS_ANY_JOB_CANCELLED = """
@@ -125,40 +133,41 @@ UPDATE_ERROR_OF_BOOK_THAT_WAITS_OR_FAILED = """
 """
 
 # Progress never goes backwards within a version.
-UPDATE_BOOK_STATUS = """
-    UPDATE processing_status SET
+UPDATE_BOOK_STATUS = f"""
+    UPDATE processing_status s SET
         status = %(status)s, phase = %(phase)s, progress = greatest(progress, %(percent)s),
         attempt = %(attempt)s, next_attempt_at = %(next_attempt_at)s, error = %(error)s, waiting_for = %(waiting_for)s,
         queue_position = NULL, started_at = coalesce(started_at, %(now)s),
         completed_at = CASE WHEN %(status)s IN ('completed', 'failed', 'cancelled')
                        THEN coalesce(completed_at, %(now)s) END,
         updated_at = %(now)s, revision = nextval('revisions')
-    WHERE entity_type = 'book' AND entity_id = %(book_id)s
+    WHERE entity_type = 'book' AND entity_id = %(book_id)s RETURNING {DOCUMENT_IS_DUE} AS document_is_due
 """
 
 # Of its metadata, a chapter may wait for no more than it has.
-IS_READ = "(c.metadata IS NOT NULL OR coalesce(%(lacks_metadata)s, s.lacks_metadata) IS NOT NULL)"
+IS_READ = "(r.metadata IS NOT NULL OR coalesce(%(lacks_metadata)s, s.lacks_metadata) IS NOT NULL)"
 
 # Half of a chapter's progress is its metadata, half its vectors. What failed stays failed.
 UPDATE_CHAPTERS_FROM_WHAT_THEY_HAVE = f"""
     UPDATE processing_status s SET
         lacks_metadata = coalesce(%(lacks_metadata)s, s.lacks_metadata),
         status = CASE WHEN s.status = 'failed' THEN 'failed'
-                      WHEN {IS_READ} AND c.embedding_timestamp IS NOT NULL THEN 'completed'
+                      WHEN {IS_READ} AND r.embedding_timestamp IS NOT NULL THEN 'completed'
                       ELSE %(status)s END,
         phase = CASE WHEN NOT {IS_READ} THEN 'metadata'
-                     WHEN c.embedding_timestamp IS NULL THEN 'embedding' ELSE 'completed' END,
+                     WHEN r.embedding_timestamp IS NULL THEN 'embedding' ELSE 'completed' END,
         progress = greatest(s.progress, CASE WHEN {IS_READ} THEN 50 ELSE 0 END
-                                        + CASE WHEN c.embedding_timestamp IS NULL THEN 0 ELSE 50 END),
+                                        + CASE WHEN r.embedding_timestamp IS NULL THEN 0 ELSE 50 END),
         error = CASE WHEN s.status = 'failed' THEN s.error ELSE %(error)s END,
         attempt = %(attempt)s, next_attempt_at = %(next_attempt_at)s,
         started_at = coalesce(s.started_at, %(now)s),
         completed_at = CASE WHEN s.status = 'failed' THEN s.completed_at
-                            WHEN {IS_READ} AND c.embedding_timestamp IS NOT NULL
+                            WHEN {IS_READ} AND r.embedding_timestamp IS NOT NULL
                                  OR %(status)s = 'failed' THEN coalesce(s.completed_at, %(now)s) END,
         updated_at = %(now)s, revision = nextval('revisions')
-    FROM recent_chapters c
-    WHERE s.entity_type = 'chapter' AND s.entity_id = c.chapter_id AND s.entity_id = ANY(%(chapter_ids)s)
+    FROM recent_chapters r JOIN books b USING (book_id)
+    WHERE s.entity_type = 'chapter' AND s.entity_id = r.chapter_id AND s.entity_id = ANY(%(chapter_ids)s)
+    RETURNING {SHOWN_OF_CHAPTER}
 """
 
 # A redrive asks for what a chapter lacks: it is waited for again.
@@ -216,22 +225,21 @@ def update_chapters(
     error: dict[str, Any] | None = None,
     attempt: int = 0,
     next_attempt_at: datetime | None = None,
-) -> None:
+) -> list[Document]:
     """Bring the chapters' rows up to date; `status` is for those that are not complete. `lacks_metadata`: from now on,
-    and why."""
-    if chapter_ids:
-        connection.execute(
-            UPDATE_CHAPTERS_FROM_WHAT_THEY_HAVE,
-            {
-                "chapter_ids": list(chapter_ids),
-                "status": status,
-                "lacks_metadata": lacks_metadata,
-                "error": Jsonb(error) if error else None,
-                "attempt": attempt,
-                "next_attempt_at": next_attempt_at,
-                "now": now,
-            },
-        )
+    and why. Returns their documents."""
+    if not chapter_ids:
+        return []
+    row = {
+        "chapter_ids": list(chapter_ids),
+        "status": status,
+        "lacks_metadata": lacks_metadata,
+        "error": Jsonb(error) if error else None,
+        "attempt": attempt,
+        "next_attempt_at": next_attempt_at,
+        "now": now,
+    }
+    return [chapter_document(r) for r in connection.execute(UPDATE_CHAPTERS_FROM_WHAT_THEY_HAVE, row)]
 
 
 def is_cancelled(connection: Connection, version: BookVersion) -> bool:
@@ -239,33 +247,34 @@ def is_cancelled(connection: Connection, version: BookVersion) -> bool:
     return connection.execute(IS_ANY_JOB_CANCELLED, _key(version)).rowcount > 0
 
 
-def is_processing(connection: Connection, version: BookVersion) -> bool:
-    """Whether the book shows that it is being worked on."""
-    row = connection.execute(SELECT_STATUS_OF_BOOK, _key(version)).fetchone()
-    return row is not None and row["status"] == Status.PROCESSING
+@dataclass(frozen=True, kw_only=True)
+class Advanced:
+    """The jobs that fan-in now allows, and whether the book's document may be written again."""
+
+    due: Sequence[Job]
+    document_is_due: bool
 
 
-def advance_book(connection: Connection, version: BookVersion, now: datetime, tolerated: float) -> list[Job]:
-    """Recompute the book's status under its lock, which the caller holds; return the jobs that fan-in now allows."""
+def advance_book(connection: Connection, version: BookVersion, now: datetime, tolerated: float) -> Advanced:
+    """Recompute the book's status under its lock, which the caller holds."""
     counts = _count(connection, version)
     measured = progress.measure(counts, tolerated)
     waits_or_failed = measured.status in (Status.RETRYING, Status.WAITING, Status.FAILED)
     error = _newest_error(connection, version) if waits_or_failed else None
-    connection.execute(
-        UPDATE_BOOK_STATUS,
-        {
-            "book_id": version.book_id,
-            "status": measured.status,
-            "phase": measured.phase,
-            "percent": measured.percent,
-            "attempt": counts.attempt,
-            "next_attempt_at": counts.next_attempt_at,
-            "error": error,
-            "waiting_for": counts.waiting_for if measured.status is Status.WAITING else None,
-            "now": now,
-        },
-    )
-    return progress.due_jobs(counts, tolerated)
+    row = {
+        "book_id": version.book_id,
+        "status": measured.status,
+        "phase": measured.phase,
+        "percent": measured.percent,
+        "attempt": counts.attempt,
+        "next_attempt_at": counts.next_attempt_at,
+        "error": error,
+        "waiting_for": counts.waiting_for if measured.status is Status.WAITING else None,
+        "now": now,
+    }
+    updated = connection.execute(UPDATE_BOOK_STATUS, row).fetchone()
+    is_due = updated is not None and updated["document_is_due"]
+    return Advanced(due=progress.due_jobs(counts, tolerated), document_is_due=is_due)
 
 
 def still_books(connection: Connection, now: datetime, limit: int) -> list[BookVersion]:
@@ -286,16 +295,13 @@ def _newest_error(connection: Connection, version: BookVersion) -> Jsonb | None:
 
 
 def _count(connection: Connection, version: BookVersion) -> VersionCounts:
-    where = _key(version)
-    chapters = connection.execute(COUNT_CHAPTERS_BY_WHAT_IS_MISSING, where).fetchone()
-    attempts = connection.execute(COUNT_ATTEMPTS_AND_CANCELLED, where).fetchone()
-    assert attempts is not None
-    waited_for = connection.execute(SELECT_WHAT_IS_WAITED_FOR, where).fetchone()
-    if waited_for:
-        attempts |= {"waiting_for": Dependency(waited_for["waiting_for"]), "next_attempt_at": waited_for["retry_at"]}
-    steps = {Step(r["step"]): Status(r["state"]) for r in connection.execute(SELECT_STATES_OF_STEPS, where)}
-    assert chapters is not None
-    return VersionCounts(version=version, steps=steps, **chapters, **attempts)
+    row = connection.execute(COUNT_VERSION, _key(version)).fetchone()
+    assert row is not None
+    steps = {Step(step): Status(state) for step, state in row.pop("steps").items()}
+    retry_at, waiting_for = row.pop("retry_at"), row.pop("waiting_for")
+    if waiting_for:
+        row |= {"waiting_for": Dependency(waiting_for), "next_attempt_at": retry_at}
+    return VersionCounts(version=version, steps=steps, **row)
 
 
 def _key(version: BookVersion) -> dict[str, Any]:

@@ -1,0 +1,58 @@
+"""Live documents, from the rows that they show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from shared.adapters.postgres.tombstones import book_path, chapter_path, job_path
+from shared.domain.progress import eta_seconds
+from shared.ports import Document
+
+SHOWN_OF_CHAPTER = """
+    r.book_id, r.version, r.chapter_id, r.chapter_number, r.title, r.word_count, b.owner_uid,
+    (SELECT count(*) FROM chapter_chunks k WHERE k.chapter_id = r.chapter_id) AS chunks,
+    s.status, s.phase, s.progress, s.attempt, s.next_attempt_at, s.error, s.revision,
+    jsonb_strip_nulls(jsonb_build_object('metadata', s.lacks_metadata)) AS lacks
+"""
+"""What `chapter_document` takes: of a chapter `r`, its status `s` and its book `b`."""
+
+DOCUMENT_IS_DUE = """(
+    s.projected_at IS NULL OR s.projected_at <= %(now)s::timestamptz - interval '1 second'
+    OR s.projected_phase IS DISTINCT FROM s.status || ' ' || s.phase)"""
+"""Whether the document of a book with the status `s` may be written: a change of status or phase is never held back."""
+
+JOB_DOCUMENT_KEPT = timedelta(days=30)
+
+
+def book_document(row: Mapping[str, Any], now: datetime) -> Document:
+    same = ("owner_uid", "title", "version", "cause", "status", "phase", "progress", "chunks", "attempt", "waiting_for")
+    times = ("next_attempt_at", "started_at", "updated_at", "completed_at")
+    fields = {name: row[name] for name in same + times}
+    fields["chapters"] = {name: row[name] for name in ("total", "processed", "embedded", "failed", "without_metadata")}
+    fields |= {"status": row["shown_status"], "queue_position": row["queue_position"]}
+    fields["failed_chapters"] = row["failed"]
+    fields["max_attempts"] = row["max_attempts"]
+    fields["eta_seconds"] = eta_seconds(row["progress"], row["started_at"], now)
+    fields["error"] = row["error"]
+    return Document(path=book_path(row["entity_id"]), revision=row["revision"], fields=fields)
+
+
+def chapter_document(row: Mapping[str, Any]) -> Document:
+    same = ("owner_uid", "version", "title", "status", "phase", "progress", "word_count", "chunks", "error")
+    fields = {name: row[name] for name in (*same, "attempt", "next_attempt_at", "lacks")}
+    fields["number"] = row["chapter_number"]
+    fields["chapter_id"] = str(row["chapter_id"])
+    path = chapter_path(row["book_id"], row["chapter_number"])
+    return Document(path=path, revision=row["revision"], fields=fields)
+
+
+def job_document(row: Mapping[str, Any]) -> Document:
+    """Of a row of `jobs`."""
+    same = ("type", "state", "attempts", "error", "owner_uid", "created_at", "processed_on", "finished_on")
+    fields = {name: row[name] for name in same}
+    fields["progress"] = 100 if row["state"] == "completed" else 0
+    fields["book_id"] = str(row["book_id"])
+    fields["expire_at"] = row["finished_on"] and row["finished_on"] + JOB_DOCUMENT_KEPT
+    return Document(path=job_path(row["job_id"]), revision=row["revision"], fields=fields)
