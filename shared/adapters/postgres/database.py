@@ -6,7 +6,7 @@ import atexit
 import select
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -55,7 +55,7 @@ class Database:
 
         Raises Unavailable, and Rejected for what PostgreSQL can never hold.
         """
-        with self._lend() as connection:
+        with self._lend() as connection, connection.transaction():
             yield connection
 
     @contextmanager
@@ -65,12 +65,7 @@ class Database:
         Raises as `transaction` does.
         """
         with self._lend() as connection:
-            connection.autocommit = True
-            try:
-                yield connection
-            finally:
-                with suppress(psycopg.Error):  # a broken one is not lent again
-                    connection.autocommit = False
+            yield connection
 
     @contextmanager
     def _lend(self) -> Iterator[Connection]:
@@ -87,12 +82,7 @@ class Database:
     def connect(self) -> Connection:
         """Open a connection outside the pool, where each statement is its own transaction. Raises Unavailable."""
         try:
-            connection: Connection = self._class().connect(
-                limited(self._dsn, self._limits),
-                autocommit=True,
-                row_factory=dict_row,
-                connect_timeout=self._connect_seconds,
-            )
+            connection: Connection = self._class().connect(limited(self._dsn, self._limits), **self._options())
             return connection
         except psycopg.OperationalError as error:
             raise Unavailable(f"PostgreSQL: {_what(error)}") from error
@@ -100,6 +90,9 @@ class Database:
     def apart(self, size: int, limits: SessionLimits) -> Database:
         """Another pool on the same database, for what must not wait for this one."""
         return Database(self._dsn, size, self._connection_class, self._connect_seconds, limits)
+
+    def _options(self) -> dict[str, Any]:
+        return {"autocommit": True, "row_factory": dict_row, "connect_timeout": self._connect_seconds}
 
     def _class(self) -> Any:
         return self._connection_class() if self._connection_class else psycopg.Connection
@@ -117,25 +110,20 @@ class Database:
                 self._open = ConnectionPool(
                     limited(self._dsn, self._limits),
                     connection_class=self._class(),
-                    kwargs={"row_factory": dict_row, "connect_timeout": self._connect_seconds},
+                    kwargs=self._options(),
                     min_size=0,
                     max_size=self._size,
                     max_idle=60,
                     timeout=self._connect_seconds,
                     # Else it waits twice as long after each failure, for up to five minutes, and every caller too.
                     reconnect_timeout=self._connect_seconds,
-                    configure=_configure,
+                    configure=register_vector,
                     check=_check,
                     open=True,
                 )
                 # Else, since Python 3.13, the pool would keep a process that ends for 5 s a thread: psycopg's #954.
                 atexit.register(self.close)
             return self._open
-
-
-def _configure(connection: Connection) -> None:
-    register_vector(connection)
-    connection.commit()
 
 
 def _check(connection: Connection) -> None:

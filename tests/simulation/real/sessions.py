@@ -40,6 +40,20 @@ class SteppedConnection(psycopg.Connection[DictRow]):
         super().__init__(*args, **how)
         self.cursor_factory = SteppedCursor
 
+    @contextmanager
+    def transaction(self, *how: Any, **more: Any) -> Iterator[Any]:
+        """As psycopg's own, by `commit` and `rollback`."""
+        self.autocommit = False
+        try:
+            yield
+            self.commit()
+        except BaseException:
+            self.rollback()
+            raise
+        finally:
+            if not self.closed:
+                self.autocommit = True
+
     def commit(self) -> None:
         task = this_task()
         if task is None:
