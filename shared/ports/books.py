@@ -70,10 +70,6 @@ class Library(Protocol):
         """In the order of the book."""
         ...
 
-    def fresh_since(self, version: BookVersion) -> datetime | None:
-        """For a forced import, when it was made: what models gave before that is not to be used. Else None."""
-        ...
-
     def metadata(self, version: BookVersion) -> list[ChapterMetadata]:
         """Of the chapters that have it, in the order of the book."""
         ...
@@ -135,11 +131,13 @@ class VectorCache(Protocol):
 class AnswerCache(Protocol):
     """What generating models answered, or that they refused to, by book, SHA-256 of the question, and model."""
 
-    def find(
-        self, book_id: UUID, question: bytes, model: str, kind: type[Answer], fresh_since: datetime | None
-    ) -> Answer | Refusal | None: ...
+    def find(self, version: BookVersion, question: bytes, model: str, kind: type[Answer]) -> Answer | Refusal | None:
+        """For a forced import, only what came after it."""
+        ...
 
-    def keep(self, book_id: UUID, question: bytes, model: str, answer: object, now: datetime) -> None: ...
+    def keep(self, version: BookVersion, question: bytes, model: str, answer: object, now: datetime) -> None:
+        """Nothing is kept of a book that was deleted meanwhile."""
+        ...
 
 
 class Imports(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -12,6 +13,7 @@ from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter, ValidationError
 
 from shared.adapters.postgres.database import Database, from_column, to_column
+from shared.domain.books import BookVersion
 from shared.domain.contexts import Refusal
 from shared.domain.embeddings import EmbeddingModel, EmbeddingTask, Vector
 
@@ -78,16 +80,22 @@ UPSERT_VECTORS = f"""
     SELECT kept.* FROM kept JOIN given USING (content_hash) WHERE kept.embedding <> given.embedding
 """
 
+# When a forced import was made; NULL for another.
+FORCED_AT = """(SELECT v.created_at FROM book_versions v
+                WHERE v.book_id = %(book_id)s AND v.version = %(version)s AND v.force)"""
+
 # As above, for what a generating model said of one book.
-SELECT_ANSWER_TO_QUESTION = """
-    SELECT answer FROM answers WHERE book_id = %s AND question = %s AND model = %s
-      AND created_at >= coalesce(%s, '-infinity'::timestamptz)
+SELECT_ANSWER_TO_QUESTION = f"""
+    SELECT answer FROM answers WHERE book_id = %(book_id)s AND question = %(question)s AND model = %(model)s
+      AND created_at >= coalesce({FORCED_AT}, '-infinity'::timestamptz)
 """
 
-# A book that was deleted meanwhile keeps no answer.
-UPSERT_ANSWER_UNLESS_BOOK_IS_GONE = """
+# It is no older than the forced import that asked, whatever the clock of the process shows. A book that was deleted
+# meanwhile keeps no answer.
+UPSERT_ANSWER_UNLESS_BOOK_IS_GONE = f"""
     INSERT INTO answers (book_id, question, model, answer, created_at)
-    SELECT book_id, %(question)s, %(model)s, %(answer)s, %(now)s FROM books WHERE book_id = %(book_id)s
+    SELECT book_id, %(question)s, %(model)s, %(answer)s, greatest(%(now)s, {FORCED_AT})
+    FROM books WHERE book_id = %(book_id)s
     ON CONFLICT (book_id, question, model) DO UPDATE SET answer = excluded.answer, created_at = excluded.created_at
 """
 
@@ -140,19 +148,18 @@ class PostgresAnswerCache:
         self._database = database
         self._adapters: dict[Any, TypeAdapter[Any]] = {}
 
-    def find(
-        self, book_id: UUID, question: bytes, model: str, kind: type[Answer], fresh_since: datetime | None
-    ) -> Answer | Refusal | None:
+    def find(self, version: BookVersion, question: bytes, model: str, kind: type[Answer]) -> Answer | Refusal | None:
         with self._database.statements() as connection:
-            row = connection.execute(SELECT_ANSWER_TO_QUESTION, (book_id, question, model, fresh_since)).fetchone()
+            where = asdict(version) | {"question": question, "model": model}
+            row = connection.execute(SELECT_ANSWER_TO_QUESTION, where).fetchone()
         try:
             return self._adapter_of(kind | Refusal).validate_python(row["answer"]) if row else None
         except ValidationError:
             return None  # of an older shape: it is asked again
 
-    def keep(self, book_id: UUID, question: bytes, model: str, answer: object, now: datetime) -> None:
+    def keep(self, version: BookVersion, question: bytes, model: str, answer: object, now: datetime) -> None:
         kept: Any = self._adapter_of(type(answer)).dump_python(answer, mode="json")
-        row = {"book_id": book_id, "question": question, "model": model, "answer": Jsonb(kept), "now": now}
+        row = asdict(version) | {"question": question, "model": model, "answer": Jsonb(kept), "now": now}
         with self._database.statements() as connection:
             connection.execute(UPSERT_ANSWER_UNLESS_BOOK_IS_GONE, row)
 

@@ -16,7 +16,7 @@ from shared.adapters.postgres.documents import job_document
 from shared.adapters.postgres.job_rows import WAITS_AGAIN, add_jobs, to_job
 from shared.adapters.postgres.locks import lock_book
 from shared.adapters.postgres.outages import note_answer, note_outage, undo_attempt
-from shared.adapters.postgres.permits import give_permits
+from shared.adapters.postgres.permits import give_permits, waiting_types
 from shared.adapters.postgres.queue_positions import note_queue
 from shared.adapters.postgres.stalled_jobs import stalled_jobs
 from shared.domain import jobs
@@ -174,8 +174,13 @@ class PostgresJobStore:
             dead_letter_rows.add_unreadable(connection, topic, payload, failure, key, now)
 
     def give_permits(self, types: Collection[JobType], now: datetime) -> list[Job]:
+        # A job that comes later is published by whoever adds it.
+        with self._database.statements() as connection:
+            waiting = waiting_types(connection, types)
+        if not waiting:
+            return []
         with self._database.transaction() as connection:
-            return give_permits(connection, types, self._caps, now)
+            return give_permits(connection, waiting, self._caps, now)
 
     def mark_published(self, job_ids: Sequence[str], now: datetime) -> None:
         with self._database.statements() as connection:

@@ -84,9 +84,6 @@ class PostgresLibrary:
     def title(self, version: BookVersion) -> str:
         return str(self._version("title", version)["title"])
 
-    def fresh_since(self, version: BookVersion) -> datetime | None:
-        return _fresh_since(self._version("force, created_at", version))
-
     def vectors_wanted(self, version: BookVersion) -> VectorsWanted:
         row = self._version("force, created_at, embedding_model, embedding_version", version)
         return VectorsWanted(model=_model(row), fresh_since=_fresh_since(row))

@@ -16,6 +16,13 @@ from shared.domain.breaker import Breaker
 from shared.domain.jobs import Job
 from shared.domain.stages import JOB_TYPES, STAGES, Dependency, JobType
 
+# Those of these stages for which a job waits: most often none does.
+SELECT_TYPES_THAT_WAIT = """
+    SELECT type FROM unnest(%s::text[]) AS type
+    WHERE EXISTS (SELECT 1 FROM jobs j
+                  WHERE j.permitted_at IS NULL AND j.state IN ('pending', 'retrying') AND j.type = type.type)
+"""
+
 # Whoever gives permits of a stage does it alone, so that two don't give the last one both; of the other stages of its
 # model too. Always in the same order.
 LOCK_STAGES = """
@@ -76,6 +83,11 @@ GIVE_PERMITS_THAT_ARE_FREE = f"""
 
 # How many ask a model that is trusted again step by step.
 COUNT_PERMITS_GIVEN_SINCE = "SELECT count(*) AS permits FROM jobs WHERE type = ANY(%s) AND permitted_at >= %s"
+
+
+def waiting_types(connection: Connection, types: Collection[JobType]) -> list[JobType]:
+    """Those of these stages for which a job waits."""
+    return [JobType(row["type"]) for row in connection.execute(SELECT_TYPES_THAT_WAIT, (list(types),))]
 
 
 def give_permits(

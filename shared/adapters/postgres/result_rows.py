@@ -124,11 +124,14 @@ INSERT_CHUNKS_WITH_CACHED_VECTORS = """
           AND v.embedding_version = %(version)s AND v.task = %(task)s LIMIT 1) e
 """
 
-# The vector of a whole chapter: books are embedded at two levels.
-UPDATE_VECTOR_OF_CHAPTER = """
-    UPDATE recent_chapters SET embedding_vector = %s, embedding_model = %s, embedding_version = %s,
-        embedding_timestamp = %s
-    WHERE chapter_id = %s
+# The vectors of whole chapters: books are embedded at two levels. In the order of their ids, as all who lock several.
+UPDATE_VECTORS_OF_CHAPTERS = """
+    UPDATE recent_chapters r SET embedding_vector = e.embedding, embedding_model = %(model)s,
+        embedding_version = %(version)s, embedding_timestamp = %(now)s
+    FROM (SELECT c.chapter_id, n.embedding FROM recent_chapters c
+          JOIN unnest(%(chapter_ids)s::uuid[], %(vectors)s::vector[]) AS n (chapter_id, embedding) USING (chapter_id)
+          ORDER BY c.chapter_id FOR NO KEY UPDATE OF c) e
+    WHERE r.chapter_id = e.chapter_id
 """
 
 # The moment that readers and search see it. One that lacks chapters takes no complete one's place, unless that was
@@ -231,30 +234,31 @@ def _(result: ChapterBlocked, connection: Connection, job: Job, now: datetime) -
 def _(result: ChaptersEmbedded, connection: Connection, job: Job, now: datetime) -> None:
     model = result.model
     replaced = connection.execute(DELETE_CHUNKS_OF_CHAPTERS, ([c.chapter_id for c in result.chapters],)).rowcount
-    for chapter in result.chapters:
-        columns = _chunk_columns(chapter) | {"book_id": job.book_id, "task": EmbeddingTask.DOCUMENT}
-        columns |= {"model": model.name, "version": model.version}
-        written = connection.execute(INSERT_CHUNKS_WITH_CACHED_VECTORS, columns).rowcount
-        if written != len(chapter.chunks):
-            raise RuntimeError(f"{len(chapter.chunks) - written} vectors are missing")
-        connection.execute(
-            UPDATE_VECTOR_OF_CHAPTER,
-            (to_column(chapter.vector), model.name, model.version, now, chapter.chapter_id),
-        )
+    of_model = {"model": model.name, "version": model.version, "now": now}
+    chunks = _chunk_columns(result.chapters)
+    book = {"book_id": job.book_id, "task": EmbeddingTask.DOCUMENT}
+    written = connection.execute(INSERT_CHUNKS_WITH_CACHED_VECTORS, chunks | of_model | book).rowcount
+    if written != len(chunks["texts"]):
+        raise RuntimeError(f"{len(chunks['texts']) - written} vectors are missing")
+    chapter_ids, vectors = [c.chapter_id for c in result.chapters], [to_column(c.vector) for c in result.chapters]
+    connection.execute(
+        UPDATE_VECTORS_OF_CHAPTERS, {"chapter_ids": chapter_ids, "vectors": vectors} | of_model, binary=True
+    )
     vector_rows.mark_used(connection, job.book_id, (h for c in result.chapters for h in c.hashes), model)
     if replaced:
         vector_rows.mark_unused(connection, [job.book_id], now)
 
 
-def _chunk_columns(chapter: EmbeddedChapter) -> dict[str, Any]:
+def _chunk_columns(chapters: Sequence[EmbeddedChapter]) -> dict[str, list[Any]]:
+    chunks = [(c.chapter_id, k, h) for c in chapters for k, h in zip(c.chunks, c.hashes, strict=True)]
     return {
-        "chapter_ids": [chapter.chapter_id] * len(chapter.chunks),
-        "indexes": [k.index for k in chapter.chunks],
-        "texts": [k.text for k in chapter.chunks],
-        "words": [k.word_count for k in chapter.chunks],
-        "starts": [k.start for k in chapter.chunks],
-        "ends": [k.end for k in chapter.chunks],
-        "hashes": list(chapter.hashes),
+        "chapter_ids": [chapter_id for chapter_id, _, _ in chunks],
+        "indexes": [k.index for _, k, _ in chunks],
+        "texts": [k.text for _, k, _ in chunks],
+        "words": [k.word_count for _, k, _ in chunks],
+        "starts": [k.start for _, k, _ in chunks],
+        "ends": [k.end for _, k, _ in chunks],
+        "hashes": [h for _, _, h in chunks],
     }
 
 

@@ -32,7 +32,7 @@ def stage_functions(
     clock: Clock,
 ) -> Mapping[JobType, StageFunction]:
     """What each type of job runs. `fallback` makes the extractor that reduces a full context without a model."""
-    memo = ModelAnswerMemo(library=library, cache=answers, clock=clock)
+    memo = ModelAnswerMemo(cache=answers, clock=clock)
     return {
         JobType.BOOK_PROCESSING: ProcessBook(library=library, embedder=embedder, extractor=extractor),
         JobType.CONTEXT_EXTRACTION: ExtractContext(library=library, extractor=extractor, fallback=fallback, memo=memo),

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TypeVar
 
 from shared.domain.contexts import Refusal
 from shared.domain.errors import Blocked
 from shared.domain.jobs import Job
 from shared.domain.results import content_hash
-from shared.ports import AnswerCache, Clock, Library
+from shared.ports import AnswerCache, Clock
 
 Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelAnswerMemo:
-    library: Library
     cache: AnswerCache
     clock: Clock
 
@@ -31,8 +29,7 @@ class ModelAnswerMemo:
         if the model refuses to answer, or did so before.
         """
         digest = content_hash("\0".join(question))
-        fresh_since = self.library.fresh_since(job.book_version)
-        known = self.cache.find(job.book_id, digest, model, kind, fresh_since)
+        known = self.cache.find(job.book_version, digest, model, kind)
         if isinstance(known, Refusal):
             raise Blocked(known.refused_because)
         if known is not None:
@@ -40,11 +37,7 @@ class ModelAnswerMemo:
         try:
             answer = ask()
         except Blocked as error:
-            self.cache.keep(job.book_id, digest, model, Refusal(refused_because=str(error)), self._now(fresh_since))
+            self.cache.keep(job.book_version, digest, model, Refusal(refused_because=str(error)), self.clock())
             raise
-        self.cache.keep(job.book_id, digest, model, answer, self._now(fresh_since))
+        self.cache.keep(job.book_version, digest, model, answer, self.clock())
         return answer
-
-    def _now(self, fresh_since: datetime | None) -> datetime:
-        """No earlier than the forced import for which it was asked, whatever the clock of this process shows."""
-        return max(self.clock(), fresh_since) if fresh_since else self.clock()
