@@ -173,17 +173,20 @@ def _(result: BookSplit, connection: Connection, job: Job, now: datetime) -> Non
     with connection.cursor().copy(COPY_CHAPTERS) as copy:
         for c in result.chapters:
             copy.write_row(_chapter_row(job, c))
-    add_chapter_tombstones(connection, job.book_id, len(result.chapters), now)
-    _reuse(connection, result.chapters)
     this_version = {"book_id": job.book_id, "version": job.version, "now": now}
+    if job.version > 1:
+        add_chapter_tombstones(connection, job.book_id, len(result.chapters), now)
+        connection.execute(MARK_CHAPTERS_OF_OLDER_VERSIONS_PROJECTED, this_version)
+    _reuse(connection, result.chapters)
     connection.execute(INSERT_STATUSES_OF_CHAPTERS, this_version)
-    connection.execute(MARK_CHAPTERS_OF_OLDER_VERSIONS_PROJECTED, this_version)
 
 
 def _reuse(connection: Connection, chapters: Sequence[NewChapter]) -> None:
     metadata: dict[UUID, UUID] = {c.chapter_id: c.metadata_of for c in chapters if c.metadata_of is not None}
     vectors: dict[UUID, UUID] = {c.chapter_id: c.vectors_of for c in chapters if c.vectors_of is not None}
     old = {*metadata.values(), *vectors.values()}
+    if not old:
+        return
     # Retention may have dropped their version meanwhile: then this is tried again, and they are computed.
     if connection.execute(LOCK_CHAPTERS_THAT_ARE_REUSED, (list(old),)).rowcount != len(old):
         raise RuntimeError("a chapter that was to be reused is gone")
