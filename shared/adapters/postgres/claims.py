@@ -32,7 +32,8 @@ SELECT_JOB = f"""
     WHERE job_id = %(job_id)s
 """
 
-# Then it locks what it changes, if the job is still as it was: a heartbeat changes nothing but the lease.
+# Then it locks what it changes, if the job is still as it was: a heartbeat changes nothing but the lease. Otherwise
+# somebody was quicker.
 LOCK_BOOK_AND_JOB_AS_IT_WAS = """
     SELECT s.status FROM books b
     JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id
@@ -75,24 +76,23 @@ LEASE_EXPIRED = {"error_class": "LeaseExpired", "message": "its process died, or
 
 def claim(connection: Connection, job_id: str, now: datetime, tolerated: float) -> Claim:
     """Take the job for one attempt, or say why not; and note the delivery."""
-    while True:
-        row = connection.execute(SELECT_JOB, {"job_id": job_id, "now": now}).fetchone()
-        if row is None:
-            return NotClaimed.STALE
-        reason = reason_against_claim(row, now)
-        if reason in (None, NotClaimed.PAUSED):
-            shown = connection.execute(LOCK_BOOK_AND_JOB_AS_IT_WAS, row).fetchone()
-            if shown is None:
-                continue  # somebody was quicker: what is it now?
-            if reason is None:
-                return _begin(connection, row, Status(shown["status"]), now, tolerated)
+    row = connection.execute(SELECT_JOB, {"job_id": job_id, "now": now}).fetchone()
+    if row is None:
+        return NotClaimed.STALE
+    reason = reason_against_claim(row, now)
+    if reason in (None, NotClaimed.PAUSED):
+        shown = connection.execute(LOCK_BOOK_AND_JOB_AS_IT_WAS, row).fetchone()
+        if shown is None:
+            reason = NotClaimed.BUSY
+        elif reason is None:
+            return _begin(connection, row, Status(shown["status"]), now, tolerated)
+        else:
             _give_back(connection, to_job(row), now, tolerated)
-        elif reason is NotClaimed.STALE:
-            lock_book(connection, to_job(row).book_version)
-            connection.execute(CANCEL_JOB_UNLESS_ENDED, {"job_id": job_id, "now": now})
-        assert reason is not None
-        connection.execute(INSERT_DELIVERY, (job_id, row["type"], now, reason))
-        return reason
+    elif reason is NotClaimed.STALE:
+        lock_book(connection, to_job(row).book_version)
+        connection.execute(CANCEL_JOB_UNLESS_ENDED, {"job_id": job_id, "now": now})
+    connection.execute(INSERT_DELIVERY, (job_id, row["type"], now, reason))
+    return reason
 
 
 def _give_back(connection: Connection, job: Job, now: datetime, tolerated: float) -> None:
