@@ -7,6 +7,7 @@ from threading import Event
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from shared.adapters.postgres import control, result_rows
@@ -77,6 +78,25 @@ def test_a_resumed_book_goes_on_where_it_was_and_pays_for_nothing_twice(world: W
     assert world.status(book_id)["status"] == "completed"
     assert world.extractor.calls["chapter"] == 4
     assert set(world.embedder.calls.values()) == {1}
+
+
+def test_a_message_that_comes_while_its_book_is_resumed_cancels_nothing(world: World) -> None:
+    """It found its job cancelled, and waited for the book."""
+    book_id = world.import_book(manuscript(chapters=1))
+    message = world.take(JobType.BOOK_PROCESSING)
+    world.call("POST", f"/api/books/{book_id}/cancel")
+
+    with ThreadPoolExecutor(2) as pool, psycopg.connect(world.dsn) as holding:
+        holding.execute("SELECT 1 FROM jobs WHERE job_id = %s FOR UPDATE", (message.data["job_id"],))
+        resumed = pool.submit(world.call, "POST", f"/api/books/{book_id}/resume")
+        await_lock(world)
+        late = pool.submit(world.deliver, message)
+        await_lock(world, sessions=2)
+        holding.rollback()
+        assert (resumed.result(60).status_code, late.result(60)) == (200, 204)
+    world.run()
+
+    assert world.status(book_id)["status"] == "completed"
 
 
 def test_a_book_that_is_done_but_for_its_quick_context_is_not_cancelled_and_can_be_retried(world: World) -> None:

@@ -195,10 +195,10 @@ class World:
             return list(connection.execute(query, values))
 
 
-def await_lock(world: World) -> None:
-    """Wait until a session of the database waits for another's lock."""
+def await_lock(world: World, sessions: int = 1) -> None:
+    """Wait until so many sessions of the database wait for another's lock."""
     for _ in poll(20, "somebody to wait for a lock"):
-        if world.rows("SELECT 1 FROM pg_locks WHERE NOT granted"):
+        if len(world.rows("SELECT DISTINCT pid FROM pg_locks WHERE NOT granted")) >= sessions:
             return
 
 

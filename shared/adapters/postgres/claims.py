@@ -65,10 +65,11 @@ START_ATTEMPT = f"""
 # Its stage was paused after it was published: it waits again.
 GIVE_PERMIT_BACK = f"UPDATE jobs SET {WAITS_AGAIN} WHERE job_id = %s"
 
-# A newer version took over: nobody works on it any more.
-CANCEL_JOB_UNLESS_ENDED = f"""
+# Nobody works on it any more. One that was cancelled may be resumed meanwhile.
+CANCEL_JOB_IF_A_NEWER_VERSION_TOOK_OVER = f"""
     UPDATE jobs SET {CANCELLED}
     WHERE job_id = %(job_id)s AND state NOT IN ('completed', 'failed', 'cancelled')
+      AND version < (SELECT b.latest_version FROM books b WHERE b.book_id = jobs.book_id)
 """
 
 LEASE_EXPIRED = {"error_class": "LeaseExpired", "message": "its process died, or did not renew its lease in time"}
@@ -90,7 +91,7 @@ def claim(connection: Connection, job_id: str, now: datetime, tolerated: float) 
             _give_back(connection, to_job(row), now, tolerated)
     elif reason is NotClaimed.STALE:
         lock_book(connection, to_job(row).book_version)
-        connection.execute(CANCEL_JOB_UNLESS_ENDED, {"job_id": job_id, "now": now})
+        connection.execute(CANCEL_JOB_IF_A_NEWER_VERSION_TOOK_OVER, {"job_id": job_id, "now": now})
     connection.execute(INSERT_DELIVERY, (job_id, row["type"], now, reason))
     return reason
 

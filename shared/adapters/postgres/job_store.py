@@ -10,7 +10,7 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from shared.adapters.postgres import dead_letter_rows, result_rows, status_rows
-from shared.adapters.postgres.claims import CANCEL_JOB_UNLESS_ENDED, SELECT_JOB, claim
+from shared.adapters.postgres.claims import CANCEL_JOB_IF_A_NEWER_VERSION_TOOK_OVER, SELECT_JOB, claim
 from shared.adapters.postgres.database import Connection, Database
 from shared.adapters.postgres.documents import job_document
 from shared.adapters.postgres.job_rows import WAITS_AGAIN, add_jobs, to_job
@@ -158,7 +158,7 @@ class PostgresJobStore:
             if known is None:
                 return None
             if not lock_book(connection, to_job(known).book_version):
-                connection.execute(CANCEL_JOB_UNLESS_ENDED, {"job_id": job_id, "now": now})
+                connection.execute(CANCEL_JOB_IF_A_NEWER_VERSION_TOOK_OVER, {"job_id": job_id, "now": now})
                 return None
             if waits := connection.execute(WAIT_AGAIN_IF_UNAVAILABLE, (job_id,)).fetchone():
                 change = Change(documents=[job_document(waits)], book_is_due=False)
