@@ -49,7 +49,7 @@ class NotClaimed(StrEnum):
     DONE = "done"
     """It has ended: what comes after it may be published again."""
     BUSY = "busy"
-    """Another delivery works on it, or its next attempt is not due: deliver it again later."""
+    """Another delivery works on it, its next attempt is not due, or it changed just now: deliver it again later."""
     STALE = "stale"
     """A newer version took over, it was cancelled, or there is no such job: acknowledge it."""
     WAITING = "waiting"

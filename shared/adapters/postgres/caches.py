@@ -84,7 +84,7 @@ UPSERT_VECTORS = f"""
 FORCED_AT = """(SELECT v.created_at FROM book_versions v
                 WHERE v.book_id = %(book_id)s AND v.version = %(version)s AND v.force)"""
 
-# As above, for what a generating model said of one book.
+# What a generating model said of one book; for a forced import, what came after it.
 SELECT_ANSWER_TO_QUESTION = f"""
     SELECT answer FROM answers WHERE book_id = %(book_id)s AND question = %(question)s AND model = %(model)s
       AND created_at >= coalesce({FORCED_AT}, '-infinity'::timestamptz)

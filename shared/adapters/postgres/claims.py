@@ -18,7 +18,6 @@ from shared.adapters.postgres.leases import LEASE_UNTIL
 from shared.adapters.postgres.locks import lock_book
 from shared.domain.books import Status
 from shared.domain.breaker import Breaker
-from shared.domain.jobs import Job
 from shared.domain.stages import MAX_LEASE_EXPIRATIONS
 from shared.ports import Change, Claim, Claimed, NotClaimed
 
@@ -32,8 +31,8 @@ SELECT_JOB = f"""
     WHERE job_id = %(job_id)s
 """
 
-# Then it locks what it changes, if the job is still as it was: a heartbeat changes nothing but the lease. Otherwise
-# somebody was quicker.
+# Then it locks what it changes, in the order of `locks.py`, which is that of the clauses; if the job is still as it
+# was: a heartbeat changes nothing but the lease. Otherwise somebody was quicker.
 LOCK_BOOK_AND_JOB_AS_IT_WAS = """
     SELECT s.status FROM books b
     JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id
@@ -43,6 +42,11 @@ LOCK_BOOK_AND_JOB_AS_IT_WAS = """
     FOR KEY SHARE OF b FOR UPDATE OF s FOR UPDATE OF j
 """
 
+# For what is done under that lock: the model's breaker is still as it was, too.
+BREAKER_IS_AS_IT_WAS = f"""
+    (SELECT d.opened_at FROM dependencies d WHERE d.name = {MODEL_OF_TYPE}) IS NOT DISTINCT FROM %(opened_at)s
+"""
+
 # Receipts of replays count them.
 INSERT_DELIVERY = "INSERT INTO deliveries (job_id, type, at, state) VALUES (%s, %s, %s, %s)"
 
@@ -50,12 +54,12 @@ INSERT_DELIVERY = "INSERT INTO deliveries (job_id, type, at, state) VALUES (%s, 
 # counted separately.
 START_ATTEMPT = f"""
     WITH started AS (
-        UPDATE jobs SET state = 'processing', lease = %(fencing_token)s, lease_until = {LEASE_UNTIL},
+        UPDATE jobs j SET state = 'processing', lease = %(fencing_token)s, lease_until = {LEASE_UNTIL},
             attempts = CASE WHEN state = 'processing' THEN attempts ELSE attempts + 1 END,
             abandoned = CASE WHEN state = 'processing' THEN abandoned + 1 ELSE abandoned END,
             failures = CASE WHEN state = 'processing' THEN failures || %(expiration)s ELSE failures END,
             next_attempt_at = NULL, processed_on = %(now)s, revision = nextval('revisions')
-        WHERE job_id = %(job_id)s RETURNING *
+        WHERE job_id = %(job_id)s AND {BREAKER_IS_AS_IT_WAS} RETURNING *
     ), delivered AS (
         INSERT INTO deliveries (job_id, type, at, state) SELECT job_id, type, %(now)s, 'claimed' FROM started
     )
@@ -63,13 +67,12 @@ START_ATTEMPT = f"""
 """
 
 # Its stage was paused after it was published: it waits again.
-GIVE_PERMIT_BACK = f"UPDATE jobs SET {WAITS_AGAIN} WHERE job_id = %s"
+GIVE_PERMIT_BACK = f"UPDATE jobs j SET {WAITS_AGAIN} WHERE job_id = %(job_id)s AND {BREAKER_IS_AS_IT_WAS}"
 
-# Nobody works on it any more. One that was cancelled may be resumed meanwhile.
-CANCEL_JOB_IF_A_NEWER_VERSION_TOOK_OVER = f"""
+# A newer version took over: nobody works on it any more.
+CANCEL_JOB_UNLESS_ENDED = f"""
     UPDATE jobs SET {CANCELLED}
     WHERE job_id = %(job_id)s AND state NOT IN ('completed', 'failed', 'cancelled')
-      AND version < (SELECT b.latest_version FROM books b WHERE b.book_id = jobs.book_id)
 """
 
 LEASE_EXPIRED = {"error_class": "LeaseExpired", "message": "its process died, or did not renew its lease in time"}
@@ -81,34 +84,39 @@ def claim(connection: Connection, job_id: str, now: datetime, tolerated: float) 
     if row is None:
         return NotClaimed.STALE
     reason = reason_against_claim(row, now)
-    if reason in (None, NotClaimed.PAUSED):
-        shown = connection.execute(LOCK_BOOK_AND_JOB_AS_IT_WAS, row).fetchone()
-        if shown is None:
-            reason = NotClaimed.BUSY
-        elif reason is None:
-            return _begin(connection, row, Status(shown["status"]), now, tolerated)
-        else:
-            _give_back(connection, to_job(row), now, tolerated)
-    elif reason is NotClaimed.STALE:
-        lock_book(connection, to_job(row).book_version)
-        connection.execute(CANCEL_JOB_IF_A_NEWER_VERSION_TOOK_OVER, {"job_id": job_id, "now": now})
-    connection.execute(INSERT_DELIVERY, (job_id, row["type"], now, reason))
+    claim = reason if reason not in (None, NotClaimed.PAUSED) else _take(connection, row, reason, now, tolerated)
+    if reason is NotClaimed.STALE and not lock_book(connection, to_job(row).book_version):
+        connection.execute(CANCEL_JOB_UNLESS_ENDED, {"job_id": job_id, "now": now})
+    if isinstance(claim, NotClaimed):
+        connection.execute(INSERT_DELIVERY, (job_id, row["type"], now, claim))
+    return claim
+
+
+def _take(
+    connection: Connection, row: Mapping[str, Any], reason: NotClaimed | None, now: datetime, tolerated: float
+) -> Claim:
+    """Begin an attempt, or give the permit of a stage that is paused back, if all is still as in this row."""
+    shown = connection.execute(LOCK_BOOK_AND_JOB_AS_IT_WAS, row).fetchone()
+    if shown is None:
+        return NotClaimed.BUSY
+    if reason is None:
+        return _begin(connection, row, Status(shown["status"]), now, tolerated)
+    if not connection.execute(GIVE_PERMIT_BACK, row).rowcount:
+        return NotClaimed.BUSY
+    job = to_job(row)
+    status_rows.update_chapters(connection, job.chapter_ids, now, Status.PENDING)
+    status_rows.advance_book(connection, job.book_version, now, tolerated)
     return reason
 
 
-def _give_back(connection: Connection, job: Job, now: datetime, tolerated: float) -> None:
-    connection.execute(GIVE_PERMIT_BACK, (job.job_id,))
-    status_rows.update_chapters(connection, job.chapter_ids, now, Status.PENDING)
-    status_rows.advance_book(connection, job.book_version, now, tolerated)
-
-
-def _begin(connection: Connection, row: Mapping[str, Any], shown: Status, now: datetime, tolerated: float) -> Claimed:
+def _begin(connection: Connection, row: Mapping[str, Any], shown: Status, now: datetime, tolerated: float) -> Claim:
     """Begin an attempt at the job of this row, whose book shows that status."""
     job, fencing_token = to_job(row), uuid4()
     expiration = Jsonb([{"at": now.isoformat(), **LEASE_EXPIRED}])
     begun = {"job_id": job.job_id, "fencing_token": fencing_token, "now": now, "expiration": expiration}
-    started = connection.execute(START_ATTEMPT, begun).fetchone()
-    assert started is not None
+    started = connection.execute(START_ATTEMPT, begun | {"opened_at": row["opened_at"]}).fetchone()
+    if started is None:
+        return NotClaimed.BUSY
     chapters = status_rows.update_chapters(connection, job.chapter_ids, now, attempt=started["attempts"])
     book_is_due = row["book_is_due"]
     if not job.chapter_ids or shown is not Status.PROCESSING:

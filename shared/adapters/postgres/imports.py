@@ -220,9 +220,10 @@ def _begin_version(connection: Connection, book_id: UUID, version: int, now: dat
     """Make a version that was just written the latest, end all work on those before, and return its first job."""
     this_version = {"book_id": book_id, "version": version, "now": now}
     connection.execute(SET_LATEST_VERSION, (version, now, book_id))
-    connection.execute(RESET_STATUS_OF_BOOK, this_version)
     if version > 1:
         mark_due(connection, book_id, version, now)
+    connection.execute(RESET_STATUS_OF_BOOK, this_version)
+    if version > 1:
         connection.execute(CANCEL_JOBS_OF_OLDER_VERSIONS, this_version)
         connection.execute(RESOLVE_DEAD_LETTERS_OF_OLDER_VERSIONS, (now, book_id, version))
         connection.execute(DROP_ACTIONS_OF_OLDER_VERSIONS, (now, book_id, version))

@@ -10,7 +10,7 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from shared.adapters.postgres import dead_letter_rows, result_rows, status_rows
-from shared.adapters.postgres.claims import CANCEL_JOB_IF_A_NEWER_VERSION_TOOK_OVER, SELECT_JOB, claim
+from shared.adapters.postgres.claims import CANCEL_JOB_UNLESS_ENDED, claim
 from shared.adapters.postgres.database import Connection, Database
 from shared.adapters.postgres.documents import job_document
 from shared.adapters.postgres.job_rows import WAITS_AGAIN, add_jobs, to_job
@@ -55,6 +55,8 @@ END_ATTEMPT_IF_TOKEN_IS_CURRENT = """
     RETURNING *, EXISTS (SELECT 1 FROM dead_letters d WHERE d.job_id = jobs.job_id) AS has_dead_letter,
         EXISTS (SELECT 1 FROM dependencies WHERE name = %(model)s AND failures > 0) AS model_failed
 """
+
+SELECT_JOB = "SELECT * FROM jobs WHERE job_id = %s"
 
 # The broker gave up the message of a job that waits for a service: another is sent.
 WAIT_AGAIN_IF_UNAVAILABLE = f"""
@@ -111,7 +113,9 @@ class PostgresJobStore:
                 connection, _chapters_of(job, result), now, status, lacks_metadata=lack
             )
             due = list(result.jobs) if isinstance(result, BookSplit) else []
-            committed = self._advance_ended(connection, ended, chapters, due, now)
+            # A split's chapters are written with their book.
+            shown = [] if isinstance(result, BookSplit) else chapters
+            committed = self._advance_ended(connection, ended, shown, due, now)
             if ended["model_failed"]:
                 note_answer(connection, claim)
             return committed
@@ -154,11 +158,11 @@ class PostgresJobStore:
 
     def fail_undelivered(self, job_id: str, failure: Failure, now: datetime) -> Ended | None:
         with self._database.transaction() as connection:
-            known = connection.execute(SELECT_JOB, {"job_id": job_id, "now": now}).fetchone()
+            known = connection.execute(SELECT_JOB, (job_id,)).fetchone()
             if known is None:
                 return None
             if not lock_book(connection, to_job(known).book_version):
-                connection.execute(CANCEL_JOB_IF_A_NEWER_VERSION_TOOK_OVER, {"job_id": job_id, "now": now})
+                connection.execute(CANCEL_JOB_UNLESS_ENDED, {"job_id": job_id, "now": now})
                 return None
             if waits := connection.execute(WAIT_AGAIN_IF_UNAVAILABLE, (job_id,)).fetchone():
                 change = Change(documents=[job_document(waits)], book_is_due=False)

@@ -26,7 +26,7 @@ from uuid import UUID
 
 from shared.adapters.postgres.database import Connection
 from shared.adapters.postgres.status_rows import UNDER_WAY
-from shared.domain.books import BookVersion, Status
+from shared.domain.books import BookVersion
 from shared.domain.errors import TooManyBooks, UnknownBook
 
 # For idempotency keys: of two requests with one key, the second finds what the first wrote.
@@ -49,7 +49,7 @@ LOCK_BOOK_OF_OWNER = "SELECT * FROM books WHERE book_id = %s AND owner_uid = %s 
 
 # For fan-in: whoever holds this row counts after all that went before have committed. The last one sees zero pending.
 LOCK_STATUS_OF_BOOK = """
-    SELECT s.version, s.status FROM books b
+    SELECT s.version FROM books b
     JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id
     WHERE b.book_id = %s FOR KEY SHARE OF b FOR UPDATE OF s
 """
@@ -82,10 +82,10 @@ LOCK_BOOKS = (
 )
 
 
-def lock_book(connection: Connection, version: BookVersion) -> Status | None:
-    """Wait for the book's status row, and return its status; None if it no longer tells of this version."""
+def lock_book(connection: Connection, version: BookVersion) -> bool:
+    """Wait for the book's status row; False if this version is no longer the one that it tells of."""
     row = connection.execute(LOCK_STATUS_OF_BOOK, (version.book_id,)).fetchone()
-    return Status(row["status"]) if row and row["version"] == version.version else None
+    return row is not None and row["version"] == version.version
 
 
 def lock_book_of_owner(connection: Connection, owner_uid: str | None, book_id: UUID) -> dict[str, Any]:

@@ -211,7 +211,7 @@ class PostgresRedrives:
         """Make the job of a due action pending, undo the fan-in of its book, and return the due jobs."""
         job = to_job(row)
         with self._database.transaction() as connection:
-            is_latest = lock_book(connection, job.book_version) is not None
+            is_latest = lock_book(connection, job.book_version)
             connection.execute(LOCK_JOBS_OF_REDRIVE, (job.job_id, job.book_id, job.version))
             letter_and_action = (row["dead_letter_id"], row["action_id"])
             if not connection.execute(MARK_ACTION_SENT_IF_IT_WAITS, letter_and_action).rowcount:

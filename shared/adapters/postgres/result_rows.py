@@ -129,7 +129,7 @@ UPDATE_VECTORS_OF_CHAPTERS = """
     UPDATE recent_chapters r SET embedding_vector = e.embedding, embedding_model = %(model)s,
         embedding_version = %(version)s, embedding_timestamp = %(now)s
     FROM (SELECT c.chapter_id, n.embedding FROM recent_chapters c
-          JOIN unnest(%(chapter_ids)s::uuid[], %(vectors)s::vector[]) AS n (chapter_id, embedding) USING (chapter_id)
+          JOIN unnest(%(chapter_ids)s::uuid[], %(vectors)b::vector[]) AS n (chapter_id, embedding) USING (chapter_id)
           ORDER BY c.chapter_id FOR NO KEY UPDATE OF c) e
     WHERE r.chapter_id = e.chapter_id
 """
@@ -244,9 +244,7 @@ def _(result: ChaptersEmbedded, connection: Connection, job: Job, now: datetime)
     if written != len(chunks["texts"]):
         raise RuntimeError(f"{len(chunks['texts']) - written} vectors are missing")
     chapter_ids, vectors = [c.chapter_id for c in result.chapters], [to_column(c.vector) for c in result.chapters]
-    connection.execute(
-        UPDATE_VECTORS_OF_CHAPTERS, {"chapter_ids": chapter_ids, "vectors": vectors} | of_model, binary=True
-    )
+    connection.execute(UPDATE_VECTORS_OF_CHAPTERS, {"chapter_ids": chapter_ids, "vectors": vectors} | of_model)
     vector_rows.mark_used(connection, job.book_id, (h for c in result.chapters for h in c.hashes), model)
     if replaced:
         vector_rows.mark_unused(connection, [job.book_id], now)
