@@ -44,7 +44,7 @@ class LiveDocuments(Protocol):
         ...
 
     def newest_revision(self) -> int:
-        """The highest revision of a book's document; 0 if there is none."""
+        """The highest revision of a document; 0 if there is none."""
         ...
 
 
@@ -99,7 +99,7 @@ class Restores(Protocol):
     def begin_epoch(self, now: datetime, newest_document: int) -> int:
         """Give higher revisions from now on than ever before, after the time of the backup too; return the first.
 
-        `newest_document` is the highest revision of a book's document: it counts where clocks do not agree.
+        `newest_document` is the highest revision of a live document: it counts where clocks do not agree.
         """
         ...
 

@@ -188,9 +188,10 @@ def test_documents_of_lower_revisions_are_listed_whatever_they_tell_of(store: St
     assert store.documents.older_than(0, 100) == []
 
 
-def test_the_newest_book_is_known(store: Store) -> None:
-    empty = store.documents.newest_revision()
-    store.documents.put([book(5), Document(path="books/b2", revision=7, fields={})])
-    store.documents.put([Document(path="books/b2/chapters/0001", revision=9, fields={})])
+def test_the_newest_document_is_known_whatever_it_tells_of(store: Store) -> None:
+    known = [store.documents.newest_revision()]
+    for revision, path in enumerate(("jobs/j1", "books/b1", "books/b1/chapters/0001", "jobs/j2"), 5):
+        store.documents.put([Document(path=path, revision=revision, fields={})])
+        known.append(store.documents.newest_revision())
 
-    assert (empty, store.documents.newest_revision()) == (0, 7)
+    assert known == [0, 5, 6, 7, 8]

@@ -155,6 +155,28 @@ def test_a_second_restore_of_the_same_backup_is_of_a_newer_epoch(world: World, p
         assert second.status(book_id)["status"] == "completed"
 
 
+@pytest.mark.parametrize("kind", ["jobs/", "/chapters/"])
+def test_a_second_restore_is_of_a_newer_epoch_whichever_documents_know_of_the_first(
+    world: World, postgres: Postgres, kind: str
+) -> None:
+    """The first got no further than these."""
+    world.import_book(manuscript(2))
+    deliver_some(world, 3)
+    backup = dump(world, postgres)
+    with closing(backup.restore()) as first:
+        bring_into_line(first)
+        kept = [d for d in first.live_documents.all() if kind in d.path]
+        first.live_documents.clear()
+        first.live_documents.put(kept)
+    with closing(backup.restore()) as second:
+        second.clock.advance(-300)
+        bring_into_line(second)
+
+        rows = second.rows("SELECT 'jobs/' || job_id AS path, revision FROM jobs")
+        revisions = {d.path: d.revision for d in truth(second).values()} | {r["path"]: r["revision"] for r in rows}
+        assert {d.path: d.revision for d in second.live_documents.all()} == revisions
+
+
 def test_a_second_restore_is_of_a_newer_epoch_whatever_the_clock_shows(world: World, postgres: Postgres) -> None:
     """Else nothing would be written until the time of the first has come again."""
     world.import_book(manuscript(2))

@@ -46,17 +46,22 @@ class FirestoreLiveDocuments:
     def older_than(self, revision: int, limit: int) -> Sequence[str]:
         from google.cloud.firestore import FieldFilter
 
-        client = self._firestore()
-        kinds = (client.collection("books"), client.collection_group("chapters"), client.collection("jobs"))
         with _translated():
-            older = (k.where(filter=FieldFilter("revision", "<", revision)).select([]).limit(limit) for k in kinds)
+            is_older = FieldFilter("revision", "<", revision)
+            older = (kind.where(filter=is_older).select([]).limit(limit) for kind in self._kinds())
             found = (d.reference.path for query in older for d in query.stream(**self._patiently))
             return list(itertools.islice(found, limit))
 
     def newest_revision(self) -> int:
-        newest = self._firestore().collection("books").order_by("revision", direction="DESCENDING").limit(1)
         with _translated():
-            return max((d.get("revision") for d in newest.stream(**self._patiently)), default=0)
+            newest = (kind.order_by("revision", direction="DESCENDING").limit(1) for kind in self._kinds())
+            found = (d.get("revision") for query in newest for d in query.stream(**self._patiently))
+            return max(found, default=0)
+
+    def _kinds(self) -> tuple[Any, ...]:
+        """All documents that have a revision."""
+        client = self._firestore()
+        return client.collection("books"), client.collection_group("chapters"), client.collection("jobs")
 
     def _apply(self, changes: Sequence[Change]) -> None:
         newest = {c.path: c for c in sorted(changes, key=lambda c: c.revision)}

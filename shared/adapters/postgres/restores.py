@@ -48,7 +48,7 @@ class PostgresRestores:
 
     def begin_epoch(self, now: datetime, newest_document: int) -> int:
         seconds = int((now - _EPOCHS_BEGAN).total_seconds())
-        # The clock may be behind that of the restore before, and chapters and jobs a little ahead of their books.
+        # The clock may be behind that of the restore before.
         lowest = max(seconds * _REVISIONS_A_SECOND, newest_document + _REVISIONS_A_SECOND)
         return self._one(BEGIN_EPOCH, lowest) or 0
 
