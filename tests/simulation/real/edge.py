@@ -52,7 +52,8 @@ class Edge:
 
     def before_statement(self, task: Task, connection: Any, query: str) -> None:
         if task.killed:
-            return
+            # Even if something took its crash for an error that may pass: a session that was gone, say.
+            raise Crash
         self.statements += 1
         self._switch(task)
         if self.faulty:
