@@ -12,15 +12,16 @@ from uuid import UUID
 from shared.adapters.postgres.database import Connection
 from shared.domain.embeddings import EmbeddingModel, EmbeddingTask
 
-# Sorted, so that two attempts at one book wait for each other instead of deadlocking.
+# Sorted, so that two attempts at one book wait for each other instead of deadlocking. By an array, so that the planner
+# looks each of them up instead of comparing them with all that the book has.
 MARK_VECTORS_USED = """
     UPDATE book_vectors v SET unused_since = NULL
-    FROM (SELECT content_hash FROM book_vectors
+    WHERE v.book_id = %(book_id)s AND v.embedding_model = %(model)s AND v.embedding_version = %(version)s
+      AND v.task = %(task)s AND v.content_hash = ANY(ARRAY(
+          SELECT content_hash FROM book_vectors
           WHERE book_id = %(book_id)s AND content_hash = ANY(%(hashes)b::bytea[]) AND embedding_model = %(model)s
             AND embedding_version = %(version)s AND task = %(task)s AND unused_since IS NOT NULL
-          ORDER BY content_hash FOR NO KEY UPDATE) u
-    WHERE v.book_id = %(book_id)s AND v.content_hash = u.content_hash AND v.embedding_model = %(model)s
-      AND v.embedding_version = %(version)s AND v.task = %(task)s
+          ORDER BY content_hash FOR NO KEY UPDATE))
 """
 
 # A chunk's text tells which vector it has. Sorted, as above.
