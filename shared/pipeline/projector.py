@@ -23,7 +23,6 @@ log = structlog.get_logger()
 
 SLICE = 100
 
-
 # A deletion costs less than a document, and there are as many as jobs end.
 DELETED_FOR_EACH_WRITTEN = 10
 

@@ -103,10 +103,10 @@ class Runner:
         failure = describe(error)
         log.warning("stage.retry", **_about(failure), seconds=round(seconds, 1))
         try:
-            change = self.store.schedule_retry(claim, failure, now + timedelta(seconds=seconds), now)
+            ended = self.store.schedule_retry(claim, failure, now + timedelta(seconds=seconds), now)
         except LeaseLost:
             return Outcome.REDELIVER
-        self.projector.project(claim.job, change)
+        self.projector.project(ended.job, ended.change)
         return Outcome.REDELIVER
 
     def _wait(self, claim: Claimed, error: Unavailable) -> Outcome:
@@ -122,12 +122,12 @@ class Runner:
         failure = describe(error)
         log.warning("stage.wait", **_about(failure), error=str(error), model=model)
         try:
-            keeps_permit, change = self.store.wait(claim, failure, outage, now)
+            keeps_permit, ended = self.store.wait(claim, failure, outage, now)
         except LeaseLost:
             return Outcome.REDELIVER
         if not keeps_permit:
-            return self._publish_next(Ended(job=job, due=[], change=change))
-        self.projector.project(job, change)
+            return self._publish_next(ended)
+        self.projector.project(ended.job, ended.change)
         return Outcome.REDELIVER
 
     def _fail(self, claim: Claimed, error: Exception) -> Outcome:

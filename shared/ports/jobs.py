@@ -63,7 +63,7 @@ Claim = Claimed | NotClaimed
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """What the end of a job has changed, and the jobs that became due by it."""
+    """What the end of an attempt, or of its job, has changed; and the jobs that became due by it."""
 
     job: Job
     due: Sequence[Job]
@@ -102,11 +102,11 @@ class JobStore(Protocol):
         """
         ...
 
-    def schedule_retry(self, claim: Claimed, failure: Failure, until: datetime, now: datetime) -> Change:
+    def schedule_retry(self, claim: Claimed, failure: Failure, until: datetime, now: datetime) -> Ended:
         """End the attempt; another may begin at `until`. Raises LeaseLost."""
         ...
 
-    def wait(self, claim: Claimed, failure: Failure, outage: Outage, now: datetime) -> tuple[bool, Change]:
+    def wait(self, claim: Claimed, failure: Failure, outage: Outage, now: datetime) -> tuple[bool, Ended]:
         """End an attempt that counts for nothing, since a service was away. Raises LeaseLost.
 
         Whether the job keeps its permit: its message is to be delivered again. If not, it waits as a row.

@@ -120,7 +120,7 @@ class PostgresJobStore:
                 note_answer(connection, claim)
             return committed
 
-    def schedule_retry(self, claim: Claimed, failure: Failure, until: datetime, now: datetime) -> Change:
+    def schedule_retry(self, claim: Claimed, failure: Failure, until: datetime, now: datetime) -> Ended:
         job = claim.job
         with self._database.transaction() as connection:
             _lock_latest_version(connection, job)
@@ -134,9 +134,9 @@ class PostgresJobStore:
                 attempt=claim.attempt,
                 next_attempt_at=until,
             )
-            return self._advance_ended(connection, ended, chapters, [], now).change
+            return self._advance_ended(connection, ended, chapters, [], now)
 
-    def wait(self, claim: Claimed, failure: Failure, outage: Outage, now: datetime) -> tuple[bool, Change]:
+    def wait(self, claim: Claimed, failure: Failure, outage: Outage, now: datetime) -> tuple[bool, Ended]:
         job = claim.job
         with self._database.transaction() as connection:
             _lock_latest_version(connection, job)
@@ -148,7 +148,7 @@ class PostgresJobStore:
             chapters = status_rows.update_chapters(
                 connection, job.chapter_ids, now, state, error=failure.summary, next_attempt_at=until
             )
-            return until is not None, self._advance_ended(connection, ended, chapters, [], now).change
+            return until is not None, self._advance_ended(connection, ended, chapters, [], now)
 
     def fail(self, claim: Claimed, failure: Failure, now: datetime) -> Ended:
         with self._database.transaction() as connection:

@@ -63,9 +63,12 @@ ACQUIRE_WRITE_WINDOW_IF_DUE = f"""
     WHERE entity_type = 'book' AND entity_id = %(book_id)s AND {DOCUMENT_IS_DUE}
 """
 
+# Those never deleted first, then those deleted longest ago.
+SELECT_TOMBSTONES_WHERE = "SELECT path, revision FROM obsolete_documents {} ORDER BY buried_at NULLS FIRST, path"
+
 # Never waits: a row that someone is changing will be written again anyway. And what became obsolete meanwhile, of one
 # book.
-MARK_PROJECTED = """
+MARK_PROJECTED = f"""
     WITH free AS (
         SELECT s.entity_type, s.entity_id, d.revision FROM processing_status s
         JOIN unnest(%(types)s::text[], %(ids)s::uuid[], %(revisions)s::bigint[]) AS d (entity_type, entity_id, revision)
@@ -81,7 +84,7 @@ MARK_PROJECTED = """
         UPDATE jobs j SET projected_revision = greatest(projected_revision, free_jobs.revision) FROM free_jobs
         WHERE j.job_id = free_jobs.job_id
     )
-    SELECT path, revision FROM obsolete_documents WHERE book_id = %(book_id)s ORDER BY buried_at NULLS FIRST, path
+    {SELECT_TOMBSTONES_WHERE.format("WHERE book_id = %(book_id)s")}
 """
 
 # A status `s` of which there is a live document: chapters of older versions have none.
@@ -122,11 +125,6 @@ SELECT_ROWS_AHEAD_OF_THEIR_DOCUMENTS = f"""
          ORDER BY projected_revision, job_id LIMIT %(limit)s)
     ) AS ahead ORDER BY projected_revision, id LIMIT %(limit)s
 """
-
-# Those never deleted first, then those deleted longest ago.
-SELECT_TOMBSTONES_WHERE = (
-    "SELECT path, revision FROM obsolete_documents {} ORDER BY buried_at NULLS FIRST, path LIMIT %s"
-)
 
 # By now, no attempt that was under way can write the document any more.
 DROP_TOMBSTONES_THAT_ARE_DONE = """
@@ -211,12 +209,13 @@ class PostgresProjections:
 
     def obsolete(self, book_id: UUID) -> list[Tombstone]:
         with self._database.statements() as connection:
-            rows = connection.execute(SELECT_TOMBSTONES_WHERE.format("WHERE book_id = %s"), (book_id, None))
+            rows = connection.execute(SELECT_TOMBSTONES_WHERE.format("WHERE book_id = %s"), (book_id,))
             return [Tombstone(**r) for r in rows]
 
     def all_obsolete(self, limit: int) -> list[Tombstone]:
         with self._database.statements() as connection:
-            return [Tombstone(**r) for r in connection.execute(SELECT_TOMBSTONES_WHERE.format(""), (limit,))]
+            rows = connection.execute(SELECT_TOMBSTONES_WHERE.format("") + " LIMIT %s", (limit,))
+            return [Tombstone(**r) for r in rows]
 
     def mark_deleted(self, tombstones: Sequence[Tombstone], now: datetime) -> None:
         with self._database.statements() as connection:
