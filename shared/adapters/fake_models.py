@@ -1,9 +1,9 @@
 """Fake models for tests and benchmarks: instant, deterministic, and they count their calls.
 
-For tests of whole processes, `BINDERY_FAKE_MODEL_SECONDS` makes each request take so long, and no text that holds what
-`BINDERY_FAKE_MODEL_REJECTS` says is embedded. While the file `BINDERY_FAKE_MODEL_AWAY` exists, they are away, and each
-request adds a byte to it. Each answer adds lines to the file `BINDERY_FAKE_MODEL_ANSWERS`, one for each text: what was
-answered (`embed`, or the mode) and the hash of the text.
+For tests of whole processes, `BINDERY_FAKE_MODEL_SECONDS` makes each request take so long (`2`, or `1-3`), and no text
+that holds what `BINDERY_FAKE_MODEL_REJECTS` says is embedded. While the file `BINDERY_FAKE_MODEL_AWAY` exists, they are
+away, and each request adds a byte to it. Each answer adds lines to the file `BINDERY_FAKE_MODEL_ANSWERS`, one for each
+text: what was answered (`embed`, or the mode) and the hash of the text.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import random
 import struct
 import threading
 import time
@@ -31,7 +32,8 @@ def _dawdle() -> None:
             file.write(b".")
         raise ModelUnavailable("429: the fake model is away")
     if seconds := os.environ.get("BINDERY_FAKE_MODEL_SECONDS"):
-        time.sleep(float(seconds))
+        least, _, most = seconds.partition("-")
+        time.sleep(random.uniform(float(least), float(most or least)))
 
 
 def _note_answers(kind: str, texts: Sequence[str]) -> None:

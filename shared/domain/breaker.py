@@ -12,9 +12,10 @@ from typing import Self
 # Failures in a row, over all attempts: one may be chance.
 FAILURES_THAT_OPEN = 2
 
-# A dependency that is back is found out within a minute, and one that stays away is asked about once in it.
-FIRST_PAUSE_SECONDS = 20.0
-LONGEST_PAUSE_SECONDS = 50.0
+# A dependency that is back is found out, and trusted again, within a minute, though the message of the job that asks
+# may come MAX_REDELIVERY_SECONDS late.
+FIRST_PAUSE_SECONDS = 15.0
+LONGEST_PAUSE_SECONDS = 40.0
 
 # Each answer lets so many times more ask, until it is as many as any stage may.
 GROWTH, TRUSTED = 4, 64

@@ -57,11 +57,12 @@ class Stage:
 MAX_DELIVERIES = 100
 MAX_BACKOFF_SECONDS = 600.0
 
-# A service may ask for more. Well below what MAX_DELIVERIES allows: about 15 hours.
+# A service may ask for more.
 MAX_RETRY_AFTER_SECONDS = 6 * 3600.0
 
-# The longest wait between two deliveries of one message: whoever probes a model that is away comes by it.
-MAX_REDELIVERY_SECONDS = 25.0
+# The longest wait between two deliveries of one message. Whoever asks a model that is away comes by it: 1, 3, 7, 15,
+# 30, 45 seconds after its message was published, or later.
+MAX_REDELIVERY_SECONDS = 15.0
 
 # The least. It bounds how soon a dead function's work goes on; how long a failed attempt waits is in its job's row.
 REDELIVERY_SECONDS = 1.0

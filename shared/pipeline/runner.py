@@ -14,6 +14,7 @@ import structlog
 
 from shared.domain.errors import LeaseLost, ModelUnavailable, Rejected, Unavailable
 from shared.domain.failures import Failure, describe
+from shared.domain.jobs import Job
 from shared.domain.stages import (
     MAX_LEASE_EXPIRATIONS,
     MAX_RETRY_AFTER_SECONDS,
@@ -65,10 +66,10 @@ class Runner:
                     return self._attempt(claim)
                 case NotClaimed.BUSY:
                     return Outcome.REDELIVER
-                case NotClaimed.WAITING | NotClaimed.PAUSED:
+                case NotClaimed.WAITING:
                     return Outcome.ACKNOWLEDGE
-                case NotClaimed.DONE | NotClaimed.STALE:
-                    # Whoever ended it may have died before its permit went to the next.
+                case NotClaimed.PAUSED | NotClaimed.DONE | NotClaimed.STALE:
+                    # Its stage may go on by now, or whoever ended it died before its permit went to the next.
                     self.outbox.publish()
                     return Outcome.ACKNOWLEDGE
 
@@ -128,7 +129,7 @@ class Runner:
         if not keeps_permit:
             return self._publish_next(ended)
         self.projector.project(ended.job, ended.change)
-        return Outcome.REDELIVER
+        return self._publish_anew(ended.job)
 
     def _fail(self, claim: Claimed, error: Exception) -> Outcome:
         failure = describe(error)
@@ -144,6 +145,14 @@ class Runner:
         """Project what the job has changed; publish what waits for its permit, and what it made due."""
         self.projector.project(ended.job, ended.change)
         self.outbox.publish({ended.job.type, *(j.type for j in ended.due)})
+        return Outcome.ACKNOWLEDGE
+
+    def _publish_anew(self, job: Job) -> Outcome:
+        """A new message is redelivered soon, and often: this one's redeliveries may be far apart by now, or used up."""
+        try:
+            self.outbox.send([job])
+        except Unavailable:
+            return Outcome.REDELIVER
         return Outcome.ACKNOWLEDGE
 
 

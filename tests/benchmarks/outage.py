@@ -1,6 +1,6 @@
 """What an outage of both models costs twenty books on the emulators: calls in vain, and seconds until all is as before.
 
-Fake models take two seconds a request; while they are away they answer at once, without saying for how long.
+Fake models take one to three seconds a request; while they are away they answer at once, without saying for how long.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.support.world import manuscript
 
 HEAD = ["what", "measured"]
 BOOKS, CHAPTERS, BEFORE_SECONDS, WINDOW = 20, 40, 25, 10
-MODEL_SECONDS = 2
+MODEL_SECONDS = "1-3"
 
 _ENDED = """
     SELECT count(*)::int AS n FROM jobs
@@ -39,7 +39,7 @@ def outage(seconds: int) -> list[list[Any]]:
     with tempfile.TemporaryDirectory() as signs, folder() as data:
         os.chmod(signs, 0o777)
         away = Path(signs) / "away"
-        models = {"BINDERY_FAKE_MODEL_SECONDS": str(MODEL_SECONDS), "BINDERY_FAKE_MODEL_AWAY": str(away)}
+        models = {"BINDERY_FAKE_MODEL_SECONDS": MODEL_SECONDS, "BINDERY_FAKE_MODEL_AWAY": str(away)}
         with (
             environment(models),
             closing(EmulatorStack(data, {"models": "fake"}, lambda name, line: None, found)) as stack,

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from shared.domain.breaker import FIRST_PAUSE_SECONDS
 from shared.domain.errors import ModelUnavailable, Unavailable
 from shared.domain.stages import MAX_REDELIVERY_SECONDS, MAX_RETRY_AFTER_SECONDS, STAGES, JobType
 from shared.ports import Message
@@ -194,13 +195,31 @@ def test_a_message_that_the_broker_gave_up_while_its_job_waited_fails_nothing(wo
     world.deliver(world.take(JobType.BOOK_PROCESSING))
     Weather(world, 0, 100)
     message = world.take(CHAPTER)
-    assert world.deliver(message) == 429
+    assert world.deliver(message) == 204
+    assert message in world.broker.waiting
+    world.broker.waiting.remove(message)
     world.deliver(Message(topic=JobType.DEAD_LETTER, data=message.data, attributes={}))
 
     assert world.rows("SELECT 1 FROM dead_letters") == []
     for _ in Streets(world).seconds(300):
         pass
     assert world.status(book_id)["status"] == "completed"
+
+
+def test_a_job_that_finds_its_stage_paused_is_published_anew_as_soon_as_it_goes_on(world: World) -> None:
+    world.import_book(manuscript(3, 60))
+    world.deliver(world.take(JobType.BOOK_PROCESSING))
+    first, asks, late = (m for m in list(world.broker.waiting) if m.topic == CHAPTER)
+    world.clock.advance(1)
+    Weather(world, 0, 10)
+    world.deliver(first)
+    world.deliver(asks)
+    world.clock.advance(FIRST_PAUSE_SECONDS)
+    world.deliver(asks)
+    world.broker.waiting.clear()
+
+    assert world.deliver(late) == 204
+    assert late in world.broker.waiting
 
 
 def test_a_job_whose_functions_were_away_is_tried_again_without_being_asked(world: World) -> None:

@@ -14,7 +14,7 @@ def at(seconds: float) -> datetime:
 
 
 def opened() -> Breaker:
-    """Open since a second after noon, for twenty seconds."""
+    """Open since a second after noon, for fifteen seconds."""
     return Breaker().failed(NOON, NOON).failed(NOON, at(1))
 
 
@@ -24,7 +24,7 @@ def test_one_failure_may_be_chance_and_two_in_a_row_open_it() -> None:
     assert FAILURES_THAT_OPEN == 2
     assert once.opened_at is None
     assert once.answered(NOON) == Breaker()
-    assert opened() == Breaker(failures=2, opened_at=at(1), retry_at=at(21), allowed=1)
+    assert opened() == Breaker(failures=2, opened_at=at(1), retry_at=at(16), allowed=1)
 
 
 def test_what_the_service_asks_for_opens_it_at_once_and_is_kept() -> None:
@@ -40,9 +40,9 @@ def test_what_was_under_way_when_it_opened_tells_nothing_new() -> None:
 def test_it_is_paused_until_its_time_and_then_for_those_whose_permit_is_older() -> None:
     breaker = opened()
 
-    assert breaker.is_paused(at(5), at(20))
-    assert not breaker.is_paused(at(5), at(21))
-    assert breaker.is_paused(at(0), at(21))
+    assert breaker.is_paused(at(5), at(15))
+    assert not breaker.is_paused(at(5), at(16))
+    assert breaker.is_paused(at(0), at(16))
     assert not Breaker().is_paused(NOON, NOON)
 
 
@@ -56,8 +56,8 @@ def test_each_failure_of_the_one_that_asks_makes_the_pause_longer_up_to_a_minute
         breaker = breaker.failed(now, now)
 
     assert pauses == [
-        20,
-        40,
+        15,
+        30,
         LONGEST_PAUSE_SECONDS,
         LONGEST_PAUSE_SECONDS,
         LONGEST_PAUSE_SECONDS,
@@ -71,13 +71,13 @@ def test_answers_let_ever_more_ask_until_it_is_closed() -> None:
     allowed = []
     while breaker.allowed is not None:
         allowed.append(breaker.allowed)
-        breaker = breaker.answered(at(22))
+        breaker = breaker.answered(at(17))
 
     assert allowed == [1, 4, 16]
     assert breaker == Breaker()
 
 
 def test_a_failure_while_it_opens_pauses_it_again_for_longer() -> None:
-    again = opened().answered(at(22)).failed(at(23), at(24))
+    again = opened().answered(at(17)).failed(at(18), at(19))
 
-    assert again == Breaker(failures=3, opened_at=at(24), retry_at=at(64), allowed=1)
+    assert again == Breaker(failures=3, opened_at=at(19), retry_at=at(49), allowed=1)

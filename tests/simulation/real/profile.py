@@ -96,7 +96,7 @@ def draw_profile(rng: random.Random) -> Profile:
         deletes=rate(0.5, 0.1, 0.4),
         searches=rate(0.5, 0.1, 0.5),
         pool=rng.choice([2, 3, 4]),
-        caps={t: rng.choice([1, 2, 4]) for t in JOB_TYPES},
+        caps={t: rng.choice([1, 1, 2, 4]) for t in JOB_TYPES},
         most_books=rng.choice([1, 2, 10]),
     )
 

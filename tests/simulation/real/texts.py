@@ -7,7 +7,7 @@ import re
 
 from tests.support.world import manuscript
 
-ORDERS = ([1, 2, 3], [1, 3, 2], [1, 2, 2], [2, 1], [3, 1, 2, 4], [1, 1, 2], [1, 2, 1, 2], [4, 3])
+ORDERS = ([1, 2, 3], [1, 3, 2], [1, 2, 2], [2, 1], [3, 1, 2, 4], [1, 1, 2], [1, 2, 1, 2], [4, 3], [1, 2, 3, 4, 5, 6])
 WORDS = (20, 60, 260)
 FRONT, BACK = "A front page.\n\n", "\n\nAPPENDIX\n\nWhat comes last.\n"
 
