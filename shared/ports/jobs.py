@@ -109,7 +109,7 @@ class JobStore(Protocol):
     def wait(self, claim: Claimed, failure: Failure, outage: Outage, now: datetime) -> tuple[bool, Ended]:
         """End an attempt that counts for nothing, since a service was away. Raises LeaseLost.
 
-        Whether the job keeps its permit: its message is to be delivered again. If not, it waits as a row.
+        Whether the job keeps its permit: its message is to be published again. If not, it waits as a row.
         """
         ...
 
