@@ -39,6 +39,7 @@ def test_a_retry_waits_as_long_as_the_service_asked(world: World) -> None:
     message = world.take(JobType.EMBEDDING_GENERATION)
 
     assert world.deliver(message) == 204
+    assert message in world.broker.waiting
     world.clock.advance(299)
     assert world.deliver(message) == 429
     world.clock.advance(2)
@@ -242,6 +243,7 @@ def test_a_service_that_asks_for_years_is_asked_again_after_hours(world: World, 
     world.deliver(world.take(JobType.BOOK_PROCESSING))
     message = world.take(JobType.EMBEDDING_GENERATION)
     assert world.deliver(message) == 204
+    assert message in world.broker.waiting
 
     world.clock.advance(MAX_RETRY_AFTER_SECONDS)
     assert world.deliver(message) == 204

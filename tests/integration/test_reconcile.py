@@ -75,6 +75,7 @@ def test_a_retry_that_is_overdue_is_published_and_one_that_is_not_waits(world: W
 
     world.extractor.before = fail
     assert world.deliver(message) == 204
+    assert message in world.broker.waiting
     world.clock.advance(310)
     assert message.data["job_id"] not in published_again(world)
     world.clock.advance(30)

@@ -24,7 +24,7 @@ BY_NAME = {s.name: s for s in SCRIPTS}
 
 each_script = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
 # The first text waits for the vocabulary to be loaded.
-quickly_or_not = settings(deadline=None, max_examples=20)
+quickly_or_not = settings(deadline=None, max_examples=30)
 seeds = st.integers(0, 2**32)
 # Marks on no letter, emoji of several characters, scripts that no table here names, gaps without end.
 odd = st.sampled_from(
