@@ -29,7 +29,9 @@ Vectors = npt.NDArray[np.float32]
 
 
 def unit(vectors: Vectors) -> Vectors:
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    # NumPy for Python 3.11 says of a norm that it is Any.
+    scaled: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return scaled
 
 
 def like_a_models(count: int, seed: int = 1, dimensions: int = 384) -> Vectors:
