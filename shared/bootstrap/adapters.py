@@ -16,6 +16,7 @@ from shared.bootstrap.parts import part
 from shared.config import Config
 from shared.domain.embeddings import ModelKey
 from shared.ports import (
+    AtOnce,
     Authenticator,
     Catalogue,
     Clock,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 class Overrides(TypedDict, total=False):
     """Replacements of parts, by name: for the local stack and tests."""
 
+    at_once: AtOnce
     authenticator: Authenticator
     clock: Clock
     database: Database
@@ -80,6 +82,12 @@ class Adapters:
     @part
     def random(self) -> Callable[[], float]:
         return random.random
+
+    @part
+    def at_once(self) -> AtOnce:
+        from shared.pipeline.at_once import at_once
+
+        return at_once
 
     @part
     def database(self) -> Database:

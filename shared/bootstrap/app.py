@@ -35,6 +35,8 @@ class App(UseCases):
             extractor=self.extractor,
             fallback=lambda: self.fallback,
             clock=self.clock,
+            at_once=self.at_once,
+            chapters_at_once=self.config.chapters_at_once,
         )
         runner = Runner(
             store=self.store,

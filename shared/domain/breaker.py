@@ -37,12 +37,13 @@ class Breaker:
             return False
         return now < self.retry_at or permitted_at < self.opened_at
 
-    def failed(self, began: datetime, now: datetime, retry_after: float = 0) -> Self:
-        """After an attempt that began then found the dependency away. `retry_after`: seconds that it asked for."""
+    def failed(self, began: datetime, now: datetime, retry_after: float = 0, calls: int = 1) -> Self:
+        """After an attempt that began then found the dependency away, in so many `calls`. `retry_after`: seconds
+        that it asked for."""
         asked = timedelta(seconds=retry_after)
         if self.opened_at is None or self.retry_at is None:
-            if self.failures + 1 < FAILURES_THAT_OPEN and not retry_after:
-                return replace(self, failures=self.failures + 1)
+            if self.failures + calls < FAILURES_THAT_OPEN and not retry_after:
+                return replace(self, failures=self.failures + calls)
         elif began < self.opened_at:
             # It was under way when the breaker opened: it tells nothing new.
             return replace(self, retry_at=max(self.retry_at, now + asked))

@@ -40,11 +40,13 @@ class Blocked(Rejected):
 
 
 class Unavailable(BinderyError):
-    """A service is down or throttling. `retry_after`: seconds that the service asked for, if it did."""
+    """A service is down or throttling. `retry_after`: seconds that the service asked for, if it did. `calls`: how many
+    were made in vain."""
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.calls = 1
 
 
 class ModelUnavailable(Unavailable):

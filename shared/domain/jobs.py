@@ -66,8 +66,10 @@ def extract_context_job(version: BookVersion, mode: ContextMode) -> Job:
     return _job(job_id, JobType.CONTEXT_EXTRACTION, version, mode=str(mode))
 
 
-def process_chapter_job(version: BookVersion, chapter: UUID) -> Job:
-    return _job(f"chapter-{chapter}", JobType.CHAPTER_PROCESSING, version, chapter_ids=[str(chapter)])
+def process_chapters_job(version: BookVersion, chapters: Sequence[UUID]) -> Job:
+    """A group's job is named after its first chapter; a chapter that failed in its group has one of its own."""
+    job_id = f"chapters-{chapters[0]}" if len(chapters) > 1 else f"chapter-{chapters[0]}"
+    return _job(job_id, JobType.CHAPTER_PROCESSING, version, chapter_ids=[str(c) for c in chapters])
 
 
 def embed_chapters_job(version: BookVersion, chapters: Sequence[UUID]) -> Job:

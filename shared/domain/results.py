@@ -76,19 +76,14 @@ class QuickContextBlocked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChapterProcessed:
-    chapter_id: UUID
+class ChaptersProcessed:
+    """What this model said of a group's chapters. `blocked`: those that it refuses, and why: they have no metadata, and
+    none is asked for again. `alone`: those that failed among the others: each has a job of its own from now on."""
+
     model: str
-    metadata: ChapterMetadata
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChapterBlocked:
-    """This model refuses the chapter: it has no metadata, and none is asked for again."""
-
-    chapter_id: UUID
-    model: str
-    reason: str
+    metadata: Mapping[UUID, ChapterMetadata]
+    blocked: Mapping[UUID, str] = field(default_factory=dict)
+    alone: Sequence[UUID] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,8 +113,7 @@ Result = (
     | ContextExtracted
     | ContextKept
     | QuickContextBlocked
-    | ChapterProcessed
-    | ChapterBlocked
+    | ChaptersProcessed
     | ChaptersEmbedded
     | BookCompleted
 )

@@ -81,7 +81,7 @@ class Runner:
             with self.heartbeat.hold(claim.fencing_token, job.stage):
                 # A slow store of live documents must not cost the lease.
                 self.projector.project(job, claim.change)
-                result = self.stages[job.type](job)
+                result = self.stages[job.type](claim)
                 ended = self.store.commit(claim, result, self.clock())
         except LeaseLost:
             log.warning("stage.lease_lost")
@@ -119,7 +119,7 @@ class Runner:
         asked = min(error.retry_after or 0.0, MAX_RETRY_AFTER_SECONDS)
         seconds = max(asked, wait_seconds(job.stage, waited.total_seconds(), self.random()))
         model = job.stage.model if isinstance(error, ModelUnavailable) else None
-        outage = Outage(model=model, until=now + timedelta(seconds=seconds), retry_after=asked)
+        outage = Outage(model=model, until=now + timedelta(seconds=seconds), retry_after=asked, calls=error.calls)
         failure = describe(error)
         log.warning("stage.wait", **_about(failure), error=str(error), model=model)
         try:

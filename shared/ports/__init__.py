@@ -27,7 +27,7 @@ from shared.ports.callers import Authenticator, PushVerifier
 from shared.ports.identifiers import IdentifierKind, Identifiers
 from shared.ports.jobs import Change, Claim, Claimed, Ended, JobStore, Leases, NotClaimed, Outage
 from shared.ports.live import Document, LiveDocuments, Projections, Restores, Tombstone
-from shared.ports.models import ContextExtractor, Embedder
+from shared.ports.models import AtOnce, ContextExtractor, Embedder
 from shared.ports.operators import DeadLetters, OutdatedBooks, Redrives, Reembeddings, Replays, Retention
 
 Clock = Callable[[], datetime]
@@ -35,6 +35,7 @@ Clock = Callable[[], datetime]
 
 __all__ = [
     "AnswerCache",
+    "AtOnce",
     "Authenticator",
     "BrokerSnapshot",
     "Catalogue",

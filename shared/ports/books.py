@@ -131,11 +131,13 @@ class VectorCache(Protocol):
 class AnswerCache(Protocol):
     """What generating models answered, or that they refused to, by book, SHA-256 of the question, and model."""
 
-    def find(self, version: BookVersion, question: bytes, model: str, kind: type[Answer]) -> Answer | Refusal | None:
-        """For a forced import, only what came after it."""
+    def find(
+        self, version: BookVersion, questions: Sequence[bytes], model: str, kind: type[Answer]
+    ) -> dict[bytes, Answer | Refusal]:
+        """Those that are known; for a forced import, only what came after it."""
         ...
 
-    def keep(self, version: BookVersion, question: bytes, model: str, answer: object, now: datetime) -> None:
+    def keep(self, version: BookVersion, answers: Mapping[bytes, object], model: str, now: datetime) -> None:
         """Nothing is kept of a book that was deleted meanwhile."""
         ...
 

@@ -73,11 +73,13 @@ class Ended:
 @dataclass(frozen=True, kw_only=True)
 class Outage:
     """What an attempt found away: a model, or (None) another service. `until` is when to try again, if no breaker says
-    otherwise; `retry_after` the seconds that the service asked for, 0 if it did not."""
+    otherwise; `retry_after` the seconds that the service asked for, 0 if it did not; `calls` how many were made in
+    vain."""
 
     model: Dependency | None
     until: datetime
     retry_after: float
+    calls: int = 1
 
 
 class Leases(Protocol):

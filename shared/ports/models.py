@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
 
 from shared.domain.contexts import BookContext, ChapterMetadata
 from shared.domain.embeddings import EmbeddingModel, EmbeddingTask, Vector
+
+Answer = TypeVar("Answer")
+
+
+class AtOnce(Protocol):
+    """Makes calls of models."""
+
+    def __call__(self, calls: Sequence[Callable[[], Answer]]) -> list[Answer | Exception]:
+        """What each call returned or raised, in order."""
+        ...
 
 
 class Embedder(Protocol):

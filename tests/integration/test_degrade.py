@@ -74,7 +74,7 @@ def test_a_refusal_is_an_answer_so_that_nothing_is_left_to_mend(world: World) ->
 
     job = job_of_chapter(world, 3)
     assert (job["state"], job["attempts"], job["failures"]) == ("completed", 1, [])
-    assert job["result"] == {"blocked": "the model refuses chapter 3"}
+    assert job["result"] == {"chapters": 0, "blocked": ["the model refuses chapter 3"], "alone": 0}
     assert list_dead_letters(world) == []
     assert JobType.DEAD_LETTER not in {m.topic for m in world.broker.published}
     assert world.call("POST", f"/api/books/{book_id}/retry").status_code == 409
@@ -107,7 +107,7 @@ def test_a_model_that_refused_is_not_asked_again(world: World, monkeypatch: pyte
 
     assert len(asked) == 1
     (job,) = world.rows("SELECT attempts, result FROM jobs WHERE job_id = %s", message.data["job_id"])
-    assert job == {"attempts": 1, "result": {"blocked": "SAFETY"}}
+    assert job == {"attempts": 1, "result": {"chapters": 0, "blocked": ["SAFETY"], "alone": 0}}
 
 
 def test_a_forced_import_asks_a_model_that_refused_again(world: World) -> None:

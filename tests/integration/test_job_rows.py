@@ -10,7 +10,7 @@ from psycopg.rows import DictRow, dict_row
 
 from shared.adapters.postgres.job_rows import add_jobs
 from shared.domain.books import BookVersion
-from shared.domain.jobs import Job, process_chapter_job
+from shared.domain.jobs import Job, process_chapters_job
 from tests.support.world import World, manuscript
 
 CHAPTERS = 50
@@ -28,7 +28,7 @@ class CountingConnection(psycopg.Connection[DictRow]):
 
 def jobs_of(book_id: str) -> list[Job]:
     version = BookVersion(UUID(book_id), 1)
-    return [process_chapter_job(version, uuid4()) for _ in range(CHAPTERS)]
+    return [process_chapters_job(version, [uuid4()]) for _ in range(CHAPTERS)]
 
 
 def test_the_jobs_that_are_not_there_yet_are_written_by_one_statement_and_returned_in_order(world: World) -> None:

@@ -48,7 +48,7 @@ TOTALS = {
     "reconcile": 8 * len(BOOKS),
     "process_book": len(BOOKS),
     "extract_context": 2 * len(BOOKS),
-    "process_chapter": 3 * len(BOOKS),
+    "process_chapter": len(BOOKS),
     "embed_chapters": len(BOOKS),
     "complete_book": len(BOOKS),
 }

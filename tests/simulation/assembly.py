@@ -32,7 +32,7 @@ from tests.simulation.world import (
     World,
     first_line,
 )
-from tests.support.world import FakeAuthenticator
+from tests.support.world import FakeAuthenticator, one_by_one
 
 PROCESSES = ("p0", "p1", "p2")
 # Half of the chapters may be rejected, so that partial success is seen too.
@@ -118,11 +118,13 @@ def _app(world: World, process: Process) -> App:
         models="fake",
         failed_chapters_tolerated=TOLERATED,
         concurrency=world.profile.caps,
+        chapters_at_once=world.profile.chapters_at_once,
     )
 
     app = App(
         config,
         {
+            "at_once": one_by_one,
             "authenticator": FakeAuthenticator(),
             "clock": world.clock,
             "database": cast(Database, world.database),

@@ -200,7 +200,9 @@ def what_a_chapter_lacks_is_so(sim: Simulation) -> None:
         SELECT chapter_id, lacks_metadata, wanted FROM (
             SELECT r.chapter_id, s.lacks_metadata, CASE
                 WHEN r.metadata IS NOT NULL THEN NULL WHEN r.metadata_model IS NOT NULL THEN 'blocked'
-                ELSE (SELECT state FROM jobs j WHERE j.job_id = 'chapter-' || r.chapter_id) END AS wanted
+                ELSE (SELECT state FROM jobs j WHERE j.type = 'chapter-processing'
+                      AND j.data->'chapter_ids' ? r.chapter_id::text 
+                      ORDER BY j.job_id = 'chapter-' || r.chapter_id DESC LIMIT 1) END AS wanted
             FROM recent_chapters r JOIN books b ON b.book_id = r.book_id AND b.latest_version = r.version
             JOIN processing_status s ON s.entity_id = r.chapter_id) c
         WHERE lacks_metadata IS DISTINCT FROM wanted"""):

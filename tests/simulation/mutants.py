@@ -25,9 +25,8 @@ from shared.adapters.postgres import (
 from shared.adapters.postgres.job_store import PostgresJobStore
 from shared.domain import progress
 from shared.pipeline.projector import Projector
-from shared.pipeline.stages import process_book
-from shared.pipeline.stages.model_answer_memo import ModelAnswerMemo
-from shared.pipeline.stages.process_chapter import ProcessChapter
+from shared.pipeline.stages import model_answer_memo, process_book
+from shared.pipeline.stages.process_chapters import ProcessChapters
 from tests.simulation.hunting import Mutants, changed, class_rewritten, rewritten, without
 
 MUTANTS = Mutants()
@@ -174,8 +173,8 @@ def a_document_counts_as_written_before_it_is() -> Iterator[None]:
 
 @mutant
 def answers_are_not_kept() -> Iterator[None]:
-    new = without(caches.UPSERT_ANSWER_UNLESS_BOOK_IS_GONE, "WHERE book_id", "WHERE false AND book_id")
-    with changed(caches, "UPSERT_ANSWER_UNLESS_BOOK_IS_GONE", new):
+    new = without(caches.UPSERT_ANSWERS_UNLESS_BOOK_IS_GONE, "WHERE book_id", "WHERE false AND book_id")
+    with changed(caches, "UPSERT_ANSWERS_UNLESS_BOOK_IS_GONE", new):
         yield
 
 
@@ -250,13 +249,13 @@ def a_message_without_a_permit_begins_its_job() -> Iterator[None]:
 @mutant
 def a_refusal_is_not_kept() -> Iterator[None]:
     """Or so that it is not found again."""
-    with class_rewritten(ModelAnswerMemo, "digest, model, Refusal", 'b"", model, Refusal'):
+    with changed(model_answer_memo, "_is_answer", lambda outcome: not isinstance(outcome, Exception)):
         yield
 
 
 @mutant
 def a_refusal_is_a_failure() -> Iterator[None]:
-    with class_rewritten(ProcessChapter, "except Blocked as error", "except LookupError as error"):
+    with class_rewritten(ProcessChapters, " and not isinstance(e, Blocked)", ""):
         yield
 
 

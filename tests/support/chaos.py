@@ -82,7 +82,7 @@ def kill_at(
     rng: random.Random, workload: Workload, kill: Callable[[], datetime], times: int
 ) -> list[tuple[datetime, str]]:
     """Wait until random numbers of jobs are completed, and kill each time. Return when that was."""
-    schedule = KillSchedule(rng, times, {"": 7 * len(BOOKS)})
+    schedule = KillSchedule(rng, times, {"": 5 * len(BOOKS)})
     kills: list[tuple[datetime, str]] = []
     for _ in poll(DEADLINE, "the moment to kill", pause_seconds=LOOK_SECONDS):
         if schedule.due(workload.counts()):

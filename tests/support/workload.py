@@ -57,7 +57,7 @@ _NEEDED_ANSWERS = """
 # As often as a process died that did the job.
 _ANSWERS_THAT_MAY_BE_LOST = """
     SELECT coalesce(sum(abandoned * chunks) FILTER (WHERE type = 'embedding-generation'), 0) AS embed,
-           coalesce(sum(abandoned) FILTER (WHERE type = 'chapter-processing'), 0) AS chapter,
+           coalesce(sum(abandoned * jsonb_array_length(data->'chapter_ids')) FILTER (WHERE type = 'chapter-processing'), 0) AS chapter,
            coalesce(sum(abandoned) FILTER (WHERE data->>'mode' = 'quick'), 0) AS quick,
            coalesce(sum(abandoned) FILTER (WHERE data->>'mode' = 'full'), 0) AS full
     FROM jobs CROSS JOIN LATERAL (SELECT count(*) AS chunks FROM chapter_chunks

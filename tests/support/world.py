@@ -24,6 +24,7 @@ from shared.domain.errors import Unauthenticated, Unavailable
 from shared.domain.identity import Caller
 from shared.domain.push_envelope import write_envelope
 from shared.domain.stages import STAGES, JobType
+from shared.pipeline.at_once import outcome_of
 from shared.ports import Document, Message
 from tests.support.waiting import poll
 
@@ -62,6 +63,11 @@ def clocked(clock: Callable[[], datetime]) -> Callable[[], type[psycopg.Connecti
             return super().execute(query.replace("clock_timestamp()", f"timestamptz '{clock()}'"), *args, **kwargs)
 
     return lambda: Clocked
+
+
+def one_by_one(calls: Sequence[Callable[[], Any]]) -> list[Any]:
+    """In place of `at_once`, for tests that go step by step."""
+    return [outcome_of(call) for call in calls]
 
 
 class FakeAuthenticator:
@@ -104,11 +110,14 @@ class World:
         limits: SessionLimits = DEFAULT_LIMITS,
         **config: Any,
     ) -> None:
-        """`overrides` replaces ports by name. PostgreSQL's clock is the world's."""
+        """`overrides` replaces ports by name. PostgreSQL's clock is the world's. Each chapter has a job of its own, unless
+        `config` says otherwise."""
         self.dsn = dsn
         self.broker, self.clock, self.live_documents = HeldBroker(), Clock(), RecordingLiveDocuments()
         self.embedder, self.extractor = embedder or FakeEmbedder(), FakeContextExtractor()
-        settings = Config(project="test", database_url=dsn, auth="local", models="fake", **config)
+        settings = Config(
+            project="test", database_url=dsn, auth="local", models="fake", **{"chapters_at_once": 1} | config
+        )
         self.app = App(
             settings,
             {
@@ -121,6 +130,7 @@ class World:
                 "clock": self.clock,
                 "random": lambda: 1.0,
                 "authenticator": FakeAuthenticator(),
+                "at_once": one_by_one,
                 **(overrides or {}),
             },
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, TypeVar
@@ -85,17 +86,19 @@ FORCED_AT = """(SELECT v.created_at FROM book_versions v
                 WHERE v.book_id = %(book_id)s AND v.version = %(version)s AND v.force)"""
 
 # What a generating model said of one book; for a forced import, what came after it.
-SELECT_ANSWER_TO_QUESTION = f"""
-    SELECT answer FROM answers WHERE book_id = %(book_id)s AND question = %(question)s AND model = %(model)s
+SELECT_ANSWERS_TO_QUESTIONS = f"""
+    SELECT question, answer FROM answers
+    WHERE book_id = %(book_id)s AND question = ANY(%(questions)s::bytea[]) AND model = %(model)s
       AND created_at >= coalesce({FORCED_AT}, '-infinity'::timestamptz)
 """
 
 # It is no older than the forced import that asked, whatever the clock of the process shows. A book that was deleted
 # meanwhile keeps no answer.
-UPSERT_ANSWER_UNLESS_BOOK_IS_GONE = f"""
+UPSERT_ANSWERS_UNLESS_BOOK_IS_GONE = f"""
     INSERT INTO answers (book_id, question, model, answer, created_at)
-    SELECT book_id, %(question)s, %(model)s, %(answer)s, greatest(%(now)s, {FORCED_AT})
-    FROM books WHERE book_id = %(book_id)s
+    SELECT book_id, question, %(model)s, answer, greatest(%(now)s, {FORCED_AT})
+    FROM books, unnest(%(questions)s::bytea[], %(answers)s::jsonb[]) AS a (question, answer)
+    WHERE book_id = %(book_id)s ORDER BY question
     ON CONFLICT (book_id, question, model) DO UPDATE SET answer = excluded.answer, created_at = excluded.created_at
 """
 
@@ -148,20 +151,24 @@ class PostgresAnswerCache:
         self._database = database
         self._adapters: dict[Any, TypeAdapter[Any]] = {}
 
-    def find(self, version: BookVersion, question: bytes, model: str, kind: type[Answer]) -> Answer | Refusal | None:
+    def find(
+        self, version: BookVersion, questions: Sequence[bytes], model: str, kind: type[Answer]
+    ) -> dict[bytes, Answer | Refusal]:
         with self._database.statements() as connection:
-            where = asdict(version) | {"question": question, "model": model}
-            row = connection.execute(SELECT_ANSWER_TO_QUESTION, where).fetchone()
-        try:
-            return self._adapter_of(kind | Refusal).validate_python(row["answer"]) if row else None
-        except ValidationError:
-            return None  # of an older shape: it is asked again
+            where = asdict(version) | {"questions": list(questions), "model": model}
+            rows = connection.execute(SELECT_ANSWERS_TO_QUESTIONS, where).fetchall()
+        known: dict[bytes, Answer | Refusal] = {}
+        for row in rows:
+            # One of an older shape is asked again.
+            with suppress(ValidationError):
+                known[row["question"]] = self._adapter_of(kind | Refusal).validate_python(row["answer"])
+        return known
 
-    def keep(self, version: BookVersion, question: bytes, model: str, answer: object, now: datetime) -> None:
-        kept: Any = self._adapter_of(type(answer)).dump_python(answer, mode="json")
-        row = asdict(version) | {"question": question, "model": model, "answer": Jsonb(kept), "now": now}
+    def keep(self, version: BookVersion, answers: Mapping[bytes, object], model: str, now: datetime) -> None:
+        kept = [Jsonb(self._adapter_of(type(a)).dump_python(a, mode="json")) for a in answers.values()]
+        row = asdict(version) | {"questions": list(answers), "answers": kept, "model": model, "now": now}
         with self._database.statements() as connection:
-            connection.execute(UPSERT_ANSWER_UNLESS_BOOK_IS_GONE, row)
+            connection.execute(UPSERT_ANSWERS_UNLESS_BOOK_IS_GONE, row)
 
     def _adapter_of(self, kind: Any) -> TypeAdapter[Any]:
         if kind not in self._adapters:

@@ -27,8 +27,8 @@ from shared.domain.failures import Failure, describe
 from shared.domain.jobs import Job
 from shared.domain.results import (
     BookSplit,
-    ChapterBlocked,
     ChaptersEmbedded,
+    ChaptersProcessed,
     ContextExtracted,
     ContextKept,
     QuickContextBlocked,
@@ -106,16 +106,8 @@ class PostgresJobStore:
                 dead_letter_rows.lock(connection, [job.job_id, *(_alone(job, c).job_id for c in rejected)])
                 dead_letter_rows.resolve(connection, job.job_id, now, succeeded=not rejected)
                 _record_rejected(connection, job, rejected, now)
-            lack = Lack.BLOCKED if isinstance(result, ChapterBlocked) else None
-            # What is left of a chapter that is reused in part waits for its turn.
-            status = Status.PENDING if isinstance(result, BookSplit) else Status.PROCESSING
-            chapters = status_rows.update_chapters(
-                connection, _chapters_of(job, result), now, status, lacks_metadata=lack
-            )
-            due = list(result.jobs) if isinstance(result, BookSplit) else []
-            # A split's chapters are written with their book.
-            shown = [] if isinstance(result, BookSplit) else chapters
-            committed = self._advance_ended(connection, ended, shown, due, now)
+            shown = _update_chapters(connection, job, result, now)
+            committed = self._advance_ended(connection, ended, shown, _due_by(job, result), now)
             if ended["model_failed"]:
                 note_answer(connection, claim)
             return committed
@@ -293,10 +285,30 @@ def _lock_latest_version(connection: Connection, job: Job) -> None:
         raise LeaseLost(job.job_id)
 
 
-def _chapters_of(job: Job, result: Result) -> list[UUID]:
+def _update_chapters(connection: Connection, job: Job, result: Result, now: datetime) -> list[Document]:
+    """Bring the rows of the chapters up to date, and return the documents that are to be shown with the job's."""
     if isinstance(result, BookSplit):
-        return [c.chapter_id for c in result.chapters if c.metadata_of or c.vectors_of]
-    return list(job.chapter_ids)
+        # What is left of a chapter that is reused in part waits for its turn. All are written with their book.
+        reused = [c.chapter_id for c in result.chapters if c.metadata_of or c.vectors_of]
+        status_rows.update_chapters(connection, reused, now, Status.PENDING)
+        return []
+    if isinstance(result, ChaptersProcessed):
+        blocked, alone = list(result.blocked), list(result.alone)
+        return [
+            *status_rows.update_chapters(connection, list(result.metadata), now),
+            *status_rows.update_chapters(connection, blocked, now, lacks_metadata=Lack.BLOCKED),
+            *status_rows.update_chapters(connection, alone, now, Status.PENDING),
+        ]
+    return status_rows.update_chapters(connection, job.chapter_ids, now)
+
+
+def _due_by(job: Job, result: Result) -> list[Job]:
+    """The jobs that this result asks for."""
+    if isinstance(result, BookSplit):
+        return list(result.jobs)
+    if isinstance(result, ChaptersProcessed):
+        return [jobs.process_chapters_job(job.book_version, [chapter_id]) for chapter_id in result.alone]
+    return []
 
 
 def _outline(result: Result) -> dict[str, Any]:
@@ -309,8 +321,11 @@ def _outline(result: Result) -> dict[str, Any]:
     if isinstance(result, ChaptersEmbedded):
         chunks = sum(len(c.chunks) for c in result.chapters)
         return {"chapters": len(result.chapters), "chunks": chunks, "rejected": len(result.rejected)}
-    if isinstance(result, ChapterBlocked | QuickContextBlocked):
+    if isinstance(result, QuickContextBlocked):
         return {"blocked": result.reason}
+    if isinstance(result, ChaptersProcessed):
+        counts = {"chapters": len(result.metadata), "alone": len(result.alone)}
+        return counts | {"blocked": sorted(set(result.blocked.values()))}
     if isinstance(result, ContextKept):
         return {"ok": True, "kept": True}
     if isinstance(result, ContextExtracted) and result.reduced_because:

@@ -40,7 +40,7 @@ def note_outage(
     Whoever opens the breaker, or finds that the model is still away, is the one who asks again.
     """
     before = lock_breaker(connection, model)
-    breaker = before.failed(claim.began, now, outage.retry_after)
+    breaker = before.failed(claim.began, now, outage.retry_after, outage.calls)
     write_breaker(connection, model, breaker)
     if breaker.opened_at is None:
         return outage.until

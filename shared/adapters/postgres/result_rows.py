@@ -20,9 +20,8 @@ from shared.domain.jobs import Job
 from shared.domain.results import (
     BookCompleted,
     BookSplit,
-    ChapterBlocked,
-    ChapterProcessed,
     ChaptersEmbedded,
+    ChaptersProcessed,
     ContextExtracted,
     ContextKept,
     EmbeddedChapter,
@@ -103,7 +102,13 @@ COPY_CONTEXT_THAT_READERS_SEE = """
 """
 
 # With the model that made it, or that refused to, so that another model's is not reused.
-UPDATE_METADATA_OF_CHAPTER = "UPDATE recent_chapters SET metadata = %s, metadata_model = %s WHERE chapter_id = %s"
+UPDATE_METADATA_OF_CHAPTERS = """
+    UPDATE recent_chapters r SET metadata = m.metadata, metadata_model = %(model)s
+    FROM (SELECT c.chapter_id, n.metadata FROM recent_chapters c
+          JOIN unnest(%(chapter_ids)s::uuid[], %(metadata)s::jsonb[]) AS n (chapter_id, metadata) USING (chapter_id)
+          ORDER BY c.chapter_id FOR NO KEY UPDATE OF c) m
+    WHERE r.chapter_id = m.chapter_id
+"""
 
 # A redrive embeds them again.
 DELETE_CHUNKS_OF_CHAPTERS = "DELETE FROM chapter_chunks WHERE chapter_id = ANY(%s)"
@@ -224,13 +229,11 @@ def _(result: QuickContextBlocked, connection: Connection, job: Job, now: dateti
 
 
 @write.register
-def _(result: ChapterProcessed, connection: Connection, job: Job, now: datetime) -> None:
-    connection.execute(UPDATE_METADATA_OF_CHAPTER, (Jsonb(asdict(result.metadata)), result.model, result.chapter_id))
-
-
-@write.register
-def _(result: ChapterBlocked, connection: Connection, job: Job, now: datetime) -> None:
-    connection.execute(UPDATE_METADATA_OF_CHAPTER, (None, result.model, result.chapter_id))
+def _(result: ChaptersProcessed, connection: Connection, job: Job, now: datetime) -> None:
+    metadata: dict[UUID, Jsonb | None] = {i: Jsonb(asdict(found)) for i, found in result.metadata.items()}
+    metadata |= dict.fromkeys(result.blocked)
+    columns = {"chapter_ids": list(metadata), "metadata": list(metadata.values()), "model": result.model}
+    connection.execute(UPDATE_METADATA_OF_CHAPTERS, columns)
 
 
 @write.register

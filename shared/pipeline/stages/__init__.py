@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from shared.domain.jobs import Job
 from shared.domain.results import Result
 from shared.domain.stages import JobType
 from shared.pipeline.stages.complete_book import complete_book
@@ -15,10 +14,10 @@ from shared.pipeline.stages.embed_chapters import EmbedChapters
 from shared.pipeline.stages.extract_context import ExtractContext
 from shared.pipeline.stages.model_answer_memo import ModelAnswerMemo
 from shared.pipeline.stages.process_book import ProcessBook
-from shared.pipeline.stages.process_chapter import ProcessChapter
-from shared.ports import AnswerCache, Clock, ContextExtractor, Embedder, Library, VectorCache
+from shared.pipeline.stages.process_chapters import ProcessChapters
+from shared.ports import AnswerCache, AtOnce, Claimed, Clock, ContextExtractor, Embedder, Library, VectorCache
 
-StageFunction = Callable[[Job], Result]
+StageFunction = Callable[[Claimed], Result]
 
 
 def stage_functions(
@@ -30,13 +29,18 @@ def stage_functions(
     extractor: ContextExtractor,
     fallback: Callable[[], ContextExtractor],
     clock: Clock,
+    at_once: AtOnce,
+    chapters_at_once: int,
 ) -> Mapping[JobType, StageFunction]:
-    """What each type of job runs. `fallback` makes the extractor that reduces a full context without a model."""
-    memo = ModelAnswerMemo(cache=answers, clock=clock)
+    """What each type of job runs. `fallback` makes the extractor that reduces a full context without a model;
+    `chapters_at_once` is how many chapters the generating model is asked about by one job."""
+    memo = ModelAnswerMemo(cache=answers, clock=clock, at_once=at_once)
     return {
-        JobType.BOOK_PROCESSING: ProcessBook(library=library, embedder=embedder, extractor=extractor),
+        JobType.BOOK_PROCESSING: ProcessBook(
+            library=library, embedder=embedder, extractor=extractor, chapters_at_once=chapters_at_once
+        ),
         JobType.CONTEXT_EXTRACTION: ExtractContext(library=library, extractor=extractor, fallback=fallback, memo=memo),
-        JobType.CHAPTER_PROCESSING: ProcessChapter(library=library, extractor=extractor, memo=memo),
+        JobType.CHAPTER_PROCESSING: ProcessChapters(library=library, extractor=extractor, memo=memo),
         JobType.EMBEDDING_GENERATION: EmbedChapters(library=library, cache=vectors, embedder=embedder, clock=clock),
         JobType.BOOK_COMPLETION: complete_book,
     }

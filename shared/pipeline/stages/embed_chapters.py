@@ -13,10 +13,9 @@ from uuid import UUID
 from shared.domain.embedding_requests import fill_requests
 from shared.domain.embeddings import EmbeddingTask, Vector
 from shared.domain.errors import Rejected
-from shared.domain.jobs import Job
 from shared.domain.results import ChaptersEmbedded, EmbeddedChapter, content_hash
 from shared.domain.splitting.chunks import Chunk, split_chunks
-from shared.ports import ChapterText, Clock, Embedder, Library, VectorCache
+from shared.ports import ChapterText, Claimed, Clock, Embedder, Library, VectorCache
 
 DOCUMENT = EmbeddingTask.DOCUMENT
 Passage = tuple[bytes, Chunk]
@@ -30,9 +29,10 @@ class EmbedChapters:
     embedder: Embedder
     clock: Clock
 
-    def __call__(self, job: Job) -> ChaptersEmbedded:
+    def __call__(self, claim: Claimed) -> ChaptersEmbedded:
         """Embed the job's chapters, or those of them that the model takes. Raises Rejected if it takes none of one, and
         OtherModel."""
+        job = claim.job
         wanted = self.library.vectors_wanted(job.book_version)
         self.embedder.model.require(wanted.model)
         chapters = {c.chapter_id: _passages(c) for c in self.library.chapters(job.chapter_ids)}

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 from shared.domain.contexts import BookContext, ChapterMetadata, ContextMode, Reduction, canonical_text
 from shared.domain.errors import Blocked
-from shared.domain.jobs import Job
 from shared.domain.results import ContextExtracted, ContextKept, QuickContextBlocked
-from shared.pipeline.stages.model_answer_memo import ModelAnswerMemo
-from shared.ports import ContextExtractor, Library
+from shared.pipeline.stages.model_answer_memo import ModelAnswerMemo, Question
+from shared.ports import Claimed, ContextExtractor, Library
 
 # About 4,000 words: enough for a first idea, little enough to be there before the chapters are.
 BEGINNING_CHARACTERS = 24_000
@@ -29,32 +28,35 @@ class ExtractContext:
     fallback: Callable[[], ContextExtractor]
     memo: ModelAnswerMemo
 
-    def __call__(self, job: Job) -> ContextExtracted | ContextKept | QuickContextBlocked:
+    def __call__(self, claim: Claimed) -> ContextExtracted | ContextKept | QuickContextBlocked:
         """Extract the context that the job's mode names. Raises Rejected, Unavailable."""
-        title = self.library.title(job.book_version)
-        return self._quick(job, title) if job.data["mode"] == ContextMode.QUICK else self._full(job, title)
+        title = self.library.title(claim.job.book_version)
+        is_quick = claim.job.data["mode"] == ContextMode.QUICK
+        return self._quick(claim, title) if is_quick else self._full(claim, title)
 
-    def _quick(self, job: Job, title: str) -> ContextExtracted | QuickContextBlocked:
-        beginning = self.library.beginning(job.book_version, BEGINNING_CHARACTERS)
-        question = ("quick", title, beginning)
+    def _quick(self, claim: Claimed, title: str) -> ContextExtracted | QuickContextBlocked:
+        beginning = self.library.beginning(claim.job.book_version, BEGINNING_CHARACTERS)
+        question = Question(texts=("quick", title, beginning), ask=lambda: self.extractor.quick(title, beginning))
         model = self.extractor.model
         try:
-            context = self.memo(job, BookContext, model, question, lambda: self.extractor.quick(title, beginning))
+            context = self.memo(claim, BookContext, model, question)
         except Blocked as error:
             return QuickContextBlocked(reason=str(error))
         return ContextExtracted(mode=ContextMode.QUICK, model=model, context=context)
 
-    def _full(self, job: Job, title: str) -> ContextExtracted | ContextKept:
-        if self.library.keeps_context(job.book_version):
+    def _full(self, claim: Claimed, title: str) -> ContextExtracted | ContextKept:
+        version = claim.job.book_version
+        if self.library.keeps_context(version):
             return ContextKept()
-        chapters = self.library.metadata(job.book_version)
-        missing = self.library.chapters_without_metadata(job.book_version)
+        chapters = self.library.metadata(version)
+        missing = self.library.chapters_without_metadata(version)
         if not chapters:
             return self._reduced(title, chapters, missing, Reduction.NO_METADATA)
-        question = ("full", title, *map(canonical_text, chapters))
+        texts = ("full", title, *map(canonical_text, chapters))
+        question = Question(texts=texts, ask=lambda: self.extractor.full(title, chapters))
         model = self.extractor.model
         try:
-            context = self.memo(job, BookContext, model, question, lambda: self.extractor.full(title, chapters))
+            context = self.memo(claim, BookContext, model, question)
         except Blocked:
             return self._reduced(title, chapters, missing, Reduction.BLOCKED)
         return ContextExtracted(mode=ContextMode.FULL, model=model, context=context, missing_chapters=missing)

@@ -4,40 +4,75 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from shared.domain.contexts import Refusal
-from shared.domain.errors import Blocked
-from shared.domain.jobs import Job
+from shared.domain.errors import Blocked, Unavailable
 from shared.domain.results import content_hash
-from shared.ports import AnswerCache, Clock
+from shared.ports import AnswerCache, AtOnce, Claimed, Clock
 
 Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question(Generic[Answer]):
+    """`texts` are all that the answer depends on, in words that a rename in the code can't change; `ask` asks."""
+
+    texts: Sequence[str]
+    ask: Callable[[], Answer]
+
+    @property
+    def digest(self) -> bytes:
+        return content_hash("\0".join(self.texts))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelAnswerMemo:
     cache: AnswerCache
     clock: Clock
+    at_once: AtOnce
 
-    def __call__(
-        self, job: Job, kind: type[Answer], model: str, question: Sequence[str], ask: Callable[[], Answer]
-    ) -> Answer:
-        """Return the known answer to this question, or call `ask` and keep what it returns.
-
-        `question` is all that the answer depends on, in texts that a rename in the code can't change. Raises Blocked
-        if the model refuses to answer, or did so before.
-        """
-        digest = content_hash("\0".join(question))
-        known = self.cache.find(job.book_version, digest, model, kind)
-        if isinstance(known, Refusal):
-            raise Blocked(known.refused_because)
-        if known is not None:
-            return known
-        try:
-            answer = ask()
-        except Blocked as error:
-            self.cache.keep(job.book_version, digest, model, Refusal(refused_because=str(error)), self.clock())
-            raise
-        self.cache.keep(job.book_version, digest, model, answer, self.clock())
+    def __call__(self, claim: Claimed, kind: type[Answer], model: str, question: Question[Answer]) -> Answer:
+        """Return the known answer to this question, or ask and keep it. Raises Blocked if the model refuses to answer,
+        or did so before, and what asking raises."""
+        (answer,) = self.several(claim, kind, model, [question])
+        if isinstance(answer, Exception):
+            raise answer
         return answer
+
+    def several(
+        self, claim: Claimed, kind: type[Answer], model: str, questions: Sequence[Question[Answer]]
+    ) -> list[Answer | Exception]:
+        """The answer to each question, or why there is none; equal ones are asked once. Raises Unavailable when all are
+        asked and kept, if the model is away; one that was is asked the first alone."""
+        version = claim.job.book_version
+        asks = {question.digest: question.ask for question in questions}
+        outcomes: dict[bytes, Answer | Exception] = {}
+        for digest, known in self.cache.find(version, list(asks), model, kind).items():
+            outcomes[digest] = Blocked(known.refused_because) if isinstance(known, Refusal) else known
+        unknown = [digest for digest in asks if digest not in outcomes]
+        first = 1 if claim.unavailable_since else len(unknown)
+        for digests in filter(None, (unknown[:first], unknown[first:])):
+            answered = dict(zip(digests, self.at_once([asks[d] for d in digests]), strict=True))
+            if kept := {d: _kept(answer) for d, answer in answered.items() if _is_answer(answer)}:
+                self.cache.keep(version, kept, model, self.clock())
+            _raise_unavailable(list(answered.values()))
+            outcomes |= answered
+        return [outcomes[question.digest] for question in questions]
+
+
+def _is_answer(outcome: object) -> bool:
+    return isinstance(outcome, Blocked) or not isinstance(outcome, Exception)
+
+
+def _kept(answer: object) -> object:
+    return Refusal(refused_because=str(answer)) if isinstance(answer, Blocked) else answer
+
+
+def _raise_unavailable(outcomes: Sequence[object]) -> None:
+    """Raise the error that asks for the longest pause, with how many calls were made in vain."""
+    away = [outcome for outcome in outcomes if isinstance(outcome, Unavailable)]
+    if away:
+        longest = max(away, key=lambda error: error.retry_after or 0)
+        longest.calls = len(away)
+        raise longest

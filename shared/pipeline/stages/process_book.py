@@ -9,13 +9,13 @@ from shared.domain import jobs
 from shared.domain.books import Cause
 from shared.domain.contexts import ContextMode
 from shared.domain.embedding_requests import group_chapters
-from shared.domain.embeddings import EmbeddingModel
 from shared.domain.errors import Rejected
 from shared.domain.jobs import Job
+from shared.domain.packing import pack
 from shared.domain.results import BookSplit, NewChapter, content_hash
 from shared.domain.splitting.chapters import Section, SectionKind, Split, split_chapters
 from shared.domain.splitting.words import count_words
-from shared.ports import ContextExtractor, Embedder, Library, Reusable, Source
+from shared.ports import Claimed, ContextExtractor, Embedder, Library, Reusable, Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +23,12 @@ class ProcessBook:
     library: Library
     embedder: Embedder
     extractor: ContextExtractor
+    chapters_at_once: int
 
-    def __call__(self, job: Job) -> BookSplit:
+    def __call__(self, claim: Claimed) -> BookSplit:
         """Split the version's manuscript and name the jobs of what is missing. Raises Rejected if it holds no words,
         and OtherModel."""
+        job = claim.job
         source = self.library.source(job.book_version)
         self.embedder.model.require(source.embedding_model)
         split = self._split(job, source)
@@ -41,7 +43,7 @@ class ProcessBook:
             front_matter=_matter(source.content, split.sections, SectionKind.FRONT_MATTER),
             back_matter=_matter(source.content, split.sections, SectionKind.BACK_MATTER),
             chapters=chapters,
-            jobs=_fan_out(job, source, chapters, self.embedder.model),
+            jobs=self._fan_out(job, source, chapters),
         )
 
     def _split(self, job: Job, source: Source) -> Split:
@@ -77,17 +79,18 @@ class ProcessBook:
             vectors_of=same.vectors_of,
         )
 
+    def _fan_out(self, job: Job, source: Source, chapters: Sequence[NewChapter]) -> list[Job]:
+        version = job.book_version
+        without_vectors = [(c.chapter_id, c.content) for c in chapters if c.vectors_of is None]
+        without_metadata = [(c.chapter_id, 1) for c in chapters if c.metadata_of is None]
+        # Readers of a book that moves to another model have its full context already.
+        early = [] if source.cause is Cause.REEMBED else [ContextMode.QUICK]
+        return [
+            *(jobs.extract_context_job(version, mode) for mode in early),
+            *(jobs.embed_chapters_job(version, g) for g in group_chapters(without_vectors, self.embedder.model)),
+            *(jobs.process_chapters_job(version, g) for g in pack(without_metadata, max_weight=self.chapters_at_once)),
+        ]
+
 
 def _matter(text: str, sections: Iterable[Section], kind: SectionKind) -> str:
     return "".join(text[s.start : s.end] for s in sections if s.kind is kind)
-
-
-def _fan_out(job: Job, source: Source, chapters: Sequence[NewChapter], model: EmbeddingModel) -> list[Job]:
-    groups = group_chapters([(c.chapter_id, c.content) for c in chapters if c.vectors_of is None], model)
-    # Readers of a book that moves to another model have its full context already.
-    early = [] if source.cause is Cause.REEMBED else [ContextMode.QUICK]
-    return [
-        *(jobs.extract_context_job(job.book_version, mode) for mode in early),
-        *(jobs.embed_chapters_job(job.book_version, group) for group in groups),
-        *(jobs.process_chapter_job(job.book_version, c.chapter_id) for c in chapters if c.metadata_of is None),
-    ]

@@ -27,7 +27,7 @@ from tests.simulation.real.profile import Profile, draw_profile, draw_refused
 from tests.simulation.real.scheduler import Scheduler
 from tests.simulation.real.simulation import RealSimulation
 from tests.simulation.real.world import API, PROCESSES, Cluster, World
-from tests.support.world import FakeAuthenticator
+from tests.support.world import FakeAuthenticator, one_by_one
 
 # Half of the chapters may be rejected, so that partial success is seen too.
 TOLERATED = 0.5
@@ -101,9 +101,11 @@ def _app(world: World, process: Process) -> App:
         models="fake",
         failed_chapters_tolerated=TOLERATED,
         concurrency=dict(world.profile.caps),
+        chapters_at_once=world.profile.chapters_at_once,
         max_books_under_way=world.profile.most_books,
     )
     overrides: Any = {
+        "at_once": one_by_one,
         "authenticator": FakeAuthenticator(),
         "clock": process.clock,
         "database": process.database,
