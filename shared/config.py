@@ -66,9 +66,7 @@ class Config(BaseSettings):
     concurrency: dict[JobType, Annotated[int, Field(ge=1, le=1000)]] = Field(
         {}, description='Jobs of a stage that may be worked on at once, as JSON: `{"embedding-generation": 10}`'
     )
-    chapters_at_once: int = Field(
-        5, ge=1, le=50, description="Chapters that the generating model is asked about at once by one job"
-    )
+    calls_at_once: int = Field(5, ge=1, le=50, description="Calls of a model that one job makes at once")
     outage_hours: float = Field(
         24, gt=0, description="Hours that a job waits for a model or another service that is away, before it fails"
     )

@@ -36,7 +36,7 @@ class App(UseCases):
             fallback=lambda: self.fallback,
             clock=self.clock,
             at_once=self.at_once,
-            chapters_at_once=self.config.chapters_at_once,
+            calls_at_once=self.config.calls_at_once,
         )
         runner = Runner(
             store=self.store,

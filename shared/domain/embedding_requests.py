@@ -12,9 +12,10 @@ from shared.domain.tokens import estimate_tokens
 T = TypeVar("T")
 
 
-def group_chapters(chapters: Iterable[tuple[T, str]], model: EmbeddingModel) -> list[list[T]]:
-    """Groups of chapters, in order, whose texts fill about one request: each is embedded by one job."""
-    return pack([(chapter, estimate_tokens(text)) for chapter, text in chapters], max_weight=model.max_request_tokens)
+def group_chapters(chapters: Iterable[tuple[T, str]], model: EmbeddingModel, requests: int = 1) -> list[list[T]]:
+    """Groups of chapters, in order, whose texts fill about so many requests: each is embedded by one job."""
+    most = requests * model.max_request_tokens
+    return pack([(chapter, estimate_tokens(text)) for chapter, text in chapters], max_weight=most)
 
 
 def fill_requests(texts: Mapping[bytes, str], model: EmbeddingModel) -> list[list[bytes]]:

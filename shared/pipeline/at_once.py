@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import TypeVar
+
+from shared.domain.errors import Unavailable
 
 Answer = TypeVar("Answer")
 
@@ -24,3 +26,15 @@ def outcome_of(call: Callable[[], Answer]) -> Answer | Exception:
         return call()
     except Exception as error:
         return error
+
+
+def raise_one_of(errors: Iterable[Exception]) -> None:
+    """Raise one of what calls failed by: of those that found a service away, the one that asks for the longest pause,
+    with how many calls were made in vain."""
+    failed = list(errors)
+    if away := [error for error in failed if isinstance(error, Unavailable)]:
+        longest = max(away, key=lambda error: error.retry_after or 0)
+        longest.calls = len(away)
+        raise longest
+    for error in failed:
+        raise error

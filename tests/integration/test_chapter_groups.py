@@ -19,7 +19,7 @@ IDS = "SELECT job_id, state, result FROM jobs WHERE type = 'chapter-processing' 
 
 @pytest.fixture
 def world(dsn: str) -> Iterator[World]:
-    world = World(dsn, chapters_at_once=5)
+    world = World(dsn, calls_at_once=5)
     yield world
     world.close()
 
@@ -39,7 +39,7 @@ def chapters_of_dead_letters(world: World) -> list[int]:
 
 def test_a_job_asks_about_as_many_chapters_as_is_set_at_once(dsn: str) -> None:
     together = threading.Barrier(5)
-    world = World(dsn, overrides={"at_once": at_once}, chapters_at_once=5)
+    world = World(dsn, overrides={"at_once": at_once}, calls_at_once=5)
 
     def wait_for_the_others(text: str) -> None:
         if is_chapter(text):

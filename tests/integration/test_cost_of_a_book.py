@@ -14,12 +14,12 @@ from shared.adapters.postgres.database import Database
 from tests.support.world import World, clocked, manuscript
 
 # As measured. Whoever makes a book a tenth dearer is to know it; who makes it cheaper lowers them.
-COST = {"statements": 1033, "transactions": 488, "round trips": 1287, "documents": 260}
+COST = {"statements": 1, "transactions": 1, "round trips": 1, "documents": 1}
 
 
 def test_a_book_costs_what_it_did(dsn: str) -> None:
     costs: Counter[str] = Counter()
-    world = World(dsn, overrides={"database": Database(dsn, 8, lambda: counted(world, costs))})
+    world = World(dsn, overrides={"database": Database(dsn, 8, lambda: counted(world, costs))}, calls_at_once=5)
 
     world.import_book(manuscript(chapters=30, words=3000))
     while world.broker.waiting:
@@ -28,6 +28,8 @@ def test_a_book_costs_what_it_did(dsn: str) -> None:
     costs["documents"] = len(world.live_documents.history)
     world.close()
 
+    print(costs)
+    print(Counter(d.path.split("/")[0] + str(d.path.count("/")) for d in world.live_documents.history))
     assert {what: costs[what] for what in COST if not 0.9 < costs[what] / COST[what] < 1.1} == {}
 
 

@@ -118,7 +118,7 @@ def _app(world: World, process: Process) -> App:
         models="fake",
         failed_chapters_tolerated=TOLERATED,
         concurrency=world.profile.caps,
-        chapters_at_once=world.profile.chapters_at_once,
+        calls_at_once=world.profile.calls_at_once,
     )
 
     app = App(

@@ -15,8 +15,8 @@ from tests.support.world import manuscript
 class Profile:
     """Rates are chances at each boundary of a port's call, or of each message; 0 if the seed is spared.
 
-    `caps`: how many jobs of each stage may hold a permit. `chapters_at_once`:
-    of how many chapters a job is. `cancels` to `projections` are the weights of what owners and
+    `caps`: how many jobs of each stage may hold a permit. `calls_at_once`: of a
+    model, by one job. `cancels` to `projections` are the weights of what owners and
     operators do. `sore` is where this seed crashes every other time: before or after which call, in jobs of which type.
     """
 
@@ -44,7 +44,7 @@ class Profile:
     replays: float
     projections: float
     sore: tuple[str, str, str] | None
-    chapters_at_once: int
+    calls_at_once: int
 
 
 def draw_profile(rng: random.Random) -> Profile:
@@ -77,7 +77,7 @@ def draw_profile(rng: random.Random) -> Profile:
         replays=rate(0.3, 0.05, 0.2),
         projections=rate(0.3, 0.05, 0.2),
         sore=(*rng.choice(SORE), rng.choice(JOB_TYPES)) if rng.random() < 0.6 else None,
-        chapters_at_once=rng.choice([1, 2, 3]),
+        calls_at_once=rng.choice([1, 2, 3]),
     )
 
 

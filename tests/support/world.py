@@ -116,7 +116,7 @@ class World:
         self.broker, self.clock, self.live_documents = HeldBroker(), Clock(), RecordingLiveDocuments()
         self.embedder, self.extractor = embedder or FakeEmbedder(), FakeContextExtractor()
         settings = Config(
-            project="test", database_url=dsn, auth="local", models="fake", **{"chapters_at_once": 1} | config
+            project="test", database_url=dsn, auth="local", models="fake", **{"calls_at_once": 1} | config
         )
         self.app = App(
             settings,

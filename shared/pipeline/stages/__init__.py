@@ -30,17 +30,24 @@ def stage_functions(
     fallback: Callable[[], ContextExtractor],
     clock: Clock,
     at_once: AtOnce,
-    chapters_at_once: int,
+    calls_at_once: int,
 ) -> Mapping[JobType, StageFunction]:
     """What each type of job runs. `fallback` makes the extractor that reduces a full context without a model;
-    `chapters_at_once` is how many chapters the generating model is asked about by one job."""
+    `calls_at_once` is how many calls of a model one job makes at once."""
     memo = ModelAnswerMemo(cache=answers, clock=clock, at_once=at_once)
     return {
         JobType.BOOK_PROCESSING: ProcessBook(
-            library=library, embedder=embedder, extractor=extractor, chapters_at_once=chapters_at_once
+            library=library, embedder=embedder, extractor=extractor, calls_at_once=calls_at_once
         ),
         JobType.CONTEXT_EXTRACTION: ExtractContext(library=library, extractor=extractor, fallback=fallback, memo=memo),
         JobType.CHAPTER_PROCESSING: ProcessChapters(library=library, extractor=extractor, memo=memo),
-        JobType.EMBEDDING_GENERATION: EmbedChapters(library=library, cache=vectors, embedder=embedder, clock=clock),
+        JobType.EMBEDDING_GENERATION: EmbedChapters(
+            library=library,
+            cache=vectors,
+            embedder=embedder,
+            clock=clock,
+            at_once=at_once,
+            calls_at_once=calls_at_once,
+        ),
         JobType.BOOK_COMPLETION: complete_book,
     }

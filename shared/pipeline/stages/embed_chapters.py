@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
+from itertools import chain
 from uuid import UUID
 
 from shared.domain.embedding_requests import fill_requests
@@ -15,7 +17,8 @@ from shared.domain.embeddings import EmbeddingTask, Vector
 from shared.domain.errors import Rejected
 from shared.domain.results import ChaptersEmbedded, EmbeddedChapter, content_hash
 from shared.domain.splitting.chunks import Chunk, split_chunks
-from shared.ports import ChapterText, Claimed, Clock, Embedder, Library, VectorCache
+from shared.pipeline.at_once import raise_one_of
+from shared.ports import AtOnce, ChapterText, Claimed, Clock, Embedder, Library, VectorCache
 
 DOCUMENT = EmbeddingTask.DOCUMENT
 Passage = tuple[bytes, Chunk]
@@ -28,6 +31,8 @@ class EmbedChapters:
     cache: VectorCache
     embedder: Embedder
     clock: Clock
+    at_once: AtOnce
+    calls_at_once: int
 
     def __call__(self, claim: Claimed) -> ChaptersEmbedded:
         """Embed the job's chapters, or those of them that the model takes. Raises Rejected if it takes none of one, and
@@ -39,40 +44,49 @@ class EmbedChapters:
         group = _Group(chapters=chapters, fresh_since=wanted.fresh_since)
         hashes, model = list(group.texts()), self.embedder.model
         group.vectors.update(self.cache.find(job.book_id, hashes, model, DOCUMENT, group.fresh_since, self.clock()))
-        self._compute(job.book_id, group)
+        self._compute(claim, group)
         if group.rejected and len(group.chapters) == 1:
             raise next(iter(group.rejected.values()))
         embedded = [_embedded(i, group.chapters[i], group.vectors) for i in group.chapters if i not in group.rejected]
         return ChaptersEmbedded(model=model, chapters=embedded, rejected=group.rejected)
 
-    def _compute(self, book_id: UUID, group: _Group) -> None:
+    def _compute(self, claim: Claimed, group: _Group) -> None:
         """Embed what has no vector yet, in as few requests as the model's limits ask for.
 
         Tokens are estimated, so a request that is rejected may only be too large: it is halved, down to the single
-        text that the model does not take. The chapters that have this text fail, and nothing more is paid for them.
+        text that the model does not take. The chapters that have this text fail, and no more requests are made for
+        them. A model that was away is asked by one request first.
         """
         texts = group.texts()
         missing = {h: text for h, text in texts.items() if h not in group.vectors}
         requests = deque(fill_requests(missing, self.embedder.model))
+        most = 1 if claim.unavailable_since else self.calls_at_once
         while requests:
-            hashes = group.wanted(requests.popleft())
-            try:
-                group.vectors.update(self._request(book_id, {h: texts[h] for h in hashes}, group.fresh_since))
-            except Rejected as error:
+            now = [requests.popleft() for _ in range(min(most, len(requests)))]
+            asked = [hashes for hashes in map(group.wanted, now) if hashes]
+            rejected = self._request(claim.job.book_id, [{h: texts[h] for h in hashes} for hashes in asked], group)
+            for hashes, error in reversed([(asked[n], error) for n, error in rejected.items()]):
                 if len(hashes) == 1:
                     group.reject(hashes[0], error)
                 else:
                     middle = len(hashes) // 2
                     requests.extendleft([hashes[middle:], hashes[:middle]])
+            most = self.calls_at_once
 
-    def _request(self, book_id: UUID, texts: Mapping[bytes, str], fresh_since: datetime | None) -> dict[bytes, Vector]:
-        """Keep the vectors of each request at once: a later one that fails must not cost them again."""
-        if not texts:
-            return {}
-        fresh = self.embedder.embed(list(texts.values()), DOCUMENT)
+    def _request(self, book_id: UUID, requests: Sequence[Mapping[bytes, str]], group: _Group) -> dict[int, Rejected]:
+        """Make these requests at once, and return which were rejected. The vectors of the others are kept before
+        anything else is raised: a later attempt must not cost them again."""
+        calls = [partial(self.embedder.embed, list(texts.values()), DOCUMENT) for texts in requests]
+        outcomes = self.at_once(calls)
+        answered = [zip(r, o, strict=True) for r, o in zip(requests, outcomes, strict=True) if isinstance(o, list)]
         # As the cache gives them back: a repeated run must come to the same chapter vectors.
-        vectors = {h: array("f", v).tolist() for h, v in zip(texts, fresh, strict=True)}
-        return self.cache.keep(book_id, vectors, self.embedder.model, DOCUMENT, fresh_since, self.clock())
+        vectors = {h: array("f", v).tolist() for h, v in chain.from_iterable(answered)}
+        if vectors:
+            model, since = self.embedder.model, group.fresh_since
+            group.vectors.update(self.cache.keep(book_id, vectors, model, DOCUMENT, since, self.clock()))
+        rejected = {n: o for n, o in enumerate(outcomes) if isinstance(o, Rejected)}
+        raise_one_of(o for o in outcomes if isinstance(o, Exception) and not isinstance(o, Rejected))
+        return rejected
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from shared.domain.contexts import Refusal
 from shared.domain.errors import Blocked, Unavailable
 from shared.domain.results import content_hash
+from shared.pipeline.at_once import raise_one_of
 from shared.ports import AnswerCache, AtOnce, Claimed, Clock
 
 Answer = TypeVar("Answer")
@@ -56,7 +57,7 @@ class ModelAnswerMemo:
             answered = dict(zip(digests, self.at_once([asks[d] for d in digests]), strict=True))
             if kept := {d: _kept(answer) for d, answer in answered.items() if _is_answer(answer)}:
                 self.cache.keep(version, kept, model, self.clock())
-            _raise_unavailable(list(answered.values()))
+            raise_one_of(answer for answer in answered.values() if isinstance(answer, Unavailable))
             outcomes |= answered
         return [outcomes[question.digest] for question in questions]
 
@@ -67,12 +68,3 @@ def _is_answer(outcome: object) -> bool:
 
 def _kept(answer: object) -> object:
     return Refusal(refused_because=str(answer)) if isinstance(answer, Blocked) else answer
-
-
-def _raise_unavailable(outcomes: Sequence[object]) -> None:
-    """Raise the error that asks for the longest pause, with how many calls were made in vain."""
-    away = [outcome for outcome in outcomes if isinstance(outcome, Unavailable)]
-    if away:
-        longest = max(away, key=lambda error: error.retry_after or 0)
-        longest.calls = len(away)
-        raise longest

@@ -23,7 +23,7 @@ class ProcessBook:
     library: Library
     embedder: Embedder
     extractor: ContextExtractor
-    chapters_at_once: int
+    calls_at_once: int
 
     def __call__(self, claim: Claimed) -> BookSplit:
         """Split the version's manuscript and name the jobs of what is missing. Raises Rejected if it holds no words,
@@ -85,10 +85,11 @@ class ProcessBook:
         without_metadata = [(c.chapter_id, 1) for c in chapters if c.metadata_of is None]
         # Readers of a book that moves to another model have its full context already.
         early = [] if source.cause is Cause.REEMBED else [ContextMode.QUICK]
+        groups = group_chapters(without_vectors, self.embedder.model, self.calls_at_once)
         return [
             *(jobs.extract_context_job(version, mode) for mode in early),
-            *(jobs.embed_chapters_job(version, g) for g in group_chapters(without_vectors, self.embedder.model)),
-            *(jobs.process_chapters_job(version, g) for g in pack(without_metadata, max_weight=self.chapters_at_once)),
+            *(jobs.embed_chapters_job(version, g) for g in groups),
+            *(jobs.process_chapters_job(version, g) for g in pack(without_metadata, max_weight=self.calls_at_once)),
         ]
 
 

@@ -101,7 +101,7 @@ def _app(world: World, process: Process) -> App:
         models="fake",
         failed_chapters_tolerated=TOLERATED,
         concurrency=dict(world.profile.caps),
-        chapters_at_once=world.profile.chapters_at_once,
+        calls_at_once=world.profile.calls_at_once,
         max_books_under_way=world.profile.most_books,
     )
     overrides: Any = {

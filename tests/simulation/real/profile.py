@@ -15,7 +15,8 @@ class Profile:
 
     `switch`: that another task goes on. `pace`: the virtual seconds that a step takes, at most. `skew`: by how many
     seconds clocks differ. `caps`: how many jobs of each stage may hold a permit; `most_books`: how many of an owner's
-    may be under way; `chapters_at_once`: of how many chapters a job is. `clock` to `restores` are weights of what happens; `cancels` and so on of what owners do.
+    may be under way; `calls_at_once`: of a model, by one job. `clock` to `restores` are weights of what happens;
+    `cancels` and so on of what owners do.
     """
 
     switch: float = 0.6
@@ -51,7 +52,7 @@ class Profile:
     searches: float = 0.0
     pool: int = 4
     most_books: int = 10
-    chapters_at_once: int = 1
+    calls_at_once: int = 1
     caps: Mapping[JobType, int] = field(default_factory=lambda: dict.fromkeys(JOB_TYPES, 4))
 
 
@@ -99,7 +100,7 @@ def draw_profile(rng: random.Random) -> Profile:
         pool=rng.choice([2, 3, 4]),
         caps={t: rng.choice([1, 1, 2, 4]) for t in JOB_TYPES},
         most_books=rng.choice([1, 2, 10]),
-        chapters_at_once=rng.choice([1, 2, 3]),
+        calls_at_once=rng.choice([1, 2, 3]),
     )
 
 
