@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -83,19 +84,20 @@ class _Limits:
 
 def _best_end(pieces: Pieces, first: int, goal: float, limits: _Limits) -> int:
     """One past the last piece of the span that begins at `first`."""
-    best, best_score, words = first + 1, -math.inf, 0
-    for i in range(first, len(pieces.words)):
-        words += pieces.words[i]
-        allowed = limits.allow(pieces, first, i + 1, words)
-        if i > first and (words > goal * 1.2 or not allowed):
-            # A piece too long to join leaves a short span behind it, unless the two fit together.
-            return i + 1 if best_score == -math.inf and allowed else best
-        if words < goal * _SHORTEST:
-            best = i + 1
-            continue
-        score = _WORTH[pieces.ranks[i]] - abs(words - goal) / goal
+    before = pieces.words_before
+    # The first pieces that are too much by words and by bytes, and the first that makes it long enough.
+    too_wordy = bisect_right(before, before[first] + math.floor(min(goal * 1.2, limits.words))) - 1
+    beyond = min(len(pieces.words), max(first + 1, min(too_wordy, pieces.first_beyond(first, limits.bytes))))
+    enough = bisect_left(before, before[first] + math.ceil(goal * _SHORTEST)) - 1
+    best, best_score = max(first + 1, min(enough, beyond)), -math.inf
+    for i in range(max(first, enough), beyond):
+        score = _WORTH[pieces.ranks[i]] - abs(before[i + 1] - before[first] - goal) / goal
         if score >= best_score:
             best, best_score = i + 1, score
+    if best_score == -math.inf and beyond < len(pieces.words):
+        # A piece too long to join leaves a short span behind it, unless the two fit together.
+        together = pieces.words_of(first, beyond + 1)
+        return beyond + 1 if limits.allow(pieces, first, beyond + 1, together) else best
     return best
 
 

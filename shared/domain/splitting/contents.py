@@ -84,7 +84,8 @@ def openings(page: Page, i: int) -> Iterator[str]:
         if is_title and sum(map(len, block[:n])) <= MAX_HEADING_LENGTH:
             yield "\n".join(block[:n])
     below = page.following(i + 1, _TITLE_LINES) if page.crammed or page.is_blank(i + 1) else -1
-    if below > 0 and not page.words[below].startswith("#") and _takes_title_below(page.words[i]):
+    is_title = below > 0 and not page.words[below].startswith("#") and len(page.words[below]) <= MAX_HEADING_LENGTH
+    if is_title and _takes_title_below(page.words[i]):
         for title in openings(page, below) if not is_label(page.words[below]) else ():
             yield "\n".join([page.words[i], *([""] * (below - i - 1)), title])
 

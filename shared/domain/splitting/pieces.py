@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,11 +22,15 @@ _PHRASE = 48
 _ENDS = "。！？｡។៕။"
 _PAUSES = "，、；：､၊" + _ENDS
 _CLOSERS = "」』”’）》〉】｣"
-_TOKEN = re.compile(r"\S+")
+_GAP = re.compile(r"\s+")
+_AROUND_WORD = ".,;:!?\"'()"
 _SENTENCE = re.compile(f"[^{_ENDS}]+[{_ENDS}]*[{_CLOSERS}]*|[{_ENDS}]+")
 _PHRASES = re.compile(f"[^{_PAUSES}]{{1,{_PHRASE}}}[{MARKS}]{{0,8}}[{_PAUSES}{_CLOSERS}]{{0,8}}|[{_PAUSES}]{{1,8}}")
 _UNSPACED = re.compile(f"[{UNSPACED}]")
-_SENTENCE_END = re.compile(rf"[.!?…؟۔।॥։።{_ENDS}][\"'”’»)\]_*{_CLOSERS}]*$")
+_STOPS, _AFTER_STOP = f".!?…؟۔।॥։።{_ENDS}", f"\"'”’»)]_*{_CLOSERS}"
+_SENTENCE_END = re.compile(f"[{_STOPS}][{re.escape(_AFTER_STOP)}]*$")
+_MAY_END_SENTENCE = frozenset(_STOPS + _AFTER_STOP)
+_BETWEEN_WORDS, _END = (" ", "\n"), "\n\n"
 _PARAGRAPH = re.compile(r"(?:\r\n?|\n)[^\S\r\n]*(?:\r\n?|\n)|[\u2029\f]")
 
 
@@ -45,13 +50,23 @@ class Pieces:
         self.words.append(words)
         self.ranks.append(rank)
 
+    @cached_property
+    def words_before(self) -> array[int]:
+        """How many words are before each piece, and (the last) in all."""
+        return array("q", accumulate(self.words, initial=0))
+
     def words_of(self, first: int, end: int) -> int:
-        return sum(self.words[first:end])
+        return self.words_before[end] - self.words_before[first]
 
     def bytes_of(self, first: int, end: int) -> int:
         """Of these pieces in UTF-8, with the white space between them."""
         starts, ends = self._places_in_bytes
         return ends[end - 1] - starts[first]
+
+    def first_beyond(self, first: int, max_bytes: float) -> int:
+        """The first piece up to which, from this one on, there are more bytes."""
+        starts, ends = self._places_in_bytes
+        return bisect_right(ends, starts[first] + max_bytes)
 
     def visible_bytes_of(self, first: int, end: int) -> int:
         """The same without the white space."""
@@ -69,33 +84,29 @@ class Pieces:
 
 def read_pieces(text: str) -> Pieces:
     pieces = Pieces(text=text)
-    previous: re.Match[str] | None = None
-    for match in _TOKEN.finditer(text):
-        if previous is not None:
-            _add_token(pieces, previous, _rank(text, previous, match.start()))
-        previous = match
-    if previous is not None:
-        _add_token(pieces, previous, AFTER_PARAGRAPH)
+    start = len(text) - len(text.lstrip())
+    for run, gap in zip(text.split(), [*_GAP.findall(text.strip()), _END], strict=False):
+        end = start + len(run)
+        rank = AFTER_WORD if run[-1] not in _MAY_END_SENTENCE and gap in _BETWEEN_WORDS else _rank(run, gap)
+        if end - start > LONG_RUN:
+            for first, last, words in _parts(run):
+                pieces.add(
+                    start + first, start + last, words, rank if last == len(run) else _rank_within(run, first, last)
+                )
+        elif run.isascii() and run.strip(_AROUND_WORD).isalnum():
+            pieces.add(start, end, 1, rank)
+        else:
+            pieces.add(start, end, max(1, count_words(run)), rank)
+        start = end + len(gap)
     return pieces
 
 
-def _rank(text: str, token: re.Match[str], following: int) -> int:
-    gap = text[token.end() : following]
-    if gap not in (" ", "\n") and _PARAGRAPH.search(gap):
+def _rank(run: str, gap: str) -> int:
+    if gap not in _BETWEEN_WORDS and _PARAGRAPH.search(gap):
         return AFTER_PARAGRAPH
-    if not _SENTENCE_END.search(text, max(token.start(), token.end() - 8), token.end()):
+    if not _SENTENCE_END.search(run, max(0, len(run) - 8)):
         return AFTER_WORD
     return AFTER_LINE if "\n" in gap or "\r" in gap else AFTER_SENTENCE
-
-
-def _add_token(pieces: Pieces, token: re.Match[str], rank: int) -> None:
-    run, start = token.group(), token.start()
-    if len(run) <= LONG_RUN:
-        one = len(run) == 1 or (run.isascii() and run.isalnum())
-        pieces.add(start, token.end(), 1 if one else max(1, count_words(run)), rank)
-        return
-    for a, b, words in _parts(run):
-        pieces.add(start + a, start + b, words, rank if b == len(run) else _rank_within(run, a, b))
 
 
 def _parts(run: str) -> Iterator[tuple[int, int, int]]:

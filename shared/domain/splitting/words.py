@@ -35,6 +35,8 @@ LONG_RUN = 40
 CHARACTERS_PER_WORD = 8
 _LETTERS_PER_WORD = 4
 _WORD = re.compile(r"\w")
+# Makes spaces of what no word has, among ASCII.
+_SPACED_OUT = bytes(b if b >= 0x80 or chr(b).isalnum() or chr(b) == "_" else 0x20 for b in range(0x100))
 _SPACED_RUN = re.compile(rf"[^\W{UNSPACED}]+(?:[{MARKS}]+[^\W{UNSPACED}]*)*")
 _UNSPACED_RUN = re.compile(f"[{_LETTERS}]+")
 _CHARACTER = re.compile(f"[{_CHARACTERS}]")
@@ -51,10 +53,14 @@ def count_words(text: str) -> int:
     Khmer and Burmese four letters, vowels and tones count as one: ICU's dictionaries find 3.8 to 5.1 of them in a word
     of the Universal Declaration of Human Rights. Any other run of more than 40 counts as a word for every 8 characters.
     """
+    runs = text.encode("utf-8", "surrogatepass").translate(_SPACED_OUT).split()
+    odd = [run for run in runs if len(run) > LONG_RUN or not run.isascii()]
+    return len(runs) - len(odd) + sum(_count_words(run.decode("utf-8", "surrogatepass")) for run in odd)
+
+
+def _count_words(text: str) -> int:
     words = sum(
         1 if len(run) <= LONG_RUN else math.ceil(len(run) / CHARACTERS_PER_WORD) for run in _SPACED_RUN.findall(text)
     )
-    if text.isascii():
-        return words
     letters = (len(run) for run in _UNSPACED_RUN.findall(text))
     return words + len(_CHARACTER.findall(text)) + sum(math.ceil(n / _LETTERS_PER_WORD) for n in letters)
