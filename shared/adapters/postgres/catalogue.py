@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from shared.adapters.postgres.database import Database
+from shared.adapters.postgres.documents import COUNTS_OF_CHAPTERS
 from shared.adapters.postgres.queue_positions import SHOWN_STATUS
 from shared.domain.books import BookVersion
 
@@ -20,19 +21,12 @@ SELECT_STATUS_OF_BOOK_FOR = f"""
     SELECT s.*, {SHOWN_STATUS} AS status,
            (SELECT max(max_attempts) FROM jobs j WHERE j.book_id = b.book_id AND j.version = s.version
             AND j.state = 'retrying') AS max_attempts,
-           b.title, b.owner_uid, b.current_version, b.google_doc_id, b.total_word_count, v.cause, c.*
+           b.title, b.owner_uid, b.current_version, b.google_doc_id, b.total_word_count, v.cause,
+           counts.*, states.*
     FROM books b
     JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id
     JOIN book_versions v ON v.book_id = s.book_id AND v.version = s.version
-    CROSS JOIN LATERAL (
-        SELECT count(*) AS total, count(*) FILTER (WHERE r.metadata IS NOT NULL) AS processed,
-               count(*) FILTER (WHERE r.embedding_timestamp IS NOT NULL) AS embedded,
-               count(*) FILTER (WHERE cs.status = 'completed') AS done,
-               count(*) FILTER (WHERE cs.status = 'failed') AS failed,
-               count(cs.lacks_metadata) AS without_metadata
-        FROM recent_chapters r
-        JOIN processing_status cs ON cs.entity_type = 'chapter' AND cs.entity_id = r.chapter_id
-        WHERE r.book_id = b.book_id AND r.version = s.version) c
+    {COUNTS_OF_CHAPTERS}
     WHERE b.book_id = %(id)s AND (%(owner)s::text IS NULL OR b.owner_uid = %(owner)s)
 """
 

@@ -18,6 +18,20 @@ SHOWN_OF_CHAPTER = """
 """
 """What `chapter_document` takes: of a chapter `r`, its status `s` and its book `b`."""
 
+COUNTS_OF_CHAPTERS = """
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS total, count(*) FILTER (WHERE r.metadata IS NOT NULL) AS processed,
+               count(*) FILTER (WHERE r.embedding_timestamp IS NOT NULL) AS embedded
+        FROM recent_chapters r WHERE r.book_id = b.book_id AND r.version = s.version) counts
+    CROSS JOIN LATERAL (
+        SELECT count(*) FILTER (WHERE c.status = 'completed') AS done,
+               count(*) FILTER (WHERE c.status = 'failed') AS failed, count(c.lacks_metadata) AS without_metadata
+        FROM processing_status c
+        WHERE c.book_id = b.book_id AND c.version = s.version AND c.entity_type = 'chapter') states
+"""
+"""How many chapters a book `b` with the status `s` has, and how many are how far. Each table is counted by itself: a
+planner without statistics would join them row by row, over all books."""
+
 DOCUMENT_IS_DUE = """(
     s.projected_at IS NULL OR s.projected_at <= %(now)s::timestamptz - interval '1 second'
     OR s.projected_phase IS DISTINCT FROM s.status || ' ' || s.phase)"""

@@ -295,11 +295,12 @@ def _update_chapters(connection: Connection, job: Job, result: Result, now: date
     if isinstance(result, ChaptersProcessed):
         blocked, alone = list(result.blocked), list(result.alone)
         return [
-            *status_rows.update_chapters(connection, list(result.metadata), now),
-            *status_rows.update_chapters(connection, blocked, now, lacks_metadata=Lack.BLOCKED),
+            *status_rows.update_chapters(connection, list(result.metadata), now, attempt=1),
+            *status_rows.update_chapters(connection, blocked, now, lacks_metadata=Lack.BLOCKED, attempt=1),
             *status_rows.update_chapters(connection, alone, now, Status.PENDING),
         ]
-    return status_rows.update_chapters(connection, job.chapter_ids, now)
+    # What is left of it is under way, or about to be: its first attempt, as far as is known.
+    return status_rows.update_chapters(connection, job.chapter_ids, now, attempt=1)
 
 
 def _due_by(job: Job, result: Result) -> list[Job]:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from shared.adapters.postgres.database import Database
 from shared.adapters.postgres.documents import (
+    COUNTS_OF_CHAPTERS,
     DOCUMENT_IS_DUE,
     JOB_DOCUMENT_KEPT,
     SHOWN_OF_CHAPTER,
@@ -28,20 +29,13 @@ SELECT_BOOKS_WITH_THEIR_COUNTS = f"""
     SELECT found.* FROM unnest(%s::uuid[]) AS wanted (book_id) CROSS JOIN LATERAL (
         SELECT b.owner_uid, v.title, v.cause, s.*, {SHOWN_STATUS} AS shown_status,
                (SELECT max(max_attempts) FROM jobs WHERE book_id = b.book_id AND version = s.version
-                AND state = 'retrying') AS max_attempts, c.*
+                AND state = 'retrying') AS max_attempts, counts.*, states.*,
+               (SELECT coalesce(sum((SELECT count(*) FROM chapter_chunks k WHERE k.chapter_id = r.chapter_id)), 0)::int
+                FROM recent_chapters r WHERE r.book_id = b.book_id AND r.version = s.version) AS chunks
         FROM books b
         JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id
         JOIN book_versions v ON v.book_id = b.book_id AND v.version = s.version
-        CROSS JOIN LATERAL (
-            SELECT count(*) AS total, count(*) FILTER (WHERE r.metadata IS NOT NULL) AS processed,
-                   count(*) FILTER (WHERE r.embedding_timestamp IS NOT NULL) AS embedded,
-                   count(*) FILTER (WHERE cs.status = 'failed') AS failed,
-                   count(cs.lacks_metadata) AS without_metadata,
-                   coalesce(sum((SELECT count(*) FROM chapter_chunks k WHERE k.chapter_id = r.chapter_id)), 0)::int
-                       AS chunks
-            FROM recent_chapters r
-            JOIN processing_status cs ON cs.entity_type = 'chapter' AND cs.entity_id = r.chapter_id
-            WHERE r.book_id = b.book_id AND r.version = s.version) c
+        {COUNTS_OF_CHAPTERS}
         WHERE b.book_id = wanted.book_id LIMIT 1) found
 """
 

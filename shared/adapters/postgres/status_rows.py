@@ -145,28 +145,36 @@ UPDATE_BOOK_STATUS = f"""
 """
 
 # Of its metadata, a chapter may wait for no more than it has.
-IS_READ = "(r.metadata IS NOT NULL OR coalesce(%(lacks_metadata)s, s.lacks_metadata) IS NOT NULL)"
+IS_READ = "(r.metadata IS NOT NULL OR coalesce(%(lacks_metadata)s, old.lacks_metadata) IS NOT NULL)"
 
-# Half of a chapter's progress is its metadata, half its vectors. What failed stays failed.
+# Half of a chapter's progress is its metadata, half its vectors. What failed stays failed. One that shows the same as
+# before is left as it is: it needs no new document.
 UPDATE_CHAPTERS_FROM_WHAT_THEY_HAVE = f"""
     UPDATE processing_status s SET
-        lacks_metadata = coalesce(%(lacks_metadata)s, s.lacks_metadata),
-        status = CASE WHEN s.status = 'failed' THEN 'failed'
-                      WHEN {IS_READ} AND r.embedding_timestamp IS NOT NULL THEN 'completed'
-                      ELSE %(status)s END,
-        phase = CASE WHEN NOT {IS_READ} THEN 'metadata'
-                     WHEN r.embedding_timestamp IS NULL THEN 'embedding' ELSE 'completed' END,
-        progress = greatest(s.progress, CASE WHEN {IS_READ} THEN 50 ELSE 0 END
-                                        + CASE WHEN r.embedding_timestamp IS NULL THEN 0 ELSE 50 END),
-        error = CASE WHEN s.status = 'failed' THEN s.error ELSE %(error)s END,
-        attempt = %(attempt)s, next_attempt_at = %(next_attempt_at)s,
+        lacks_metadata = new.lacks_metadata, status = new.status, phase = new.phase, progress = new.progress,
+        error = new.error, attempt = new.attempt, next_attempt_at = %(next_attempt_at)s,
         started_at = coalesce(s.started_at, %(now)s),
-        completed_at = CASE WHEN s.status = 'failed' THEN s.completed_at
-                            WHEN {IS_READ} AND r.embedding_timestamp IS NOT NULL
-                                 OR %(status)s = 'failed' THEN coalesce(s.completed_at, %(now)s) END,
+        completed_at = CASE WHEN old.status = 'failed' THEN s.completed_at
+                            WHEN new.status IN ('completed', 'failed') THEN coalesce(s.completed_at, %(now)s) END,
         updated_at = %(now)s, revision = nextval('revisions')
-    FROM recent_chapters r JOIN books b USING (book_id)
-    WHERE s.entity_type = 'chapter' AND s.entity_id = r.chapter_id AND s.entity_id = ANY(%(chapter_ids)s)
+    FROM processing_status old JOIN recent_chapters r ON r.chapter_id = old.entity_id
+    JOIN books b ON b.book_id = old.book_id
+    CROSS JOIN LATERAL (
+        SELECT coalesce(%(lacks_metadata)s, old.lacks_metadata) AS lacks_metadata,
+               CASE WHEN old.status = 'failed' THEN 'failed'
+                    WHEN {IS_READ} AND r.embedding_timestamp IS NOT NULL THEN 'completed'
+                    ELSE %(status)s END AS status,
+               CASE WHEN NOT {IS_READ} THEN 'metadata'
+                    WHEN r.embedding_timestamp IS NULL THEN 'embedding' ELSE 'completed' END AS phase,
+               greatest(old.progress, CASE WHEN {IS_READ} THEN 50 ELSE 0 END
+                                      + CASE WHEN r.embedding_timestamp IS NULL THEN 0 ELSE 50 END) AS progress,
+               CASE WHEN old.status = 'failed' THEN old.error ELSE %(error)s END AS error) e
+    CROSS JOIN LATERAL (SELECT e.*, CASE e.status WHEN 'completed' THEN 0 ELSE %(attempt)s::int END AS attempt) new
+    WHERE old.entity_type = 'chapter' AND old.entity_id = ANY(%(chapter_ids)s)
+      AND s.entity_type = 'chapter' AND s.entity_id = old.entity_id
+      AND (old.lacks_metadata, old.status, old.phase, old.progress, old.error, old.attempt, old.next_attempt_at)
+          IS DISTINCT FROM (new.lacks_metadata, new.status, new.phase, new.progress, new.error, new.attempt,
+                            %(next_attempt_at)s::timestamptz)
     RETURNING {SHOWN_OF_CHAPTER}
 """
 
@@ -227,7 +235,7 @@ def update_chapters(
     next_attempt_at: datetime | None = None,
 ) -> list[Document]:
     """Bring the chapters' rows up to date; `status` is for those that are not complete. `lacks_metadata`: from now on,
-    and why. Returns their documents."""
+    and why. `attempt` is for those under way. Returns the documents of those that changed."""
     if not chapter_ids:
         return []
     row = {
