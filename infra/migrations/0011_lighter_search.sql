@@ -1,0 +1,15 @@
+-- A book's passages are written to the search by a trigger of its own row, so nothing needs to look for that row again,
+-- passage by passage: they go with the book by a trigger, too.
+ALTER TABLE searched_passages DROP CONSTRAINT searched_passages_book_id_fkey;
+
+CREATE FUNCTION hide_book_from_search() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM searched_passages WHERE book_id = OLD.book_id;
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER search_forgets_books AFTER DELETE ON books FOR EACH ROW EXECUTE FUNCTION hide_book_from_search();
+
+-- Lexemes hardly shrink by being compressed, and to try takes as long as to find them.
+ALTER TABLE chapter_chunks ALTER COLUMN search_terms SET STORAGE EXTERNAL;
+ALTER TABLE searched_passages ALTER COLUMN terms SET STORAGE EXTERNAL;
