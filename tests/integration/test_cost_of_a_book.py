@@ -14,7 +14,7 @@ from shared.adapters.postgres.database import Database
 from tests.support.world import World, clocked, manuscript
 
 # As measured. Whoever makes a book a tenth dearer is to know it; who makes it cheaper lowers them.
-COST = {"statements": 1, "transactions": 1, "round trips": 1, "documents": 1}
+COST = {"statements": 285, "transactions": 140, "round trips": 355, "documents": 154}
 
 
 def test_a_book_costs_what_it_did(dsn: str) -> None:
@@ -28,8 +28,6 @@ def test_a_book_costs_what_it_did(dsn: str) -> None:
     costs["documents"] = len(world.live_documents.history)
     world.close()
 
-    print(costs)
-    print(Counter(d.path.split("/")[0] + str(d.path.count("/")) for d in world.live_documents.history))
     assert {what: costs[what] for what in COST if not 0.9 < costs[what] / COST[what] < 1.1} == {}
 
 

@@ -36,7 +36,7 @@ def test_the_stage_table_has_the_contracts_numbers() -> None:
     assert numbers[JobType.BOOK_PROCESSING] == (3, 5, 100, 500, 10)
     assert numbers[JobType.CONTEXT_EXTRACTION] == (3, 5, 100, 500, 10)
     assert numbers[JobType.CHAPTER_PROCESSING] == (3, 3, 100, 500, 10)
-    assert numbers[JobType.EMBEDDING_GENERATION] == (5, 2, 200, 1000, 5)
+    assert numbers[JobType.EMBEDDING_GENERATION] == (5, 2, 200, 1000, 3)
 
 
 @given(st.sampled_from(list(STAGES.values())), st.integers(1, 40), st.floats(0, 1, exclude_max=True))
