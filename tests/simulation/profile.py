@@ -77,7 +77,7 @@ def draw_profile(rng: random.Random) -> Profile:
         replays=rate(0.3, 0.05, 0.2),
         projections=rate(0.3, 0.05, 0.2),
         sore=(*rng.choice(SORE), rng.choice(JOB_TYPES)) if rng.random() < 0.6 else None,
-        calls_at_once=rng.choice([1, 2, 3]),
+        calls_at_once=rng.choice([1, 1, 2, 3]),
     )
 
 
