@@ -20,7 +20,7 @@ from shared.domain.embeddings import EmbeddingModel, EmbeddingTask, Vector
 
 NAME = "all-MiniLM-L6-v2"
 MAX_TOKENS = 256  # word pieces that the model was trained on; what is longer is cut
-_BATCH = 8  # larger ones take more memory and no less time
+_BATCH = 2  # larger ones take more memory and no less time
 
 
 class LocalEmbedder:
@@ -108,7 +108,8 @@ def _load_model(folder: Path, threads: int) -> tuple[Any, Any]:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.enable_cpu_mem_arena = False  # it would keep the largest batch's memory for good
+    # Both would keep the largest batch's memory for good.
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = False
     session = onnxruntime.InferenceSession(
         str(folder / "onnx" / "model.onnx"), options, providers=["CPUExecutionProvider"]
     )

@@ -100,7 +100,7 @@ def draw_profile(rng: random.Random) -> Profile:
         pool=rng.choice([2, 3, 4]),
         caps={t: rng.choice([1, 1, 2, 4]) for t in JOB_TYPES},
         most_books=rng.choice([1, 2, 10]),
-        calls_at_once=rng.choice([1, 1, 2, 3]),
+        calls_at_once=rng.choice([1, 1, 1, 3]),
     )
 
 
