@@ -1,12 +1,16 @@
-"""One job asks the generating model about several chapters at once."""
+"""One job makes several calls of its model at once: about chapters, or for requests of passages."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
+from shared.adapters.fake_models import FakeEmbedder
+from shared.domain.embeddings import EmbeddingModel
 from shared.domain.errors import Blocked, ModelUnavailable
 from shared.domain.stages import JobType
 from shared.pipeline.at_once import at_once
@@ -145,3 +149,54 @@ def test_a_group_that_is_given_up_leaves_all_its_chapters_without_metadata(world
     redrive(world, all=True)
     world.run()
     assert numbers_without_metadata(world, book_id) == []
+
+
+class SmallRequests(FakeEmbedder):
+    """Takes one text at a time, so that each chapter of one passage is a request."""
+
+    @property
+    def model(self) -> EmbeddingModel:
+        return replace(super().model, max_texts=1, max_request_tokens=500)
+
+
+def test_a_job_embeds_by_as_many_requests_as_is_set_at_once(dsn: str) -> None:
+    together = threading.Barrier(4)
+
+    def wait_for_the_others(texts: Sequence[str]) -> None:
+        together.wait(20)
+
+    embedder = SmallRequests(before=wait_for_the_others)
+    with closing(World(dsn, embedder, overrides={"at_once": at_once}, calls_at_once=4)) as world:
+        book_id = world.import_book(manuscript(chapters=8, words=180))
+        world.run()
+        jobs = world.rows("SELECT result FROM jobs WHERE type = 'embedding-generation'")
+
+        assert world.status(book_id)["chapters"]["embedded"] == 8
+        assert [job["result"]["chapters"] for job in jobs] == [4, 4]
+
+
+def test_requests_that_were_answered_are_kept_when_others_were_not(dsn: str) -> None:
+    away = True
+
+    def answer_the_first(texts: Sequence[str]) -> None:
+        asked.append(texts[0].split("\n")[0])
+        if away and not texts[0].startswith("CHAPTER 1\n"):
+            raise ModelUnavailable("429")
+
+    asked: list[str] = []
+    with closing(World(dsn, SmallRequests(before=answer_the_first), calls_at_once=4)) as world:
+        book_id = world.import_book(manuscript(chapters=4, words=180))
+        world.deliver(world.take(JobType.BOOK_PROCESSING))
+        world.deliver(world.take(JobType.EMBEDDING_GENERATION))
+        assert asked == [f"CHAPTER {n}" for n in range(1, 5)]
+
+        asked.clear()
+        world.clock.advance(60)
+        world.deliver(world.take(JobType.EMBEDDING_GENERATION))
+        assert asked == ["CHAPTER 2"]
+
+        away = False
+        world.clock.advance(60)
+        world.run()
+        assert world.status(book_id)["status"] == "completed"
+        assert set(world.embedder.calls.values()) == {1}
