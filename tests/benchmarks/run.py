@@ -29,7 +29,7 @@ from shared.domain.embeddings import EmbeddingTask
 from shared.domain.splitting.chapters import split_chapters
 from shared.domain.splitting.chunks import split_chunks
 from shared.log import configure_logging
-from tests.benchmarks import headings, outage, push, retention
+from tests.benchmarks import headings, outage, peer, push, retention
 from tests.benchmarks.recovery import HEAD, recovery
 from tests.benchmarks.search import search
 from tests.support.world import manuscript
@@ -236,7 +236,7 @@ def heading_scores(files: list[Path]) -> None:
     print("\n" + "\n".join(headings.errors(found) or ["No errors."]))
 
 
-CHOICES = ["overhead", "novels", "headings", "cold-starts", "recovery", "retention", "push", "outage", "search"]
+CHOICES = ["overhead", "novels", "headings", "cold-starts", "peer", "recovery", "retention", "push", "outage", "search"]
 
 
 def main() -> None:
@@ -250,6 +250,9 @@ def main() -> None:
     parser.add_argument("--books", type=int, default=100, help="at once; for `push`")
     parser.add_argument("--passages", type=int, default=100_000, help="in all; for `search`")
     parser.add_argument("--seconds", type=int, default=600, help="of outage; for `outage`")
+    parser.add_argument("--harness", type=Path, help="the folder that loads both systems; for `peer`")
+    parser.add_argument("--driver", type=Path, help="how the harness starts this checkout; for `peer`")
+    parser.add_argument("--repeat", type=int, default=1, help="runs of each scenario; for `peer`")
     chosen = parser.parse_args()
     configure_logging("error")
     backends = chosen.backend or ["embedded", "emulators"]
@@ -262,6 +265,10 @@ def main() -> None:
             heading_scores(chosen.file)
         elif what == "retention":
             table("What a run of `reconcile` costs the database, in ms", retention.HEAD, retention.retention())
+        elif what == "peer":
+            if not (chosen.harness and chosen.driver):
+                parser.error("peer needs --harness and --driver")
+            table("Beside another system", peer.HEAD, peer.peer(chosen.harness, chosen.driver, chosen.repeat))
         elif what == "push":
             table("Books over Pub/Sub's push, as documented", push.HEAD, push.push(chosen.books))
         elif what == "outage":
