@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -55,8 +56,9 @@ def test_a_chapter_of_two_hundred_thousand_words(world: World) -> None:
     assert longest["words"] > 200_000
 
 
-def test_three_thousand_chapters(world: World) -> None:
-    assert ended(world, manuscript(chapters=3_000, words=18))["chapters"]["total"] == 3_000
+def test_three_thousand_chapters(dsn: str) -> None:
+    with closing(World(dsn, calls_at_once=5)) as world:
+        assert ended(world, manuscript(chapters=3_000, words=18))["chapters"]["total"] == 3_000
 
 
 def test_more_headings_than_a_book_may_have_chapters_are_a_list(world: World) -> None:
