@@ -75,11 +75,10 @@ MOVE_KEYS_TO_NEXT_VERSION = """
     UPDATE idempotency_keys SET version = version + 1 WHERE book_id = %(book_id)s AND version = %(latest)s
 """
 
-# From here on, messages of older versions are stale.
-SET_LATEST_VERSION = "UPDATE books SET latest_version = %s, updated_at = %s WHERE book_id = %s"
-
-# One row for each book tells of its latest version alone.
-RESET_STATUS_OF_BOOK = """
+# From here on, messages of older versions are stale, and the book's row of status tells of this one alone. In one
+# statement, since other imports of the owner wait meanwhile.
+MAKE_VERSION_THE_LATEST = """
+    WITH latest AS (UPDATE books SET latest_version = %(version)s, updated_at = %(now)s WHERE book_id = %(book_id)s)
     INSERT INTO processing_status (entity_type, entity_id, book_id, version, phase, created_at, updated_at)
     VALUES ('book', %(book_id)s, %(book_id)s, %(version)s, 'splitting', %(now)s, %(now)s)
     ON CONFLICT (entity_type, entity_id) DO UPDATE SET
@@ -173,7 +172,7 @@ class PostgresImports:
         book = _lock_book(connection, request, book_id, now)
         latest = book["latest_version"]
         same = (book["book_id"], latest, content_hash(request.content), request.title)
-        if not request.force and connection.execute(IS_SAME_AS_VERSION, same).fetchone():
+        if latest and not request.force and connection.execute(IS_SAME_AS_VERSION, same).fetchone():
             if is_due(connection, book["book_id"], self._model):
                 return _begun(repeat_version(connection, book["book_id"], latest, self._model, now))
             return _existing(connection, book["book_id"], latest)
@@ -219,10 +218,9 @@ def repeat_version(connection: Connection, book_id: UUID, latest: int, model: Mo
 def _begin_version(connection: Connection, book_id: UUID, version: int, now: datetime) -> Job:
     """Make a version that was just written the latest, end all work on those before, and return its first job."""
     this_version = {"book_id": book_id, "version": version, "now": now}
-    connection.execute(SET_LATEST_VERSION, (version, now, book_id))
     if version > 1:
         mark_due(connection, book_id, version, now)
-    connection.execute(RESET_STATUS_OF_BOOK, this_version)
+    connection.execute(MAKE_VERSION_THE_LATEST, this_version)
     if version > 1:
         connection.execute(CANCEL_JOBS_OF_OLDER_VERSIONS, this_version)
         connection.execute(RESOLVE_DEAD_LETTERS_OF_OLDER_VERSIONS, (now, book_id, version))

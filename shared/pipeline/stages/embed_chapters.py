@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from itertools import chain
+from itertools import chain, repeat
+from operator import mul
 from uuid import UUID
 
 from shared.domain.embedding_requests import fill_requests
@@ -111,6 +112,8 @@ class _Group:
 
     def wanted(self, hashes: Sequence[bytes]) -> list[bytes]:
         """Those that a chapter has which did not fail."""
+        if not self.rejected:
+            return list(hashes)
         alive = {h for i, passages in self.chapters.items() if i not in self.rejected for h, _ in passages}
         return [h for h in hashes if h in alive]
 
@@ -127,7 +130,7 @@ def _embedded(chapter_id: UUID, passages: Sequence[Passage], vectors: Mapping[by
 
 def mean(weighted: Iterable[tuple[Vector, int]]) -> Vector:
     """The unit-length mean of vectors by weight; a weight of 0 counts as 1. At least one vector is needed."""
-    columns = zip(*([x * max(1, weight) for x in vector] for vector, weight in weighted), strict=True)
-    total = [math.fsum(column) for column in columns]
+    rows = [map(mul, vector, repeat(float(max(1, weight)))) for vector, weight in weighted]
+    total = list(map(math.fsum, zip(*rows, strict=True)))
     length = math.hypot(*total) or 1.0
     return [x / length for x in total]
