@@ -55,7 +55,7 @@ class Memory:
         self._thread.start()
 
     def _sample(self) -> None:
-        while not self._stop.wait(0.5):
+        while not self._stop.wait(1.0):
             now: dict[str, float] = {}
             for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
                 try:
@@ -115,7 +115,8 @@ def import_and_wait(client: Client, title: str, content: str) -> tuple[str, floa
             if status["status"] == "failed":
                 raise RuntimeError(str(status["error"]))
             return book_id, time.monotonic() - started, seen
-        time.sleep(0.05)
+        # Exact to a fiftieth: to ask more often would cost a long book more than that.
+        time.sleep(max(0.02, min(0.5, (time.monotonic() - started) / 50)))
 
 
 def overhead(backends: list[Backend]) -> None:

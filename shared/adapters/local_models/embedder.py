@@ -35,13 +35,13 @@ class LocalEmbedder:
 
     @property
     def model(self) -> EmbeddingModel:
-        """A group of `max_request_tokens` takes some seconds: little is lost if it has to be repeated."""
+        """Requests are small, since one is answered at a time: a job's take seconds together, so progress shows."""
         return EmbeddingModel(
             name=NAME,
             version="onnx-fp32",
             dimensions=384,
             max_texts=64,
-            max_request_tokens=10_000,
+            max_request_tokens=3_000,
         )
 
     def embed(self, texts: Sequence[str], task: EmbeddingTask) -> list[Vector]:
