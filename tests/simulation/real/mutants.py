@@ -88,11 +88,11 @@ def a_job_that_retention_drops_leaves_its_document() -> Iterator[None]:
 
 # As in `mutants` beside this folder.
 FOUND_AT = {
-    "fan_in_does_not_wait_for_other_commits": 0,
-    "a_claim_takes_what_has_changed_meanwhile": 11,
+    "fan_in_does_not_wait_for_other_commits": 6,
+    "a_claim_takes_what_has_changed_meanwhile": 40,
     "imports_of_an_owner_do_not_wait_for_each_other": 13,
     "an_import_does_not_lock_its_book": 21,
-    "an_overtaken_attempt_writes_all_the_same": 4,
+    "an_overtaken_attempt_writes_all_the_same": 5,
     "a_lease_begins_by_the_clock_of_its_process": 5,
     "a_job_that_has_ended_keeps_its_permit": 0,
     "nobody_notes_whose_turn_it_was": 12,
