@@ -11,10 +11,10 @@ END $$;
 
 CREATE TRIGGER search_forgets_books AFTER DELETE ON books FOR EACH ROW EXECUTE FUNCTION hide_book_from_search();
 
--- To compress a manuscript takes as long as all else that its import writes, and saves little beside its vectors.
+-- To compress a manuscript takes longer than all else that its import writes, and saves little beside its vectors.
 ALTER TABLE book_versions ALTER COLUMN content SET STORAGE EXTERNAL;
 ALTER TABLE recent_chapters ALTER COLUMN content SET STORAGE EXTERNAL;
 
--- Lexemes hardly shrink by being compressed, and to try takes as long as to find them.
+-- To compress lexemes saved no room, and took a sixth of the time that a passage's row takes.
 ALTER TABLE chapter_chunks ALTER COLUMN search_terms SET STORAGE EXTERNAL;
 ALTER TABLE searched_passages ALTER COLUMN terms SET STORAGE EXTERNAL;

@@ -14,7 +14,7 @@ from shared.domain.embeddings import EmbeddingModel
 from shared.domain.errors import Blocked, ModelUnavailable
 from shared.domain.stages import JobType
 from shared.pipeline.at_once import at_once
-from tests.support.failing_books import FailingChapters, chapters, failed_book, list_dead_letters, redrive
+from tests.support.failing_books import chapters, failed_book, list_dead_letters, redrive
 from tests.support.world import World, manuscript
 
 CHAPTER = JobType.CHAPTER_PROCESSING
@@ -135,7 +135,6 @@ def test_a_model_that_is_away_keeps_what_it_answered_and_is_asked_by_one_call_fi
 
 def test_a_group_that_is_given_up_leaves_all_its_chapters_without_metadata(world: World) -> None:
     book_id = world.import_book(manuscript(chapters=3))
-    FailingChapters(world)
     world.deliver(world.take(JobType.BOOK_PROCESSING))
     group = world.take(CHAPTER)
     marks = {"CloudPubSubDeadLetterSourceSubscription": "chapter-processing-push"}

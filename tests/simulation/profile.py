@@ -15,9 +15,9 @@ from tests.support.world import manuscript
 class Profile:
     """Rates are chances at each boundary of a port's call, or of each message; 0 if the seed is spared.
 
-    `caps`: how many jobs of each stage may hold a permit. `calls_at_once`: of a
-    model, by one job. `cancels` to `projections` are the weights of what owners and
-    operators do. `sore` is where this seed crashes every other time: before or after which call, in jobs of which type.
+    `caps`: how many jobs of each stage may hold a permit. `calls_at_once`: of a model, by one job. `cancels` to
+    `projections` are the weights of what owners and operators do. `sore` is where
+    this seed crashes every other time: before or after which call, in jobs of which type.
     """
 
     switch: float

@@ -292,6 +292,7 @@ def _update_chapters(connection: Connection, job: Job, result: Result, now: date
         reused = [c.chapter_id for c in result.chapters if c.metadata_of or c.vectors_of]
         status_rows.update_chapters(connection, reused, now, Status.PENDING)
         return []
+    # What is left of the others is under way, or about to be: its first attempt, as far as is known.
     if isinstance(result, ChaptersProcessed):
         blocked, alone = list(result.blocked), list(result.alone)
         return [
@@ -299,7 +300,6 @@ def _update_chapters(connection: Connection, job: Job, result: Result, now: date
             *status_rows.update_chapters(connection, blocked, now, lacks_metadata=Lack.BLOCKED, attempt=1),
             *status_rows.update_chapters(connection, alone, now, Status.PENDING),
         ]
-    # What is left of it is under way, or about to be: its first attempt, as far as is known.
     return status_rows.update_chapters(connection, job.chapter_ids, now, attempt=1)
 
 

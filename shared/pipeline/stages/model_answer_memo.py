@@ -22,10 +22,6 @@ class Question(Generic[Answer]):
     texts: Sequence[str]
     ask: Callable[[], Answer]
 
-    @property
-    def digest(self) -> bytes:
-        return content_hash("\0".join(self.texts))
-
 
 @dataclass(frozen=True, kw_only=True)
 class ModelAnswerMemo:
@@ -47,19 +43,20 @@ class ModelAnswerMemo:
         """The answer to each question, or why there is none; equal ones are asked once. Raises Unavailable when all are
         asked and kept, if the model is away; one that was is asked the first alone."""
         version = claim.job.book_version
-        asks = {question.digest: question.ask for question in questions}
+        digests = [content_hash("\0".join(question.texts)) for question in questions]
+        asks = {digest: question.ask for digest, question in zip(digests, questions, strict=True)}
         outcomes: dict[bytes, Answer | Exception] = {}
         for digest, known in self.cache.find(version, list(asks), model, kind).items():
             outcomes[digest] = Blocked(known.refused_because) if isinstance(known, Refusal) else known
         unknown = [digest for digest in asks if digest not in outcomes]
         first = 1 if claim.unavailable_since else len(unknown)
-        for digests in filter(None, (unknown[:first], unknown[first:])):
-            answered = dict(zip(digests, self.at_once([asks[d] for d in digests]), strict=True))
+        for asked in filter(None, (unknown[:first], unknown[first:])):
+            answered = dict(zip(asked, self.at_once([asks[d] for d in asked]), strict=True))
             if kept := {d: _kept(answer) for d, answer in answered.items() if _is_answer(answer)}:
                 self.cache.keep(version, kept, model, self.clock())
             raise_one_of(answer for answer in answered.values() if isinstance(answer, Unavailable))
             outcomes |= answered
-        return [outcomes[question.digest] for question in questions]
+        return [outcomes[digest] for digest in digests]
 
 
 def _is_answer(outcome: object) -> bool:
