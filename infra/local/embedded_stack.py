@@ -19,6 +19,7 @@ from werkzeug.wrappers import Request as PlainRequest
 from werkzeug.wrappers import Response
 
 from infra.local.database import start_database
+from infra.local.precedence import Precedence
 from infra.local.processes import OnLine
 from infra.local.timer import Every
 from shared import serving
@@ -60,15 +61,15 @@ class EmbeddedStack:
         }
         self.app = App(config, ports | (overrides or {}))
         serving.install(self.app)
+        api = Precedence(functions_framework.create_app("api", str(FUNCTIONS / "api.py")))  # type: ignore[no-untyped-call]
         for stage in STAGES.values():
-            self.broker.subscribe(_subscription(stage, config.caps[stage.type]))
-        self._server = self._serve()
+            self.broker.subscribe(_subscription(stage, config.caps[stage.type], api))
+        self._server = self._serve(api)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self.environment = {"BINDERY_URL": self.url, "BINDERY_DATABASE_URL": self.database_url}
         self._reconcile = Every(RECONCILE_SECONDS, self.app.reconcile)
 
-    def _serve(self) -> BaseWSGIServer:
-        api = functions_framework.create_app("api", str(FUNCTIONS / "api.py"))  # type: ignore[no-untyped-call]
+    def _serve(self, api: Precedence) -> BaseWSGIServer:
         both = DispatcherMiddleware(api, {"/_local/documents": document_stream(self.live_documents)})
         server = make_server("127.0.0.1", 0, both, threaded=True, request_handler=_Quiet)
         threading.Thread(target=server.serve_forever, name="api", daemon=True).start()
@@ -91,12 +92,12 @@ class _Quiet(WSGIRequestHandler):
         """The functions log what they do; a line for each request adds nothing."""
 
 
-def _subscription(stage: Stage, concurrency: int) -> Subscription:
+def _subscription(stage: Stage, concurrency: int, api: Precedence) -> Subscription:
     is_dead_letter = stage.type is JobType.DEAD_LETTER
     return Subscription(
         name=stage.subscription,
         topic=stage.type,
-        endpoint=_endpoint(stage),
+        endpoint=_endpoint(stage, api),
         concurrency=concurrency,
         min_backoff=REDELIVERY_SECONDS,
         max_backoff=MAX_REDELIVERY_SECONDS,
@@ -105,11 +106,12 @@ def _subscription(stage: Stage, concurrency: int) -> Subscription:
     )
 
 
-def _endpoint(stage: Stage) -> Any:
+def _endpoint(stage: Stage, api: Precedence) -> Any:
     """Calls the deployed function itself, with the request that Pub/Sub would send."""
     function = getattr(import_module(f"functions.{stage.function}"), stage.function)
 
     def deliver(envelope: dict[str, Any]) -> bool:
+        api.give_way()
         request = Request(EnvironBuilder(method="POST", json=envelope).get_environ())
         return bool(function(request).status_code < 300)
 

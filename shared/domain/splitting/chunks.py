@@ -90,8 +90,9 @@ def _best_end(pieces: Pieces, first: int, goal: float, limits: _Limits) -> int:
     beyond = min(len(pieces.words), max(first + 1, min(too_wordy, pieces.first_beyond(first, limits.bytes))))
     enough = bisect_left(before, before[first] + math.ceil(goal * _SHORTEST)) - 1
     best, best_score = max(first + 1, min(enough, beyond)), -math.inf
+    ranks, base = pieces.ranks, before[first]
     for i in range(max(first, enough), beyond):
-        score = _WORTH[pieces.ranks[i]] - abs(before[i + 1] - before[first] - goal) / goal
+        score = _WORTH[ranks[i]] - abs(before[i + 1] - base - goal) / goal
         if score >= best_score:
             best, best_score = i + 1, score
     if best_score == -math.inf and beyond < len(pieces.words):

@@ -8,7 +8,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import accumulate, pairwise
 
 from shared.domain.splitting.words import CHARACTERS_PER_WORD, LONG_RUN, MARKS, UNSPACED, count_words
@@ -23,7 +23,6 @@ _ENDS = "。！？｡។៕။"
 _PAUSES = "，、；：､၊" + _ENDS
 _CLOSERS = "」』”’）》〉】｣"
 _GAP = re.compile(r"\s+")
-_AROUND_WORD = ".,;:!?\"'()"
 _SENTENCE = re.compile(f"[^{_ENDS}]+[{_ENDS}]*[{_CLOSERS}]*|[{_ENDS}]+")
 _PHRASES = re.compile(f"[^{_PAUSES}]{{1,{_PHRASE}}}[{MARKS}]{{0,8}}[{_PAUSES}{_CLOSERS}]{{0,8}}|[{_PAUSES}]{{1,8}}")
 _UNSPACED = re.compile(f"[{UNSPACED}]")
@@ -43,12 +42,6 @@ class Pieces:
     ends: array[int] = field(default_factory=lambda: array("q"))
     words: array[int] = field(default_factory=lambda: array("q"))
     ranks: array[int] = field(default_factory=lambda: array("b"))
-
-    def add(self, start: int, end: int, words: int, rank: int) -> None:
-        self.starts.append(start)
-        self.ends.append(end)
-        self.words.append(words)
-        self.ranks.append(rank)
 
     @cached_property
     def words_before(self) -> array[int]:
@@ -84,21 +77,32 @@ class Pieces:
 
 def read_pieces(text: str) -> Pieces:
     pieces = Pieces(text=text)
+    # Looked up once, since a novel has more than 100,000 runs.
+    add_start, add_end, add_words, add_rank = (
+        column.append for column in (pieces.starts, pieces.ends, pieces.words, pieces.ranks)
+    )
     start = len(text) - len(text.lstrip())
     for run, gap in zip(text.split(), [*_GAP.findall(text.strip()), _END], strict=False):
         end = start + len(run)
         rank = AFTER_WORD if run[-1] not in _MAY_END_SENTENCE and gap in _BETWEEN_WORDS else _rank(run, gap)
         if end - start > LONG_RUN:
             for first, last, words in _parts(run):
-                pieces.add(
-                    start + first, start + last, words, rank if last == len(run) else _rank_within(run, first, last)
-                )
-        elif run.isascii() and run.strip(_AROUND_WORD).isalnum():
-            pieces.add(start, end, 1, rank)
+                add_start(start + first)
+                add_end(start + last)
+                add_words(words)
+                add_rank(rank if last == len(run) else _rank_within(run, first, last))
         else:
-            pieces.add(start, end, max(1, count_words(run)), rank)
+            add_start(start)
+            add_end(end)
+            add_words(1 if run.isalnum() and run.isascii() else _words_of(run))
+            add_rank(rank)
         start = end + len(gap)
     return pieces
+
+
+@lru_cache(maxsize=20_000)
+def _words_of(run: str) -> int:
+    return max(1, count_words(run))
 
 
 def _rank(run: str, gap: str) -> int:
