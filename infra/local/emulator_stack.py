@@ -1,12 +1,12 @@
-"""The emulators backend: Google's emulators, each function in a process of its own, and a relay between them."""
+"""The emulators backend: Google's emulators, each function in processes of its own, and a relay between them."""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from shared.config import read_config
 from shared.domain.stages import STAGES
 
 PROJECT = "bindery-local"
+_THREADS = 8  # of functions that no queue limits
+_LINE_OF_FUNCTION = re.compile(r"(\w+) (\d+) (.*)")
 _NOT_FOR_CHILDREN = ("GOOGLE_APPLICATION_CREDENTIALS",)
 
 
@@ -49,7 +51,8 @@ class EmulatorStack:
         self._postgres = start_database(data / "postgres", on_line)
         self.database_url = self._postgres.dsn
         self._making_topics = threading.Lock()
-        self._emulators, self._functions = Supervisor(on_line), Supervisor(on_line)
+        self._on_line, self._pids = on_line, dict[str, int]()
+        self._emulators, self._functions = Supervisor(on_line), Supervisor(self._tell)
         try:
             config = read_config(database_url=self.database_url, project=PROJECT, auth="local", **settings)
             self._caps = config.caps
@@ -66,9 +69,7 @@ class EmulatorStack:
         os.environ.update(self._hosts)
         create_topics(PROJECT)
         self._topics_of = self.pid("pubsub")
-        names = ["api", "reconcile", *(s.function for s in STAGES.values())]
-        with ThreadPoolExecutor(4) as pool:
-            urls = dict(zip(names, pool.map(lambda n: self._start_function(n, settings), names), strict=True))
+        urls = self._start_functions(settings)
         self.url, self._reconcile_url = urls["api"], urls["reconcile"]
         self._relay = Relay(PROJECT, {s.subscription: urls[s.function] for s in STAGES.values()}, self._caps)
         self._reconcile = Every(RECONCILE_SECONDS, self._call_reconcile)
@@ -79,24 +80,30 @@ class EmulatorStack:
             **self._hosts,
         }
 
-    def _start_function(self, name: str, settings: Mapping[str, Any]) -> str:
-        port = free_port()
-        source = str(FUNCTIONS / f"{name}.py")
-        threads = next((self._caps[s.type] for s in STAGES.values() if s.function == name), 8)
+    def _start_functions(self, settings: Mapping[str, Any]) -> dict[str, str]:
+        """Return their addresses by their names."""
+        threads = {"api": _THREADS, "reconcile": _THREADS} | {s.function: self._caps[s.type] for s in STAGES.values()}
+        ports = {name: free_port() for name in threads}
         inherited = {k: v for k, v in os.environ.items() if k not in _NOT_FOR_CHILDREN}
         own = {f"BINDERY_{k.upper()}": str(v) for k, v in settings.items()}
         own |= {"BINDERY_PROJECT": PROJECT, "BINDERY_DATABASE_URL": self.database_url, "BINDERY_AUTH": "local"}
-        own |= {"FUNCTION_TARGET": name, "FUNCTION_SOURCE": source, "THREADS": str(threads), "WORKERS": "1"}
-        argv = [sys.executable, "-m", "infra.local.function_server", "--host=127.0.0.1", f"--port={port}"]
+        servers = [f"{FUNCTIONS / name}.py:{port}:{threads[name]}" for name, port in ports.items()]
         command = Command(
-            name=name,
-            argv=argv,
+            name="functions",
+            argv=[sys.executable, "-m", "infra.local.function_servers", *servers],
             env={**inherited, **self._hosts, **own},
-            ready=lambda: is_listening(port),
+            ready=lambda: all(map(is_listening, ports.values())),
             seconds=90,
         )
         self._functions.start(command)
-        return f"http://127.0.0.1:{port}"
+        return {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+
+    def _tell(self, process: str, line: str) -> None:
+        """Hand on a line of a process, or of the function that it says it is of."""
+        if process == "functions" and (found := _LINE_OF_FUNCTION.match(line)):
+            process, pid, line = found.groups()
+            self._pids[process] = int(pid)
+        self._on_line(process, line)
 
     def _make_topics(self) -> None:
         """Make topics again, and publish again, since the Pub/Sub emulator forgot everything."""
@@ -126,10 +133,13 @@ class EmulatorStack:
         return reply.json()  # type: ignore[no-any-return]
 
     def pid(self, name: str) -> int:
-        """Of the watchdog of a function (by its name), of `pubsub`, `firestore` or `postgres`. Raises KeyError."""
+        """Of the server of a function (by its name), or the watchdog of `pubsub`, `firestore` or `postgres`. Raises
+        KeyError."""
         if name == "postgres":
             return self._postgres.pid
-        return (self._emulators if name in ("pubsub", "firestore") else self._functions).pid(name)
+        if name in ("pubsub", "firestore"):
+            return self._emulators.pid(name)
+        return self._pids[name]
 
     def close(self) -> None:
         self._reconcile.close()

@@ -192,7 +192,7 @@ def _under_watchdog(command: Command) -> subprocess.Popen[bytes]:
     )
 
 
-def _delay(failures: int) -> float:
+def restart_seconds(failures: int) -> float:
     return RESTART_SECONDS[min(failures, len(RESTART_SECONDS) - 1)]
 
 
@@ -264,7 +264,7 @@ class Supervisor:
             if self._clock() - started >= LONG_ENOUGH_SECONDS:
                 failures = 0
             self._on_line(command.name, "ended; starting it again")
-            if self._pause(_delay(failures)):
+            if self._pause(restart_seconds(failures)):
                 return
             failures += 1
             try:
@@ -284,7 +284,7 @@ class Supervisor:
                 return
             except Exception as error:
                 self._on_line(process.command.name, f"restarted, but what follows failed: {error}")
-            if self._pause(_delay(failures)):
+            if self._pause(restart_seconds(failures)):
                 return
             failures += 1
 

@@ -26,6 +26,7 @@ from tests.support.chaos import (
     folder,
     kill_all_below,
     kill_at,
+    kill_function,
     kill_machine,
     kill_server,
     kill_worker,
@@ -98,7 +99,7 @@ def _begin(stack: EmulatorStack, key: str) -> Workload:
 def _functions(stack: EmulatorStack, expected: Rows, rng: random.Random) -> list[Row]:
     """One kill at a time, while the function does a job: a sample is a job that this interrupted."""
     went_on: dict[str, list[float]] = {}
-    for name, kill in itertools.product(_INTERRUPTED, (kill_all_below, kill_worker)):
+    for name, kill in itertools.product(_INTERRUPTED, (kill_function, kill_worker)):
         workload = _begin(stack, f"{name} {kill.__name__} {rng.random()}")
         at = _kill_at_work(workload, FUNCTIONS[name], rng.randrange(_LATEST), lambda: kill(stack.pid(name)))  # noqa: B023
         workload.wait()

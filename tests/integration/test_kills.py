@@ -1,6 +1,6 @@
 """Whatever is killed while books are under way, they end as if nothing had been.
 
-All on Google's emulators, each function in a process of its own. Moments are drawn with a seed: BINDERY_SEED
+All on Google's emulators, each function in processes of its own. Moments are drawn with a seed: BINDERY_SEED
 repeats a run's.
 """
 
@@ -30,6 +30,7 @@ from tests.support.chaos import (
     folder,
     kill_all_below,
     kill_at,
+    kill_function,
     kill_machine,
     kill_server,
     kill_worker,
@@ -106,7 +107,7 @@ def test_every_function_may_be_killed_again_and_again(
 
     def kill_who_is_due() -> None:
         for name in schedule.due(workload.counts()):
-            kill = rng.choice([kill_all_below, kill_all_below, kill_worker])
+            kill = rng.choice([kill_function, kill_function, kill_worker])
             kills.append((kill(stack.pid(name)), FUNCTIONS.get(name, "none")))
 
     seconds = workload.wait(meanwhile=kill_who_is_due)

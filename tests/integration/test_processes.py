@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -16,7 +15,7 @@ import psutil
 import pytest
 
 from infra.local.locks import is_alive
-from infra.local.processes import RESTART_SECONDS, Command, StartFailed, Supervisor, free_port, is_listening
+from infra.local.processes import RESTART_SECONDS, Command, StartFailed, Supervisor, free_port
 from tests.support.waiting import wait_gone
 
 DEADLINE = 30
@@ -269,41 +268,6 @@ def _in_group(process: psutil.Process, group: int) -> bool:
         return os.getpgid(process.pid) == group
     except ProcessLookupError:
         return False
-
-
-BUSY = """
-import functions_framework, os, signal
-
-@functions_framework.http
-def busy(request):
-    print("worker", os.getpid(), flush=True)
-    signal.sigwait([signal.SIGUSR1])
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent died")
-def test_a_functions_busy_worker_ends_with_its_server(tmp_path: Path) -> None:
-    (tmp_path / "busy.py").write_text(BUSY)
-    port = free_port()
-    environment = {"FUNCTION_TARGET": "busy", "FUNCTION_SOURCE": str(tmp_path / "busy.py"), "THREADS": "2"}
-    server = subprocess.Popen(
-        [sys.executable, "-m", "infra.local.function_server", "--host=127.0.0.1", f"--port={port}"],
-        env=os.environ | environment,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert server.stdout is not None
-    with server, server.stdout as out:
-        while not is_listening(port):
-            assert server.poll() is None
-        with socket.create_connection(("127.0.0.1", port)) as client:
-            client.sendall(b"GET / HTTP/1.0\r\n\r\n")
-            worker = int(out.readline().split()[1])
-            assert worker != server.pid
-
-            server.kill()
-
-            wait_gone(worker)
 
 
 def test_a_free_port_is_given_once() -> None:

@@ -37,14 +37,20 @@ def family(pid: int) -> list[psutil.Process]:
 
 
 def kill_all_below(watchdog: int) -> datetime:
-    """Kill a function's server and workers, or an emulator, and return when that was."""
+    """Kill an emulator, and return when that was."""
     end(family(watchdog)[1:])
     return datetime.now(UTC)
 
 
-def kill_worker(watchdog: int) -> datetime:
+def kill_function(server: int) -> datetime:
+    """Kill a function's server and its worker, and return when that was."""
+    end(family(server))
+    return datetime.now(UTC)
+
+
+def kill_worker(server: int) -> datetime:
     """Kill the process that runs the function's code, not its server, and return when that was."""
-    end(family(watchdog)[2:])
+    end(family(server)[1:])
     return datetime.now(UTC)
 
 
