@@ -29,7 +29,7 @@ from shared.domain.embeddings import EmbeddingTask
 from shared.domain.splitting.chapters import split_chapters
 from shared.domain.splitting.chunks import split_chunks
 from shared.log import configure_logging
-from tests.benchmarks import headings, outage, peer, push, retention
+from tests.benchmarks import growth, headings, outage, peer, push, retention
 from tests.benchmarks.recovery import HEAD, recovery
 from tests.benchmarks.search import search
 from tests.support.world import manuscript
@@ -237,7 +237,10 @@ def heading_scores(files: list[Path]) -> None:
     print("\n" + "\n".join(headings.errors(found) or ["No errors."]))
 
 
-CHOICES = ["overhead", "novels", "headings", "cold-starts", "peer", "recovery", "retention", "push", "outage", "search"]
+CHOICES = [
+    *("overhead", "growth", "novels", "headings", "cold-starts", "peer", "recovery", "retention", "push", "outage"),
+    "search",
+]
 
 
 def main() -> None:
@@ -260,6 +263,8 @@ def main() -> None:
     for what in chosen.what:
         if what == "overhead":
             overhead(backends)
+        elif what == "growth":
+            table("What a chapter costs", growth.HEAD, growth.growth())
         elif what == "cold-starts":
             cold_starts()
         elif what == "headings":

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from statistics import median
 from typing import Any
 
 import psycopg
 from psycopg.pq import TransactionStatus
 
 from shared.adapters.postgres.database import Database
+from tests.support.explaining import Explained, explaining_connection
 from tests.support.world import World, clocked, manuscript
 
 # As measured. Whoever makes a book a tenth dearer is to know it; who makes it cheaper lowers them.
@@ -48,3 +50,27 @@ def counted(world: World, costs: Counter[str]) -> type[psycopg.Connection[Any]]:
                 yield transaction
 
     return Counted
+
+
+def test_what_a_job_shows_of_its_chapters_reads_no_others(dsn: str) -> None:
+    """Even in a database that was filled a moment ago, of whose tables the planner knows nothing."""
+    seen: list[Explained] = []
+    world = World(dsn, overrides={"database": Database(dsn, 8, lambda: explained(world, seen))}, calls_at_once=5)
+
+    world.import_book(manuscript(chapters=100, words=60))
+    world.run()
+    world.close()
+
+    updates = [e for e in seen if e.statement.startswith("UPDATE processing_status s SET lacks_metadata")]
+    assert len(updates) >= 2 * 100 / 5
+    assert median(e.rows for e in updates) <= 5 * 8, "each chapter's rows of four tables, and its passages"
+
+
+def explained(world: World, seen: list[Explained]) -> type[psycopg.Connection[Any]]:
+    """Connections that note what their statements read."""
+    base: Callable[[], Any] = clocked(world.clock)
+
+    class Explaining(explaining_connection(seen), base()):  # type: ignore[misc]
+        pass
+
+    return Explaining

@@ -148,7 +148,8 @@ UPDATE_BOOK_STATUS = f"""
 IS_READ = "(r.metadata IS NOT NULL OR coalesce(%(lacks_metadata)s, old.lacks_metadata) IS NOT NULL)"
 
 # Half of a chapter's progress is its metadata, half its vectors. What failed stays failed. One that shows the same as
-# before is left as it is: it needs no new document.
+# before is left as it is: it needs no new document. The ids are given thrice: with one, a planner that knows nothing of
+# the tables yet goes through all chapters that there are.
 UPDATE_CHAPTERS_FROM_WHAT_THEY_HAVE = f"""
     UPDATE processing_status s SET
         lacks_metadata = new.lacks_metadata, status = new.status, phase = new.phase, progress = new.progress,
@@ -171,7 +172,8 @@ UPDATE_CHAPTERS_FROM_WHAT_THEY_HAVE = f"""
                CASE WHEN old.status = 'failed' THEN old.error ELSE %(error)s END AS error) e
     CROSS JOIN LATERAL (SELECT e.*, CASE e.status WHEN 'completed' THEN 0 ELSE %(attempt)s::int END AS attempt) new
     WHERE old.entity_type = 'chapter' AND old.entity_id = ANY(%(chapter_ids)s)
-      AND s.entity_type = 'chapter' AND s.entity_id = old.entity_id
+      AND s.entity_type = 'chapter' AND s.entity_id = old.entity_id AND s.entity_id = ANY(%(chapter_ids)s)
+      AND r.chapter_id = ANY(%(chapter_ids)s)
       AND (old.lacks_metadata, old.status, old.phase, old.progress, old.error, old.attempt, old.next_attempt_at)
           IS DISTINCT FROM (new.lacks_metadata, new.status, new.phase, new.progress, new.error, new.attempt,
                             %(next_attempt_at)s::timestamptz)
