@@ -21,6 +21,8 @@ _CRUMB = 0.25
 _LIMIT = 1.25
 # Where bytes are what limits passages, this leaves some to choose the best end among.
 _FULL = 0.9
+# How many words are looked at together where no sentence ends, in goals of length.
+_STEP = 0.04
 # What a cut within a run, after a word, a sentence, a line, a paragraph is worth, in goals of length.
 _WORTH = (-0.2, 0.0, 0.2, 0.3, 0.45)
 
@@ -55,7 +57,7 @@ def cut(text: str, target: int, max_bytes: float = math.inf) -> list[tuple[int, 
     """
     if target < 1:
         raise ValueError("a target is at least one word")
-    pieces = read_pieces(text)
+    pieces = read_pieces(text, max(1, round(target * _STEP)))
     limits = _Limits(words=_LIMIT * target, bytes=max_bytes)
     first, count = 0, len(pieces.words)
     words, size = pieces.words_of(0, count), pieces.visible_bytes_of(0, count)

@@ -1,4 +1,5 @@
-"""Where a text may be cut: after every word, and within runs without white space that are long."""
+"""Where a text may be cut: after sentences and paragraphs, after every few words, and within long runs without white
+space."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from itertools import accumulate, pairwise
 
 from shared.domain.splitting.words import CHARACTERS_PER_WORD, LONG_RUN, MARKS, UNSPACED, count_words
@@ -19,10 +20,10 @@ WITHIN_RUN, AFTER_WORD, AFTER_SENTENCE, AFTER_LINE, AFTER_PARAGRAPH = range(5)
 """How good a place for a cut is. A line counts if it ends a sentence."""
 
 _PHRASE = 48
+_MOST_RUNS = 8  # of LONG_RUN characters: fewer bytes than MAX_PIECE_BYTES
 _ENDS = "。！？｡។៕။"
 _PAUSES = "，、；：､၊" + _ENDS
 _CLOSERS = "」』”’）》〉】｣"
-_GAP = re.compile(r"\s+")
 _SENTENCE = re.compile(f"[^{_ENDS}]+[{_ENDS}]*[{_CLOSERS}]*|[{_ENDS}]+")
 _PHRASES = re.compile(f"[^{_PAUSES}]{{1,{_PHRASE}}}[{MARKS}]{{0,8}}[{_PAUSES}{_CLOSERS}]{{0,8}}|[{_PAUSES}]{{1,8}}")
 _UNSPACED = re.compile(f"[{UNSPACED}]")
@@ -42,6 +43,12 @@ class Pieces:
     ends: array[int] = field(default_factory=lambda: array("q"))
     words: array[int] = field(default_factory=lambda: array("q"))
     ranks: array[int] = field(default_factory=lambda: array("b"))
+
+    def add(self, start: int, end: int, words: int, rank: int) -> None:
+        self.starts.append(start)
+        self.ends.append(end)
+        self.words.append(words)
+        self.ranks.append(rank)
 
     @cached_property
     def words_before(self) -> array[int]:
@@ -75,34 +82,29 @@ class Pieces:
         return places_in_bytes[::2], places_in_bytes[1::2]
 
 
-def read_pieces(text: str) -> Pieces:
+def read_pieces(text: str, runs: int = 1) -> Pieces:
+    """Pieces of at most so many runs without white space, and of no more than `MAX_PIECE_BYTES`. One ends where a sentence
+    may, and at any white space but one space or line break. A long run is cut within."""
     pieces = Pieces(text=text)
-    # Looked up once, since a novel has more than 100,000 runs.
-    add_start, add_end, add_words, add_rank = (
-        column.append for column in (pieces.starts, pieces.ends, pieces.words, pieces.ranks)
-    )
-    start = len(text) - len(text.lstrip())
-    for run, gap in zip(text.split(), [*_GAP.findall(text.strip()), _END], strict=False):
-        end = start + len(run)
-        rank = AFTER_WORD if run[-1] not in _MAY_END_SENTENCE and gap in _BETWEEN_WORDS else _rank(run, gap)
-        if end - start > LONG_RUN:
-            for first, last, words in _parts(run):
-                add_start(start + first)
-                add_end(start + last)
-                add_words(words)
-                add_rank(rank if last == len(run) else _rank_within(run, first, last))
-        else:
-            add_start(start)
-            add_end(end)
-            add_words(1 if run.isalnum() and run.isascii() else _words_of(run))
-            add_rank(rank)
-        start = end + len(gap)
+    for found in _pieces(min(runs, _MOST_RUNS)).finditer(text):
+        last, long_run, gap = found.groups()
+        start, gap = found.start(), gap if found.end() < len(text) else _END
+        if last:
+            end = found.end(1)
+            rank = AFTER_WORD if last[-1] not in _MAY_END_SENTENCE and gap in _BETWEEN_WORDS else _rank(last, gap)
+            pieces.add(start, end, max(1, count_words(text[start:end])), rank)
+            continue
+        for first, end, words in _parts(long_run):
+            rank = _rank(long_run, gap) if end == len(long_run) else _rank_within(long_run, first, end)
+            pieces.add(start + first, start + end, words, rank)
     return pieces
 
 
-@lru_cache(maxsize=20_000)
-def _words_of(run: str) -> int:
-    return max(1, count_words(run))
+@cache
+def _pieces(runs: int) -> re.Pattern[str]:
+    run = rf"\S{{1,{LONG_RUN}}}+(?!\S)"
+    may_end = re.escape("".join(_MAY_END_SENTENCE))
+    return re.compile(rf"(?:(?:{run}(?<![{may_end}])[ \n]){{0,{runs - 1}}}({run})|(\S+))(\s*)")
 
 
 def _rank(run: str, gap: str) -> int:
