@@ -12,11 +12,12 @@ import hashlib
 import math
 import os
 import random
-import struct
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import chain, product
 
 from shared.domain.contexts import BookContext, ChapterMetadata, Mention
 from shared.domain.embeddings import EmbeddingModel, EmbeddingTask, Vector
@@ -84,9 +85,15 @@ class FakeEmbedder:
 
 
 def _vector(text: str, dimensions: int) -> Vector:
-    raw = struct.unpack(f"<{dimensions}i", hashlib.shake_256(text.encode()).digest(4 * dimensions))
-    length = math.hypot(*raw)
-    return [x / length for x in raw]
+    digest = hashlib.shake_256(text.encode()).digest(math.ceil(dimensions / 8))
+    return list(chain.from_iterable(map(_corners(dimensions).__getitem__, digest)))[:dimensions]
+
+
+@cache
+def _corners(dimensions: int) -> list[tuple[float, ...]]:
+    """By a byte: eight numbers of a vector of unit length, whose bits are their signs."""
+    number = 1 / math.sqrt(dimensions)
+    return list(product((-number, number), repeat=8))
 
 
 class FakeContextExtractor:

@@ -120,8 +120,8 @@ INSERT_CHUNKS_WITH_CACHED_VECTORS = """
                                 start_offset, end_offset, embedding_model, embedding_version)
     SELECT k.chapter_id, k.chunk_index, k.chunk_text, e.embedding, k.word_count, k.start_offset, k.end_offset,
            %(model)s, %(version)s
-    FROM unnest(%(chapter_ids)s::uuid[], %(indexes)s::int[], %(texts)s::text[], %(words)s::int[],
-                %(starts)s::int[], %(ends)s::int[], %(hashes)s::bytea[])
+    FROM unnest(%(chapter_ids)b::uuid[], %(indexes)b::int[], %(texts)b::text[], %(words)b::int[],
+                %(starts)b::int[], %(ends)b::int[], %(hashes)b::bytea[])
          AS k (chapter_id, chunk_index, chunk_text, word_count, start_offset, end_offset, content_hash)
     CROSS JOIN LATERAL (
         SELECT embedding FROM book_vectors v

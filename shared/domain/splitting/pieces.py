@@ -83,8 +83,8 @@ class Pieces:
 
 
 def read_pieces(text: str, runs: int = 1) -> Pieces:
-    """Pieces of at most so many runs without white space, and of no more than `MAX_PIECE_BYTES`. One ends where a sentence
-    may, and at any white space but one space or line break. A long run is cut within."""
+    """Pieces of at most so many runs without white space, and `MAX_PIECE_BYTES`. One ends where a sentence may, and at
+    any white space but one space or line break. A long run is cut within."""
     pieces = Pieces(text=text)
     for found in _pieces(min(runs, _MOST_RUNS)).finditer(text):
         last, long_run, gap = found.groups()

@@ -54,6 +54,8 @@ def count_words(text: str) -> int:
     of the Universal Declaration of Human Rights. Any other run of more than 40 counts as a word for every 8 characters.
     """
     runs = text.encode("utf-8", "surrogatepass").translate(_SPACED_OUT).split()
+    if text.isascii() and max(map(len, runs), default=0) <= LONG_RUN:
+        return len(runs)
     odd = [run for run in runs if len(run) > LONG_RUN or not run.isascii()]
     return len(runs) - len(odd) + sum(_count_words(run.decode("utf-8", "surrogatepass")) for run in odd)
 

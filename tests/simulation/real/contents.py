@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 import re
-import struct
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -82,9 +81,9 @@ def _chunks_are_of_their_chapter(place: str, chapter: Row, chunks: Sequence[Row]
 
 def fake_vector(text: str) -> list[float]:
     """What the fake model makes of a text, but for the last number, in which a call leaves its mark."""
-    noise = hashlib.shake_256(text.encode()).digest(4 * DIMENSIONS)
-    numbers = struct.unpack("<" + "i" * DIMENSIONS, noise)[:-1]
-    return _unit([float(n) for n in numbers])
+    noise = hashlib.shake_256(text.encode()).digest(DIMENSIONS // 8)
+    bits = "".join(f"{byte:08b}" for byte in noise)[:-1]
+    return _unit([1.0 if bit == "1" else -1.0 for bit in bits])
 
 
 def _unit(numbers: Sequence[float]) -> list[float]:
