@@ -76,11 +76,10 @@ def _name(process: psutil.Process) -> str:
     line = " ".join(process.cmdline())
     if "watchdog.py" in line:
         return "watchdogs"
-    for word in ("pubsub-emulator", "firestore-emulator", "postgres"):
+    for word in ("pubsub-emulator", "firestore-emulator", "postgres", "function_servers"):
         if word in line or word in process.name():
             return word
-    target = process.environ().get("FUNCTION_TARGET")
-    return target if target and process.pid != os.getpid() else "stack"
+    return "stack"
 
 
 def _cpu() -> float:
