@@ -103,7 +103,7 @@ class Listener(ABC):
 
 
 class StackListener(Listener):
-    """Reads the lines of JSON that the embedded stack streams."""
+    """Reads the lines of JSON that the embedded stack streams, but for those of single chapters."""
 
     def __init__(self, reply: requests.Response) -> None:
         super().__init__("the local stack")
@@ -118,7 +118,8 @@ class StackListener(Listener):
             for line in self._reply.raw:
                 if line.strip():
                     document = json.loads(line)
-                    self.put(document["path"], document["fields"])
+                    if "/chapters/" not in document["path"]:
+                        self.put(document["path"], document["fields"])
         except (OSError, HTTPError, AttributeError, ValueError, LookupError, TypeError):
             pass  # the thread ends, and whoever follows hears of that
 

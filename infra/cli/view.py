@@ -13,6 +13,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from shared.domain.books import ChapterState
+
 console = Console()
 errors = Console(stderr=True)
 
@@ -28,9 +30,9 @@ _MARKS = {
 }
 
 
-def is_of_chapter(path: str) -> bool:
-    """Whether a live document is a chapter's, not its book's."""
-    return "/chapters/" in path
+def is_book(path: str) -> bool:
+    """Whether a live document is the book's, not the one that packs the states of its chapters."""
+    return path.count("/") == 1
 
 
 class LiveBook:
@@ -38,7 +40,7 @@ class LiveBook:
 
     def __init__(self) -> None:
         self.book: Mapping[str, Any] = {}
-        self.chapters: dict[str, str] = {}
+        self.chapters: list[str] = []
         self._bar = Progress(
             TextColumn("[bold]{task.fields[title]}"),
             BarColumn(bar_width=40),
@@ -50,8 +52,8 @@ class LiveBook:
         self._task = self._bar.add_task("book", total=100, title="…", phase="waiting")
 
     def take(self, path: str, fields: Mapping[str, Any]) -> None:
-        if is_of_chapter(path):
-            self.chapters[path] = fields["status"]
+        if not is_book(path):
+            self.chapters = [_status(*states) for states in zip(fields["metadata"], fields["embeddings"], strict=True)]
             return
         self.book = fields
         self._bar.update(self._task, completed=fields["progress"], title=escape(fields["title"]), phase=_phase(fields))
@@ -64,10 +66,24 @@ class LiveBook:
             stages = f"chapters read {counts['processed']}/{total}   embedded {counts['embedded']}/{total}"
             lines.append(Text(f"  {stages}   passages {self.book['chunks']}", style="dim"))
             marks = Text("  ")
-            for path in sorted(self.chapters)[:400]:
-                marks.append(*_MARKS.get(self.chapters[path], ("·", "dim")))
+            for status in self.chapters[:400]:
+                marks.append(*_MARKS[status])
             lines.append(marks)
         return Group(*lines)
+
+
+def _status(metadata: str, embeddings: str) -> str:
+    """Of a chapter, by the characters for its two stages: a missing summary fails no chapter."""
+    if embeddings == ChapterState.FAILED:
+        return "failed"
+    states = {metadata, embeddings}
+    if states <= {ChapterState.COMPLETED, ChapterState.FAILED, ChapterState.BLOCKED}:
+        return "completed"
+    if ChapterState.RETRYING in states:
+        return "retrying"
+    if ChapterState.CANCELLED in states:
+        return "cancelled"
+    return "pending" if states == {ChapterState.PENDING} else "processing"
 
 
 def _phase(fields: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from rich.live import Live
 
 from infra.cli.listeners import Change, Fields, Listener, ListenFailed
-from infra.cli.view import LiveBook, console, count_chapters, errors, is_of_chapter
+from infra.cli.view import LiveBook, console, count_chapters, errors, is_book
 
 DONE = ("completed", "failed", "cancelled")
 # A listener that died, or lost a change, looks like a book on which nothing happens.
@@ -66,7 +66,7 @@ def follow_book(source: Source, book_id: str, ask_after: float = _ASK_AFTER_SECO
                 while time.monotonic() - heard < _SILENCE_SECONDS:
                     for path, fields in listener.follow(ask_after):
                         heard, failures = time.monotonic(), 0
-                        known = known if is_of_chapter(path) else fields
+                        known = fields if is_book(path) else known
                         yield path, fields
                     if end := _end_by_api(source, book_id, known):
                         yield end
@@ -89,7 +89,7 @@ def _end_by_api(source: Source, book_id: str, known: Fields) -> Change | None:
 
 
 def _is_end(path: str, fields: Fields) -> bool:
-    return not is_of_chapter(path) and fields["status"] in DONE
+    return is_book(path) and fields["status"] in DONE
 
 
 def _print_changes(source: Source, book_id: str, shown: LiveBook, as_json: bool) -> None:
@@ -108,5 +108,5 @@ def _print_changes(source: Source, book_id: str, shown: LiveBook, as_json: bool)
 def _chapters_are_in(shown: LiveBook) -> bool:
     """Whether the marks of all chapters say that they are done: a listener may hear of the book before its last one."""
     total = shown.book["chapters"]["total"]
-    done = sum(s in DONE for s in shown.chapters.values())
+    done = sum(status in DONE for status in shown.chapters)
     return bool(shown.book["status"] != "completed" or done >= total)

@@ -38,6 +38,7 @@ from shared.ports import (
 
 if TYPE_CHECKING:
     from shared.pipeline.heartbeat import Heartbeat
+    from shared.pipeline.refresh import Refresh
 
 
 class Overrides(TypedDict, total=False):
@@ -56,6 +57,7 @@ class Overrides(TypedDict, total=False):
     publisher: Publisher
     push_verifier: PushVerifier
     random: Callable[[], float]
+    refresh: Refresh
     seekable_broker: SeekableBroker
 
 

@@ -43,6 +43,7 @@ class App(UseCases):
             outbox=self.outbox,
             projector=self.projector,
             heartbeat=self.heartbeat,
+            refresh=self.refresh,
             stages=stages,
             clock=self.clock,
             patience=timedelta(hours=self.config.outage_hours),

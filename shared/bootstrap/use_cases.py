@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from shared.pipeline.heartbeat import Heartbeat
     from shared.pipeline.outbox import Outbox
     from shared.pipeline.projector import Projector
+    from shared.pipeline.refresh import Refresh
     from shared.use_cases.control_book import ControlBook
     from shared.use_cases.import_book import ImportBook
     from shared.use_cases.reconcile import Reconcile
@@ -40,6 +41,12 @@ class UseCases(Adapters):
         from shared.pipeline.heartbeat import Heartbeat
 
         return Heartbeat(leases=self.leases, clock=self.clock)
+
+    @part
+    def refresh(self) -> Refresh:
+        from shared.pipeline.refresh import Refresh
+
+        return Refresh(projector=self.projector)
 
     @part
     def import_book(self) -> ImportBook:

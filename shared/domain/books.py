@@ -38,6 +38,18 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
 
+class ChapterState(StrEnum):
+    """How far a chapter is in one stage: the character that the packed document of a book has for it."""
+
+    PENDING = "."
+    PROCESSING = ">"
+    RETRYING = "~"
+    COMPLETED = "#"
+    FAILED = "!"
+    BLOCKED = "-"
+    CANCELLED = "x"
+
+
 class Phase(StrEnum):
     """What a book waits for."""
 

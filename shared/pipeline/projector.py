@@ -1,7 +1,8 @@
 """PostgreSQL to live documents, within the request that changed what they tell of.
 
-A book's document is written about once a second while work goes on. The last state always arrives: a change of phase or
-status is never held back, and what a held-back change or a dead process left behind is written by `reconcile`.
+A book's documents are written about once a second while work goes on. The last state always arrives: a change of phase
+or status is never held back, what was held back is written by whoever works on the book (`refresh.py`), and what a dead
+process left behind by `reconcile`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, groupby
 from uuid import UUID
 
 import structlog
@@ -50,8 +52,14 @@ class Projector:
             with _left_to_reconcile(book_id=str(book_id)):
                 self._write_book(book_id, self.projections.of_jobs(jobs))
 
+    def project_held_back(self, book_id: UUID) -> None:
+        """Write the book's own documents if a change was held back and may be written now, or leave it as above."""
+        with _left_to_reconcile(book_id=str(book_id)):
+            if self.projections.acquire_write_window(book_id, self.clock()):
+                self._write(book_id, self.projections.of_book(book_id))
+
     def project_book(self, book_id: UUID) -> None:
-        """Write the book's document and those of all its chapters, or leave it as above."""
+        """Write the book's documents and those of all its chapters, or leave it as above."""
         with _left_to_reconcile(book_id=str(book_id)):
             self._write_book(book_id, ())
 
@@ -64,9 +72,9 @@ class Projector:
         """Write documents that are missing or behind, at most `limit`, delete those that must not be there, and return
         how many were written. Raises Unavailable when all else is done, if some can't be written or deleted.
 
-        In slices; in one that is refused, each document for itself.
+        In slices; in one that is refused, each document for itself, but a book's own together.
         """
-        lagging = self.projections.lagging(self.clock(), limit)
+        lagging = [list(d) for _, d in groupby(self.projections.lagging(self.clock(), limit), _written_with)]
         failures: list[Exception] = []
         written = sum(self._put(lagging[i : i + SLICE], failures) for i in range(0, len(lagging), SLICE))
         try:
@@ -85,8 +93,9 @@ class Projector:
             )
         return written
 
-    def _put(self, documents: Sequence[Document], failures: list[Exception]) -> int:
+    def _put(self, lagging: Sequence[Sequence[Document]], failures: list[Exception]) -> int:
         """Write what can be written, and return how many; add why the rest can't be."""
+        documents = list(chain(*lagging))
         try:
             self.live_documents.put(documents)
             self.projections.mark_projected(documents)
@@ -95,8 +104,8 @@ class Projector:
             failures.append(error)
             return 0
         except Exception as error:
-            if len(documents) > 1:
-                return sum(self._put([document], failures) for document in documents)
+            if len(lagging) > 1:
+                return sum(self._put([together], failures) for together in lagging)
             _log(error, path=documents[0].path)
             failures.append(error)
             return 0
@@ -114,6 +123,11 @@ class Projector:
         if obsolete:
             self.live_documents.delete(obsolete)
             self.projections.mark_deleted(obsolete, self.clock())
+
+
+def _written_with(document: Document) -> str:
+    """The path of the document whose row says that this one is written, too."""
+    return document.path.removesuffix("/live/grid")
 
 
 @contextmanager

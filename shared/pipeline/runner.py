@@ -25,6 +25,7 @@ from shared.domain.stages import (
 from shared.pipeline.heartbeat import Heartbeat
 from shared.pipeline.outbox import Outbox
 from shared.pipeline.projector import Projector
+from shared.pipeline.refresh import Refresh
 from shared.pipeline.stages import StageFunction
 from shared.ports import Claimed, Clock, Ended, JobStore, NotClaimed, Outage
 
@@ -50,6 +51,7 @@ class Runner:
     outbox: Outbox
     projector: Projector
     heartbeat: Heartbeat
+    refresh: Refresh
     stages: Mapping[JobType, StageFunction]
     clock: Clock
     patience: timedelta
@@ -78,7 +80,7 @@ class Runner:
         if claim.exhausted:
             return self._fail(claim, LeaseExpired(f"its lease expired {MAX_LEASE_EXPIRATIONS} times"))
         try:
-            with self.heartbeat.hold(claim.fencing_token, job.stage):
+            with self.heartbeat.hold(claim.fencing_token, job.stage), self.refresh.holding(job.book_id):
                 # A slow store of live documents must not cost the lease.
                 self.projector.project(job, claim.change)
                 result = self.stages[job.type](claim)

@@ -177,7 +177,7 @@ def test_a_listener_hears_what_is_there_and_what_changes(store: Store) -> None:
 
 
 def test_documents_of_lower_revisions_are_listed_whatever_they_tell_of(store: Store) -> None:
-    paths = ["books/b1", "books/b1/chapters/0001", "books/b2/chapters/0001", "jobs/j1"]
+    paths = ["books/b1", "books/b1/chapters/0001", "books/b1/live/grid", "books/b2/chapters/0001", "jobs/j1"]
     older = [Document(path=p, revision=n, fields={}) for n, p in enumerate(paths)]
     newer = [Document(path=p, revision=10, fields={}) for p in ("books/b3", "books/b3/chapters/0002", "jobs/j2")]
     store.documents.put([*older, *newer])
@@ -190,8 +190,10 @@ def test_documents_of_lower_revisions_are_listed_whatever_they_tell_of(store: St
 
 def test_the_newest_document_is_known_whatever_it_tells_of(store: Store) -> None:
     known = [store.documents.newest_revision()]
-    for revision, path in enumerate(("jobs/j1", "books/b1", "books/b1/chapters/0001", "jobs/j2"), 5):
+    for revision, path in enumerate(
+        ("jobs/j1", "books/b1", "books/b1/chapters/0001", "books/b1/live/grid", "jobs/j2"), 5
+    ):
         store.documents.put([Document(path=path, revision=revision, fields={})])
         known.append(store.documents.newest_revision())
 
-    assert known == [0, 5, 6, 7, 8]
+    assert known == [0, 5, 6, 7, 8, 9]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +15,9 @@ import grpc
 import pytest
 import requests
 from google.api_core.exceptions import PermissionDenied
-from google.auth.credentials import AnonymousCredentials
-from google.cloud.firestore import Client, CollectionReference
-from google.cloud.firestore_bundle import FirestoreBundle
 from google.cloud.firestore_v1.services.firestore import FirestoreClient
 from google.cloud.firestore_v1.services.firestore.transports import FirestoreGrpcTransport
 from google.cloud.firestore_v1.types import ListenRequest, StructuredQuery, Target, TargetChange
-
-from infra.cli.firestore_listener import chapters_of
 
 DEADLINE = 60
 DATABASE = "projects/test/databases/(default)"
@@ -62,6 +56,7 @@ OWNER_OR_ADMIN, ADMIN, THE_USER = frozenset({"owner", "admin"}), frozenset({"adm
 KINDS = {
     "book": Kind("books/emma", OWNER_OR_ADMIN, ADMIN, OWNER_OR_ADMIN),
     "chapter": Kind("books/emma/chapters/0001", OWNER_OR_ADMIN, ADMIN, OWNER_OR_ADMIN),
+    "grid": Kind("books/emma/live/grid", OWNER_OR_ADMIN, ADMIN, OWNER_OR_ADMIN),
     "job": Kind("jobs/book-emma-v1", OWNER_OR_ADMIN, ADMIN, OWNER_OR_ADMIN),
     "notification": Kind(f"users/{OWNER}/notifications/1", THE_USER, THE_USER, THE_USER),
     "overview": Kind("ops/overview", ADMIN, ADMIN, ADMIN),
@@ -185,7 +180,7 @@ def many(kind: Kind, *, owned: bool) -> Target:
 @pytest.fixture(scope="module")
 def firestore(firestore_host: str) -> Iterator[Firestore]:
     store = Firestore(firestore_host)
-    for name in ("book", "chapter", "job"):
+    for name in ("book", "chapter", "grid", "job"):
         assert store.create(KINDS[name].path, {"owner_uid": OWNER, "status": "processing"}, "functions") == 200
     note: dict[str, object] = {"owner_uid": OWNER, "title": "Emma is ready", "read": False}
     assert store.create(NOTIFICATION, note, "functions") == 200
@@ -291,25 +286,6 @@ def test_a_document_that_is_not_there_looks_like_one_of_someone_else(firestore: 
     assert firestore.get(path, "other") == DENIED
     assert firestore.get(path, "nobody") == DENIED
     assert firestore.get(path, "admin") == 404
-
-
-@pytest.mark.parametrize("user", ["owner", "admin"])
-def test_the_command_line_listens_to_chapters_as_the_rules_ask(
-    firestore: Firestore, user: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", firestore.place)
-    with closing(Client(project="test", credentials=AnonymousCredentials())) as client:  # type: ignore[no-untyped-call]
-        query = chapters_of(client.document("books/emma"), token(USERS[user] or {}))
-        asked = Target.QueryTarget(parent=f"{DATABASE}/documents/books/emma", structured_query=structured(query))
-
-    assert firestore.listen(user, Target(query=asked, target_id=1)) == ALLOWED
-
-
-def structured(query: Any) -> Any:
-    """What the client sends for a query. A bundle is the public way to it, and of queries alone: a limit makes one."""
-    limited = query.limit(100) if isinstance(query, CollectionReference) else query
-    bundle = FirestoreBundle("asked").add_named_query("chapters", limited)
-    return bundle.named_queries["chapters"].bundled_query.structured_query
 
 
 def test_every_condition_of_the_rules_was_seen_true_and_false(

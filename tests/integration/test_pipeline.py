@@ -42,7 +42,7 @@ def test_every_live_document_equals_its_projection_in_the_end(world: World) -> N
     world.app.reconcile()
 
     projected = world.app.projections.of_book(UUID(book_id), chapters=True)
-    assert len(projected) == 1 + 5
+    assert len(projected) == 2 + 5
     assert [world.live_documents.get(d.path) for d in projected] == projected
     assert len([d for d in world.live_documents.all() if d.path.startswith("jobs/")]) == len(
         world.rows("SELECT 1 FROM jobs")

@@ -91,6 +91,23 @@ def test_a_document_that_is_refused_keeps_no_other_from_being_written(projected:
     assert projected.world.app.projections.count_lagging(projected.world.clock()) == 0
 
 
+def test_a_book_is_not_written_before_both_its_documents_are(projected: Projected) -> None:
+    books = [projected.world.import_book(manuscript(1, name=str(n)), f"Book {n}") for n in range(2)]
+    projected.world.run()
+    projected.documents.clear()
+    projected.world.app.projections.mark_unprojected(None)
+    grids = [f"books/{book_id}/live/grid" for book_id in books]
+    projected.documents.refuses = lambda path: path == grids[0]
+    with pytest.raises(Unavailable, match="1 of the live documents"):
+        projected.reconcile()
+    first = [projected.documents.get(grid) is not None for grid in grids]
+    projected.documents.refuses = lambda path: False
+    projected.reconcile()
+
+    assert first == [False, True]
+    assert all(projected.documents.get(grid) for grid in grids)
+
+
 def test_a_book_is_deleted_though_its_live_documents_are_kept(projected: Projected) -> None:
     book_id = projected.world.import_book(manuscript(1))
     projected.world.run()

@@ -174,5 +174,5 @@ def test_live_documents_that_were_lost_are_written_anew(world: World) -> None:
         (d.path, d.fields["owner_uid"]) for d in before
     ]
     projected = world.app.projections.of_book(UUID(book_id), chapters=True)
-    assert len(projected) == 1 + 4
+    assert len(projected) == 2 + 4
     assert [world.live_documents.get(d.path) for d in projected] == projected

@@ -24,6 +24,7 @@ from tests.simulation.tasks import Scheduler
 from tests.simulation.world import (
     NoHeartbeat,
     NoLeases,
+    NoRefresh,
     Process,
     RecordingLiveDocuments,
     RefusingExtractor,
@@ -138,6 +139,7 @@ def _app(world: World, process: Process) -> App:
         },
     )
     app.overrides["heartbeat"] = NoHeartbeat(leases=NoLeases(), clock=world.clock)
+    app.overrides["refresh"] = NoRefresh(projector=app.projector)
     return app
 
 

@@ -264,7 +264,11 @@ def live_documents_only_move_forward(sim: Simulation) -> None:
         book_id = _book_of(taken)
         version = sim.history.version_of(book_id, taken.revision)
         same = taken.fields.get("version") == before.fields.get("version")
-        if same and version == sim.history.version_of(book_id, before.revision):
+        if not same or version != sim.history.version_of(book_id, before.revision):
+            continue
+        if taken.path.endswith("/live/grid"):
+            _compare_states(before, taken)
+        else:
             _compare_moments(before, taken, sim.history.was_redriven(book_id, before.revision, position))
 
 
@@ -282,6 +286,13 @@ def _compare_moments(before: Document, after: Document, redriven: bool) -> None:
     called_off = not is_job and (old[state], new[state]) == ("failed", "cancelled")
     if old[state] in ("completed", "failed") and new[state] != old[state] and not redriven and not called_off:
         raise Broken("what has ended stays so", f"{before.path} was {old[state]}, then {new[state]}")
+
+
+def _compare_states(before: Document, after: Document) -> None:
+    for stage in ("metadata", "embeddings"):
+        pairs = zip(before.fields[stage], after.fields[stage], strict=bool(before.fields[stage]))
+        if lost := [f"{n}: {pair}" for n, pair in enumerate(pairs, 1) if pair[0] == "#" != pair[1]]:
+            raise Broken("what a chapter has, it keeps", f"{after.path}, {stage}: {lost}")
 
 
 def live_documents_equal_their_projections(sim: Simulation) -> None:

@@ -20,6 +20,7 @@ from shared.domain.embeddings import EmbeddingModel
 from shared.domain.errors import Blocked, Rejected
 from shared.domain.stages import JobType, Stage
 from shared.pipeline.heartbeat import Heartbeat
+from shared.pipeline.refresh import Refresh
 from shared.ports import Document, Tombstone
 from tests.simulation.boundary import Boundary, SimulatedDatabase
 from tests.simulation.broker import Sent, SimulatedBroker
@@ -113,6 +114,14 @@ class NoHeartbeat(Heartbeat):
 
     @contextmanager
     def hold(self, fencing_token: UUID, stage: Stage) -> Iterator[None]:
+        yield
+
+
+class NoRefresh(Refresh):
+    """No thread of its own: what is held back is left to `reconcile`."""
+
+    @contextmanager
+    def holding(self, what: UUID) -> Iterator[None]:
         yield
 
 

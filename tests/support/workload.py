@@ -210,7 +210,7 @@ class Workload:
         of_book = PostgresProjections(database, lambda: datetime.now(UTC)).of_book
         found = [d for book_id in self.books.values() for d in of_book(UUID(book_id), chapters=True)]
         database.close()
-        assert len(found) == 4 * len(BOOKS)
+        assert len(found) == 5 * len(BOOKS)
         return {d.path: {**d.fields, "revision": d.revision} for d in found}
 
     def await_documents(self) -> None:

@@ -61,7 +61,8 @@ class FirestoreLiveDocuments:
     def _kinds(self) -> tuple[Any, ...]:
         """All documents that have a revision."""
         client = self._firestore()
-        return client.collection("books"), client.collection_group("chapters"), client.collection("jobs")
+        of_books = (client.collection_group(kind) for kind in ("live", "chapters"))
+        return client.collection("books"), *of_books, client.collection("jobs")
 
     def _apply(self, changes: Sequence[Change]) -> None:
         newest = {c.path: c for c in sorted(changes, key=lambda c: c.revision)}

@@ -51,7 +51,7 @@ BREAKER_IS_AS_IT_WAS = f"""
 INSERT_DELIVERY = "INSERT INTO deliveries (job_id, type, at, state) VALUES (%s, %s, %s, %s)"
 
 # The lease begins now that no lock is waited for any more. An expired one is the same attempt again: expirations are
-# counted separately.
+# counted separately. The book shows that its chapters are under way.
 START_ATTEMPT = f"""
     WITH started AS (
         UPDATE jobs j SET state = 'processing', lease = %(fencing_token)s, lease_until = {LEASE_UNTIL},
@@ -62,6 +62,9 @@ START_ATTEMPT = f"""
         WHERE job_id = %(job_id)s AND {BREAKER_IS_AS_IT_WAS} RETURNING *
     ), delivered AS (
         INSERT INTO deliveries (job_id, type, at, state) SELECT job_id, type, %(now)s, 'claimed' FROM started
+    ), shown AS (
+        UPDATE processing_status s SET updated_at = %(now)s, revision = nextval('revisions') FROM started
+        WHERE s.entity_type = 'book' AND s.entity_id = started.book_id
     )
     SELECT * FROM started
 """

@@ -13,7 +13,8 @@ from shared.adapters.postgres.documents import (
     DOCUMENT_IS_DUE,
     JOB_DOCUMENT_KEPT,
     SHOWN_OF_CHAPTER,
-    book_document,
+    STATES_OF_CHAPTERS,
+    book_documents,
     chapter_document,
     job_document,
 )
@@ -23,19 +24,20 @@ from shared.adapters.postgres.tombstones import job_path
 from shared.domain.jobs import Job
 from shared.ports import Clock, Document, Tombstone
 
-# The documents of books: their status, and what there is of their chapters. LIMIT keeps the planner from reading all
-# books instead of looking each of these up.
+# The documents of books: their status, what there is of their chapters, and how far each is. LIMIT keeps the planner
+# from reading all books instead of looking each of these up.
 SELECT_BOOKS_WITH_THEIR_COUNTS = f"""
     SELECT found.* FROM unnest(%s::uuid[]) AS wanted (book_id) CROSS JOIN LATERAL (
         SELECT b.owner_uid, v.title, v.cause, s.*, {SHOWN_STATUS} AS shown_status,
                (SELECT max(max_attempts) FROM jobs WHERE book_id = b.book_id AND version = s.version
-                AND state = 'retrying') AS max_attempts, counts.*, states.*,
+                AND state = 'retrying') AS max_attempts, counts.*, states.*, grid.*,
                (SELECT coalesce(sum((SELECT count(*) FROM chapter_chunks k WHERE k.chapter_id = r.chapter_id)), 0)::int
                 FROM recent_chapters r WHERE r.book_id = b.book_id AND r.version = s.version) AS chunks
         FROM books b
         JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id
         JOIN book_versions v ON v.book_id = b.book_id AND v.version = s.version
         {COUNTS_OF_CHAPTERS}
+        {STATES_OF_CHAPTERS}
         WHERE b.book_id = wanted.book_id LIMIT 1) found
 """
 
@@ -51,10 +53,10 @@ SELECT_CHAPTERS_OF_NEWEST_SPLIT_WHERE = f"""
 
 SELECT_JOBS = "SELECT * FROM jobs WHERE job_id = ANY(%s)"
 
-# Over all processes, one writes a book's document in a second.
+# Over all processes, one writes a book's document in a second, if it shows anything new.
 ACQUIRE_WRITE_WINDOW_IF_DUE = f"""
     UPDATE processing_status s SET projected_at = %(now)s, projected_phase = status || ' ' || phase
-    WHERE entity_type = 'book' AND entity_id = %(book_id)s AND {DOCUMENT_IS_DUE}
+    WHERE entity_type = 'book' AND entity_id = %(book_id)s AND projected_revision < revision AND {DOCUMENT_IS_DUE}
 """
 
 # Those never deleted first, then those deleted longest ago.
@@ -169,7 +171,7 @@ class PostgresProjections:
                 if chapters
                 else []
             )
-        return [book_document(book, self._clock()), *map(chapter_document, rows)]
+        return [*book_documents(book, self._clock()), *map(chapter_document, rows)]
 
     def acquire_write_window(self, book_id: UUID, now: datetime) -> bool:
         with self._database.statements() as connection:
@@ -229,7 +231,7 @@ class PostgresProjections:
             books = connection.execute(
                 SELECT_BOOKS_WITH_THEIR_COUNTS, ([UUID(r["id"]) for r in found if r["kind"] == "book"],)
             ).fetchall()
-        shown = [book_document(r, self._clock()) for r in books]
+        shown = [d for r in books for d in book_documents(r, self._clock())]
         return [*map(job_document, jobs), *map(chapter_document, rows), *shown]
 
     def count_lagging(self, now: datetime) -> int:
@@ -240,7 +242,10 @@ class PostgresProjections:
 
 
 def _entity(document: Document) -> tuple[str, UUID] | None:
-    """The book or chapter that a document tells of."""
-    if "/chapters/" in document.path:
-        return "chapter", UUID(document.fields["chapter_id"])
-    return ("book", UUID(document.path.removeprefix("books/"))) if document.path.startswith("books/") else None
+    """The book or chapter whose row says that the document is written: of two, the book's own says it."""
+    match document.path.split("/"):
+        case ["books", _, "chapters", _]:
+            return "chapter", UUID(document.fields["chapter_id"])
+        case ["books", book_id]:
+            return "book", UUID(book_id)
+    return None

@@ -147,6 +147,13 @@ UPDATE_BOOK_STATUS = f"""
 # Of its metadata, a chapter may wait for no more than it has.
 IS_READ = "(r.metadata IS NOT NULL OR coalesce(%(lacks_metadata)s, old.lacks_metadata) IS NOT NULL)"
 
+# Whether more of a chapter changed than where it is on its way: that, the packed document of its book tells at once.
+CAME_TO_SOMETHING = """(
+    (new.lacks_metadata, new.error, s.next_attempt_at)
+    IS DISTINCT FROM (old.lacks_metadata, old.error, old.next_attempt_at)
+    OR new.status <> old.status
+       AND NOT (old.status IN ('pending', 'processing') AND new.status IN ('pending', 'processing')))"""
+
 # Half of a chapter's progress is its metadata, half its vectors. What failed stays failed. One that shows the same as
 # before is left as it is: it needs no new document. The ids are given thrice: with one, a planner that knows nothing of
 # the tables yet goes through all chapters that there are.
@@ -177,7 +184,7 @@ UPDATE_CHAPTERS_FROM_WHAT_THEY_HAVE = f"""
       AND (old.lacks_metadata, old.status, old.phase, old.progress, old.error, old.attempt, old.next_attempt_at)
           IS DISTINCT FROM (new.lacks_metadata, new.status, new.phase, new.progress, new.error, new.attempt,
                             %(next_attempt_at)s::timestamptz)
-    RETURNING {SHOWN_OF_CHAPTER}
+    RETURNING {SHOWN_OF_CHAPTER}, {CAME_TO_SOMETHING} AS came_to_something
 """
 
 # A redrive asks for what a chapter lacks: it is waited for again.
@@ -237,7 +244,7 @@ def update_chapters(
     next_attempt_at: datetime | None = None,
 ) -> list[Document]:
     """Bring the chapters' rows up to date; `status` is for those that are not complete. `lacks_metadata`: from now on,
-    and why. `attempt` is for those under way. Returns the documents of those that changed."""
+    and why. `attempt` is for those under way. Returns the documents of those that came to something."""
     if not chapter_ids:
         return []
     row = {
@@ -249,7 +256,8 @@ def update_chapters(
         "next_attempt_at": next_attempt_at,
         "now": now,
     }
-    return [chapter_document(r) for r in connection.execute(UPDATE_CHAPTERS_FROM_WHAT_THEY_HAVE, row)]
+    changed = connection.execute(UPDATE_CHAPTERS_FROM_WHAT_THEY_HAVE, row)
+    return [chapter_document(r) for r in changed if r["came_to_something"]]
 
 
 def is_cancelled(connection: Connection, version: BookVersion) -> bool:

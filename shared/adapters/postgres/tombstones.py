@@ -36,6 +36,10 @@ def book_path(book_id: UUID) -> str:
     return f"books/{book_id}"
 
 
+def grid_path(book_id: UUID) -> str:
+    return f"books/{book_id}/live/grid"
+
+
 def chapter_path(book_id: UUID, number: int) -> str:
     return f"books/{book_id}/chapters/{number:04d}"
 
@@ -60,4 +64,4 @@ def add_book_tombstones(connection: Connection, book_id: UUID, now: datetime) ->
     """For all of the book's documents. To be called before its rows go."""
     add_chapter_tombstones(connection, book_id, 0, now)
     jobs = [job_path(r["job_id"]) for r in connection.execute(SELECT_JOB_IDS_OF_BOOK, (book_id,))]
-    add_tombstones(connection, book_id, [book_path(book_id), *jobs], now)
+    add_tombstones(connection, book_id, [book_path(book_id), grid_path(book_id), *jobs], now)

@@ -7,5 +7,6 @@ const [host, port, projectId, uid, bookId] = process.argv.slice(2);
 const db = getFirestore(initializeApp({ projectId }));
 const say = (what) => (...told) => console.log(JSON.stringify([what, ...told]));
 const showBook = say("book");
+const showGrid = say("grid");
 const showChapter = say("chapter");
 const showError = ({ code }) => say("error")(code);

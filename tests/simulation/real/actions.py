@@ -45,7 +45,8 @@ def _is_frozen(sim: RealSimulation, process: Process | None) -> bool:
 
 
 def beat_if_due(sim: RealSimulation, process: Process) -> None:
-    """The heartbeat of a process is a task of its own, one at a time, as long as it holds leases."""
+    """The heartbeat of a process is a task of its own, one at a time, as long as it holds leases; so is what it writes
+    of held-back documents."""
     if not process.holds_leases:
         process.next_beat = None
         return
@@ -56,6 +57,7 @@ def beat_if_due(sim: RealSimulation, process: Process) -> None:
     ):
         process.next_beat = sim.clock() + timedelta(seconds=HEARTBEAT_SECONDS)
         sim.spawn("beats", process, process.beat, topic="beat")
+        sim.spawn("refreshes", process, process.refresh, topic="beat")
 
 
 def room(sim: RealSimulation) -> bool:

@@ -22,7 +22,7 @@ from tests.simulation.real.outside import (
     VaryingEmbedder,
     VaryingExtractor,
 )
-from tests.simulation.real.processes import Process, SteppedHeartbeat
+from tests.simulation.real.processes import Process, SteppedHeartbeat, SteppedRefresh
 from tests.simulation.real.profile import Profile, draw_profile, draw_refused
 from tests.simulation.real.scheduler import Scheduler
 from tests.simulation.real.simulation import RealSimulation
@@ -118,4 +118,5 @@ def _app(world: World, process: Process) -> App:
     }
     app = App(config, overrides)
     app.overrides["heartbeat"] = SteppedHeartbeat(leases=app.leases, clock=process.clock)
+    app.overrides["refresh"] = SteppedRefresh(projector=app.projector)
     return app

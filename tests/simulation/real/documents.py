@@ -31,6 +31,20 @@ SELECT_CHAPTERS = """
     FROM recent_chapters r JOIN processing_status s ON s.entity_id = r.chapter_id JOIN books b ON b.book_id = r.book_id
     WHERE NOT EXISTS (SELECT 1 FROM recent_chapters n WHERE n.book_id = r.book_id AND n.version > r.version)
 """
+# Of the same version: a character a chapter and stage.
+SELECT_GRIDS = """
+    SELECT 'books/' || b.book_id || '/live/grid' AS path, s.revision, b.owner_uid, r.version,
+           string_agg(CASE WHEN r.metadata IS NOT NULL THEN '#' WHEN c.lacks_metadata = 'failed' THEN '!'
+                           WHEN c.lacks_metadata = 'blocked' THEN '-' WHEN s.status = 'cancelled' THEN 'x' ELSE '.' END,
+                      '' ORDER BY r.chapter_number) AS metadata,
+           string_agg(CASE WHEN r.embedding_vector IS NOT NULL THEN '#' WHEN c.status = 'failed' THEN '!'
+                           WHEN s.status = 'cancelled' THEN 'x' ELSE '.' END,
+                      '' ORDER BY r.chapter_number) AS embeddings
+    FROM books b JOIN processing_status s ON s.entity_id = b.book_id
+    JOIN recent_chapters r ON r.book_id = b.book_id JOIN processing_status c ON c.entity_id = r.chapter_id
+    WHERE NOT EXISTS (SELECT 1 FROM recent_chapters n WHERE n.book_id = r.book_id AND n.version > r.version)
+    GROUP BY b.book_id, s.revision, b.owner_uid, r.version, s.status
+"""
 SELECT_JOBS = """
     SELECT 'jobs/' || job_id AS path, j.revision, j.type, j.state, j.attempts, j.error, b.owner_uid, j.finished_on,
            CASE j.state WHEN 'completed' THEN 100 ELSE 0 END AS progress
@@ -41,7 +55,7 @@ SELECT_JOBS = """
 def check(sim: RealSimulation) -> None:
     """Raises Broken."""
     _revisions_only_rise(sim)
-    rows = [r for query in (SELECT_BOOKS, SELECT_CHAPTERS, SELECT_JOBS) for r in sim.watch.rows(query)]
+    rows = [r for query in (SELECT_BOOKS, SELECT_GRIDS, SELECT_CHAPTERS, SELECT_JOBS) for r in sim.watch.rows(query)]
     live = {d.path: d for d in sim.world.live_documents.all()}
     for row in rows:
         _is_true(row, live.pop(row["path"], None))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from shared.adapters.postgres import claims, imports, locks, outages, permits, restores, retention
+from shared.adapters.postgres import claims, imports, locks, outages, permits, projections, restores, retention
 from tests.simulation import mutants as fast
 from tests.simulation.hunting import Mutants, changed, without
 
@@ -86,18 +86,27 @@ def a_job_that_retention_drops_leaves_its_document() -> Iterator[None]:
         yield
 
 
+@mutant
+def the_states_of_chapters_are_those_of_the_oldest_version() -> Iterator[None]:
+    newest = "SELECT max(version) FROM recent_chapters WHERE book_id = b.book_id"
+    new = without(projections.SELECT_BOOKS_WITH_THEIR_COUNTS, newest, newest.replace("max", "min"))
+    with changed(projections, "SELECT_BOOKS_WITH_THEIR_COUNTS", new):
+        yield
+
+
 # As in `mutants` beside this folder.
 FOUND_AT = {
-    "fan_in_does_not_wait_for_other_commits": 6,
-    "a_claim_takes_what_has_changed_meanwhile": 40,
-    "imports_of_an_owner_do_not_wait_for_each_other": 13,
-    "an_import_does_not_lock_its_book": 21,
-    "an_overtaken_attempt_writes_all_the_same": 5,
-    "a_lease_begins_by_the_clock_of_its_process": 5,
+    "fan_in_does_not_wait_for_other_commits": 2,
+    "a_claim_takes_what_has_changed_meanwhile": 20,
+    "imports_of_an_owner_do_not_wait_for_each_other": 11,
+    "an_import_does_not_lock_its_book": 31,
+    "an_overtaken_attempt_writes_all_the_same": 7,
+    "a_lease_begins_by_the_clock_of_its_process": 10,
     "a_job_that_has_ended_keeps_its_permit": 0,
     "nobody_notes_whose_turn_it_was": 12,
     "a_pause_never_ends": 8,
     "an_outage_counts_as_an_attempt": 3,
-    "a_restore_begins_no_epoch": 1,
+    "a_restore_begins_no_epoch": 16,
     "a_job_that_retention_drops_leaves_its_document": 0,
+    "the_states_of_chapters_are_those_of_the_oldest_version": 15,
 }

@@ -8,13 +8,14 @@ from datetime import datetime
 
 from shared.bootstrap import App
 from shared.pipeline.heartbeat import Heartbeat
+from shared.pipeline.refresh import Refresh
 from tests.simulation.real.clocks import ProcessClock
 from tests.simulation.real.sessions import SimulatedDatabase
 from tests.simulation.world import Process as FastProcess
 
 
 class Beating(threading.Thread):
-    """In place of the heartbeat's thread: it counts as alive, and the scheduler does what it would do."""
+    """In place of the thread of what is periodic: it counts as alive, and the scheduler does what it would do."""
 
     def is_alive(self) -> bool:
         return True
@@ -31,6 +32,13 @@ class SteppedHeartbeat(Heartbeat):
         return bool(self._held)
 
 
+class SteppedRefresh(Refresh):
+    """As above."""
+
+    def __post_init__(self) -> None:
+        self._thread = Beating()
+
+
 class Process(FastProcess):
     """`frozen` is until when it gets no processor, `next_beat` when its heartbeat is due."""
 
@@ -44,6 +52,9 @@ class Process(FastProcess):
 
     def beat(self) -> None:
         self.app.heartbeat.beat()
+
+    def refresh(self) -> None:
+        self.app.refresh.beat()
 
     @property
     def holds_leases(self) -> bool:
