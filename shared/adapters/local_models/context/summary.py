@@ -6,8 +6,12 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from shared.adapters.local_models.context import lexicon
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _ABBREVIATION = re.compile(r"\b(Mr|Mrs|Ms|Dr|St|Col|Capt|Rev|No|Vol)\.")
 _SENTENCE = re.compile(r"(?<=[.!?…])[\"”’)]*\s+(?=[\"“‘(]?[A-Z])")
@@ -49,7 +53,7 @@ def summarise(paragraphs: Sequence[str], names: Sequence[str], count: int) -> li
     weighed = [s / best * _weight(x, i, names) for i, (s, x) in enumerate(zip(scores, found, strict=True))]
     chosen: list[int] = []
     for i in sorted(range(len(found)), key=lambda i: -weighed[i]):
-        if all(likeness[i][j] < 0.3 for j in chosen):
+        if all(likeness[i, j] < 0.3 for j in chosen):
             chosen.append(i)
         if len(chosen) == count:
             break
@@ -72,7 +76,7 @@ def _weight(sentence: str, position: int, names: Sequence[str]) -> float:
     return weight * (1.15 if position < 3 else 1.0)
 
 
-def _likeness(bags: Sequence[Counter[str]]) -> list[list[float]]:
+def _likeness(bags: Sequence[Counter[str]]) -> NDArray[Any]:
     """Cosines of the sentences' weighted words; row i says how like i the others are."""
     import numpy as np
 
@@ -86,17 +90,15 @@ def _likeness(bags: Sequence[Counter[str]]) -> list[list[float]]:
     cosines = matrix @ matrix.T
     np.fill_diagonal(cosines, 0)
     cosines[cosines < 0.05] = 0
-    rows: list[list[float]] = cosines.tolist()
-    return rows
+    return cosines
 
 
-def _page_rank(likeness: list[list[float]]) -> list[float]:
+def _page_rank(likeness: NDArray[Any]) -> list[float]:
     import numpy as np
 
-    links = np.array(likeness, np.float32)
-    total = links.sum(1, keepdims=True)
-    count = len(links)
-    links = np.where(total > 0, links / np.maximum(total, 1e-9), 1 / count)
+    total = likeness.sum(1, keepdims=True)
+    count = len(likeness)
+    links = np.where(total > 0, likeness / np.maximum(total, 1e-9), 1 / count)
     rank = np.full(count, 1 / count, np.float32)
     for _ in range(30):
         rank = 0.15 / count + 0.85 * (links.T @ rank)
