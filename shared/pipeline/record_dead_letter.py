@@ -33,5 +33,5 @@ class RecordDeadLetter:
         log.error("dead_letter.recorded", job_id=job_id, source=source)
         ended = self.store.fail_undelivered(job_id, failure, self.clock())
         if ended:
-            self.projector.project(ended.job, ended.change)
             self.outbox.publish({ended.job.type, *(j.type for j in ended.due)})
+            self.projector.project(ended.job, ended.change)

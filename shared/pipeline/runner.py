@@ -1,4 +1,4 @@
-"""One message through one stage: claim, work, commit, project, publish, acknowledge.
+"""One message through one stage: claim, work, commit, publish, project, acknowledge.
 
 A crash anywhere repeats the stage and changes nothing twice.
 """
@@ -144,9 +144,9 @@ class Runner:
         return self._publish_next(ended)
 
     def _publish_next(self, ended: Ended) -> Outcome:
-        """Project what the job has changed; publish what waits for its permit, and what it made due."""
-        self.projector.project(ended.job, ended.change)
+        """Publish what waits for the job's permit, and what it made due; project what it has changed."""
         self.outbox.publish({ended.job.type, *(j.type for j in ended.due)})
+        self.projector.project(ended.job, ended.change)
         return Outcome.ACKNOWLEDGE
 
     def _publish_anew(self, job: Job) -> Outcome:

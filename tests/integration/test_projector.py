@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from shared.adapters.memory.live_documents import MemoryLiveDocuments
 from shared.domain.errors import Unavailable
+from shared.domain.stages import JobType
 from shared.ports import Document, Tombstone
 from tests.support.world import World, manuscript
 
@@ -72,6 +73,20 @@ def test_a_book_whose_live_documents_are_refused_is_completed_at_the_first_attem
     told = [entry for entry in logs if entry["event"] == "project.failed"]
     assert {(e["error_class"], e["place"]) for e in told} == {("ValueError", "test_projector.py:_refuse")}
     assert "its text" not in str(told)
+
+
+def test_the_next_jobs_wait_for_no_live_document(world: World) -> None:
+    waiting: list[set[str]] = []
+
+    def hear(document: Document) -> None:
+        if document.fields["state"] == "completed":
+            waiting.append({m.topic for m in world.broker.waiting})
+
+    book_id = world.import_book(manuscript(2))
+    world.live_documents.listen(f"jobs/book-{book_id}", hear)
+    world.deliver(world.take(JobType.BOOK_PROCESSING))
+
+    assert waiting == [{JobType.CONTEXT_EXTRACTION, JobType.CHAPTER_PROCESSING, JobType.EMBEDDING_GENERATION}]
 
 
 def test_a_document_that_is_refused_keeps_no_other_from_being_written(projected: Projected) -> None:

@@ -96,12 +96,12 @@ def the_states_of_chapters_are_those_of_the_oldest_version() -> Iterator[None]:
 
 # As in `mutants` beside this folder.
 FOUND_AT = {
-    "fan_in_does_not_wait_for_other_commits": 2,
-    "a_claim_takes_what_has_changed_meanwhile": 20,
+    "fan_in_does_not_wait_for_other_commits": 10,
+    "a_claim_takes_what_has_changed_meanwhile": 4,
     "imports_of_an_owner_do_not_wait_for_each_other": 11,
-    "an_import_does_not_lock_its_book": 31,
+    "an_import_does_not_lock_its_book": 14,
     "an_overtaken_attempt_writes_all_the_same": 7,
-    "a_lease_begins_by_the_clock_of_its_process": 10,
+    "a_lease_begins_by_the_clock_of_its_process": 13,
     "a_job_that_has_ended_keeps_its_permit": 0,
     "nobody_notes_whose_turn_it_was": 12,
     "a_pause_never_ends": 8,
