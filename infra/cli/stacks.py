@@ -19,6 +19,7 @@ from infra.cli.context import LocalContext, print_json
 from infra.cli.endings import FAILED, USAGE, say, stop
 from infra.cli.manuscript import Encoding, read_manuscript, title_of
 from infra.cli.option_groups import Commands
+from infra.local.ports import FIRST_PORT, KeptPorts
 from infra.local.stack import Backend, run_stack, running_stack
 
 commands = Commands()
@@ -90,16 +91,48 @@ def _log(out: TextIO, name: str, line: str) -> None:
     out.flush()
 
 
-@commands.command(epilog=examples(f"{BINDERY} dev", f"{BINDERY} dev --backend embedded --data-dir /tmp/bindery"))
-def dev(context: LocalContext, backend: Which = "auto") -> None:
+@commands.command(
+    epilog=examples(
+        f"{BINDERY} dev",
+        f"{BINDERY} dev --app ../my-web-app",
+        f"{BINDERY} dev --backend embedded --port 9000 --data-dir /tmp/bindery",
+    )
+)
+def dev(
+    context: LocalContext,
+    backend: Which = "auto",
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=65_535,
+            help=f"The API's port; the data folder keeps it, and those of the emulators. At first: {FIRST_PORT}, or the"
+            " next that is free.",
+        ),
+    ] = None,
+    app: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            writable=True,
+            help="A web app's folder: its .env.local is told where the stack is, by the names that Vite and Next read.",
+        ),
+    ] = None,
+) -> None:
     """Run the local stack until Ctrl-C, with the log lines of all functions (with --json on standard error)."""
+    from infra.cli.env_file import write_env_file
     from shared.log import configure_logging
 
     data_dir, log = context.data_dir, sys.stderr if context.as_json else sys.stdout
     if running_stack(data_dir):
         stop(f"a stack runs on {data_dir} already; choose another --data-dir", FAILED)
     configure_logging("info")
-    with run_stack(data_dir, _backend(backend), lambda name, line: _log(log, name, line)) as stack:
+    ports = KeptPorts(data_dir, port)
+    with run_stack(data_dir, _backend(backend), lambda name, line: _log(log, name, line), ports) as stack:
+        written = write_env_file(app, stack.environment) if app else None
+        for moved in ports.moved:
+            say(moved)
         if context.as_json:
             print_json({"backend": stack.backend, "because": stack.because, "environment": dict(stack.environment)})
         else:
@@ -109,6 +142,8 @@ def dev(context: LocalContext, backend: Which = "auto") -> None:
             )
             for name, value in stack.environment.items():
                 print(f"  export {name}={shlex.quote(value)}")
+            if written:
+                print(f"\nYour web app finds it by {written}")
             print(
                 f"\nIn another terminal: {BINDERY} --help; {BINDERY} import FILE --watch (data: {data_dir})\n",
                 flush=True,

@@ -19,6 +19,7 @@ from werkzeug.wrappers import Request as PlainRequest
 from werkzeug.wrappers import Response
 
 from infra.local.database import start_database
+from infra.local.ports import PortOf, any_port
 from infra.local.precedence import Precedence
 from infra.local.processes import OnLine
 from infra.local.timer import Every
@@ -44,8 +45,15 @@ class EmbeddedStack:
     because = "it needs nothing but Python packages"
 
     def __init__(
-        self, data: Path, settings: Mapping[str, Any], on_line: OnLine, overrides: Overrides | None = None
+        self,
+        data: Path,
+        settings: Mapping[str, Any],
+        on_line: OnLine,
+        overrides: Overrides | None = None,
+        *,
+        port_of: PortOf = any_port,
     ) -> None:
+        port = port_of("api")
         self._postgres = start_database(data / "postgres", on_line)
         self.database_url = self._postgres.dsn
         try:
@@ -64,14 +72,14 @@ class EmbeddedStack:
         api = Precedence(functions_framework.create_app("api", str(FUNCTIONS / "api.py")))  # type: ignore[no-untyped-call]
         for stage in STAGES.values():
             self.broker.subscribe(_subscription(stage, config.caps[stage.type], api))
-        self._server = self._serve(api)
+        self._server = self._serve(api, port)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self.environment = {"BINDERY_URL": self.url, "BINDERY_DATABASE_URL": self.database_url}
         self._reconcile = Every(RECONCILE_SECONDS, self.app.reconcile)
 
-    def _serve(self, api: Precedence) -> BaseWSGIServer:
+    def _serve(self, api: Precedence, port: int) -> BaseWSGIServer:
         both = DispatcherMiddleware(api, {"/_local/documents": document_stream(self.live_documents)})
-        server = make_server("127.0.0.1", 0, both, threaded=True, request_handler=_Quiet)
+        server = make_server("127.0.0.1", port, both, threaded=True, request_handler=_Quiet)
         threading.Thread(target=server.serve_forever, name="api", daemon=True).start()
         return server
 

@@ -15,6 +15,7 @@ import requests
 from infra.local.database import project_again, publish_again, start_database
 from infra.local.embedded_stack import FUNCTIONS, RECONCILE_SECONDS
 from infra.local.emulators import Emulators, start_firestore, start_pubsub
+from infra.local.ports import PortOf, any_port
 from infra.local.processes import Command, OnLine, Supervisor, free_port, is_listening
 from infra.local.relay import Relay
 from infra.local.timer import Every
@@ -46,8 +47,10 @@ class EmulatorStack:
         emulators: Emulators,
         *,
         publishes_again: bool = True,
+        port_of: PortOf = any_port,
     ) -> None:
-        self._publishes_again = publishes_again
+        self._publishes_again, self._port_of = publishes_again, port_of
+        self._api_port = port_of("api")
         self._postgres = start_database(data / "postgres", on_line)
         self.database_url = self._postgres.dsn
         self._making_topics = threading.Lock()
@@ -62,8 +65,8 @@ class EmulatorStack:
             raise
 
     def _start(self, settings: Mapping[str, Any], emulators: Emulators) -> None:
-        pubsub = start_pubsub(self._emulators, emulators, self._make_topics)
-        firestore = start_firestore(self._emulators, emulators, self._project_all)
+        pubsub = start_pubsub(self._emulators, emulators, self._make_topics, port_of=self._port_of)
+        firestore = start_firestore(self._emulators, emulators, self._project_all, port_of=self._port_of)
         self._hosts = {"PUBSUB_EMULATOR_HOST": pubsub, "FIRESTORE_EMULATOR_HOST": firestore}
         # The clients of this process (topics, relay) read it at their making.
         os.environ.update(self._hosts)
@@ -83,7 +86,7 @@ class EmulatorStack:
     def _start_functions(self, settings: Mapping[str, Any]) -> dict[str, str]:
         """Return their addresses by their names."""
         threads = {"api": _THREADS, "reconcile": _THREADS} | {s.function: self._caps[s.type] for s in STAGES.values()}
-        ports = {name: free_port() for name in threads}
+        ports = {name: free_port() for name in threads} | {"api": self._api_port}
         inherited = {k: v for k, v in os.environ.items() if k not in _NOT_FOR_CHILDREN}
         own = {f"BINDERY_{k.upper()}": str(v) for k, v in settings.items()}
         own |= {"BINDERY_PROJECT": PROJECT, "BINDERY_DATABASE_URL": self.database_url, "BINDERY_AUTH": "local"}

@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.local.processes import Command, StartFailed, Supervisor, free_port
+from infra.local.ports import PortOf, any_port
+from infra.local.processes import Command, StartFailed, Supervisor
 
 RULES = Path(__file__).resolve().parents[1] / "firestore" / "firestore.rules"
 
@@ -125,14 +126,11 @@ def start_pubsub(
     emulators: Emulators,
     on_restart: Callable[[], None] = lambda: None,
     *,
-    port: int | None = None,
+    port_of: PortOf = any_port,
 ) -> str:
-    """Starts it, on a free port if none is named, and returns `host:port`, which outlasts a restart.
-
-    Raises StartFailed.
-    """
+    """Starts it, and returns `host:port`, which outlasts a restart. Raises StartFailed."""
     argv = [emulators.java, *_JVM, "-jar", str(emulators.pubsub)]
-    return _start(supervisor, "pubsub", argv, on_restart, port)
+    return _start(supervisor, "pubsub", argv, on_restart, port_of)
 
 
 def start_firestore(
@@ -140,28 +138,27 @@ def start_firestore(
     emulators: Emulators,
     on_restart: Callable[[], None] = lambda: None,
     *,
-    port: int | None = None,
+    port_of: PortOf = any_port,
     rules: Path = RULES,
 ) -> str:
     """As `start_pubsub`, and with security rules, which hold for whoever comes with a user's token."""
     argv = [emulators.java, *_JVM, "-cp", str(emulators.firestore), _FIRESTORE_MAIN, f"--rules={rules}"]
-    return _start(supervisor, "firestore", argv, on_restart, port)
+    return _start(supervisor, "firestore", argv, on_restart, port_of)
 
 
 def _start(
-    supervisor: Supervisor, name: str, argv: Sequence[str], on_restart: Callable[[], None], port: int | None
+    supervisor: Supervisor, name: str, argv: Sequence[str], on_restart: Callable[[], None], port_of: PortOf
 ) -> str:
     # If somebody takes the port just before the emulator does, it hangs: then we try another one.
-    spare = [] if port is not None else [free_port() for _ in range(_PORTS_TO_TRY - 1)]
-    port = port if port is not None else free_port()
-    while True:
+    for tries_left in reversed(range(_PORTS_TO_TRY)):
+        port = port_of(name)
         try:
             supervisor.start(_command(name, argv, port), on_restart)
-            return f"127.0.0.1:{port}"
+            break
         except StartFailed:
-            if not spare:
+            if not tries_left:
                 raise
-            port = spare.pop()
+    return f"127.0.0.1:{port}"
 
 
 def _command(name: str, argv: Sequence[str], port: int) -> Command:

@@ -48,14 +48,16 @@ def free_port() -> int:
     with _ports_lock:
         while len(_given_ports) < len(_PORTS):
             port = chance.choice(_PORTS)
-            if port not in _given_ports and _can_bind(port):
+            if port not in _given_ports and can_bind(port):
                 _given_ports.add(port)
                 return port
     raise StartFailed("no port is free")
 
 
-def _can_bind(port: int) -> bool:
+def can_bind(port: int) -> bool:
+    """Whether nobody listens at this port of the loopback interface: connections that have just ended don't count."""
     with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             s.bind(("127.0.0.1", port))
         except OSError:

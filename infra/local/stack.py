@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from infra.local.emulators import Missing, find_emulators
 from infra.local.locks import is_locked, lock
+from infra.local.ports import PortOf, any_port
 from infra.local.processes import OnLine
 from shared.loopback import LOOPBACK
 
@@ -36,14 +37,16 @@ class NoEmulators(Exception):
 
 
 @contextmanager
-def run_stack(data: Path, backend: Backend, on_line: OnLine, **settings: Any) -> Iterator[Stack]:
+def run_stack(
+    data: Path, backend: Backend, on_line: OnLine, port_of: PortOf = any_port, **settings: Any
+) -> Iterator[Stack]:
     """Starts a stack on the data folder and stops it at the end. Raises NoEmulators, AlreadyRunning, StartFailed.
 
     `settings` are the functions' (`models="fake"`); what they don't say, the environment may (`BINDERY_MODELS`).
     The models are local unless one of them says otherwise.
     """
     models = os.environ.get("BINDERY_MODELS", "local")
-    stack = _start(data, backend, {"models": models, **settings}, on_line)
+    stack = _start(data, backend, {"models": models, **settings}, on_line, port_of)
     state = data / _STATE
     try:
         with _private(state) as file:
@@ -56,20 +59,20 @@ def run_stack(data: Path, backend: Backend, on_line: OnLine, **settings: Any) ->
         stack.close()
 
 
-def _start(data: Path, backend: Backend, settings: Mapping[str, Any], on_line: OnLine) -> Stack:
+def _start(data: Path, backend: Backend, settings: Mapping[str, Any], on_line: OnLine, port_of: PortOf) -> Stack:
     found = find_emulators() if backend != "embedded" else Missing("they were not asked for")
     if isinstance(found, Missing):
         if backend == "emulators":
             raise NoEmulators(found.reason)
         from infra.local.embedded_stack import EmbeddedStack
 
-        embedded = EmbeddedStack(data, settings, on_line)
+        embedded = EmbeddedStack(data, settings, on_line, port_of=port_of)
         if backend == "auto":
             embedded.because = f"there are no emulators: {found.reason}"
         return embedded
     from infra.local.emulator_stack import EmulatorStack
 
-    return EmulatorStack(data, settings, on_line, found)
+    return EmulatorStack(data, settings, on_line, found, port_of=port_of)
 
 
 def running_stack(data: Path) -> Mapping[str, str] | None:

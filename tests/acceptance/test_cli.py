@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,25 @@ def test_a_stack_that_is_stopped_in_any_way_leaves_no_process_behind(tmp_path: P
         process.send_signal(number)
         process.wait(STOP_SECONDS)
     wait_gone(*(p.pid for p in family))
+
+
+def test_a_web_app_is_told_where_the_stack_is(tmp_path: Path) -> None:
+    app = tmp_path / "app"
+    app.mkdir()
+    with dev(tmp_path, "embedded", None, "--app", str(app)):
+        url = address(tmp_path)["BINDERY_URL"]
+
+        assert (app / ".env.local").read_text().splitlines()[1] == f"VITE_BINDERY_URL={url}"
+
+
+def test_a_port_that_is_taken_is_refused_in_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        done = bindery(tmp_path, "dev", "--backend", "embedded", "--port", str(port))
+
+    assert done.returncode == 1
+    assert f"port {port} is taken" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -52,12 +52,14 @@ def test_a_stack_that_is_killed_leaves_nothing_behind_and_the_next_one_carries_o
     """Killed alone; then its watchdogs alone, of which it starts new ones; then both."""
     with dev(tmp_path, backend, SLOW_MODELS) as stack:
         book = import_sample(tmp_path, sample)
+        before = address(tmp_path)
         family = stack.children(recursive=True)
         stack.kill()
         wait_all_gone([stack, *family])
     (tmp_path / "stack.json").chmod(0o644)  # as a folder that was unpacked may have it
 
     with dev(tmp_path, backend, SLOW_MODELS) as stack:
+        assert [name for name, value in address(tmp_path).items() if before[name] != value] == ["BINDERY_DATABASE_URL"]
         assert_completed(tmp_path, book)
         book = import_sample(tmp_path, sample)
         family = stack.children(recursive=True)

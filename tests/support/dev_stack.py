@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from infra.local.processes import free_port
 from infra.local.stack import running_stack
 from tests.support.command_line import CLI
 from tests.support.waiting import poll
@@ -22,12 +23,15 @@ STOP_SECONDS = 60.0
 
 
 @contextmanager
-def dev(data: Path, backend: str, variables: Mapping[str, str] | None = None) -> Iterator[psutil.Popen]:
+def dev(data: Path, backend: str, variables: Mapping[str, str] | None = None, *options: str) -> Iterator[psutil.Popen]:
     """Run `bindery dev --json` on a data folder, from when it is up until the end of the block.
 
-    What it writes is in the folder's files `out` and `log`. `variables` are added to its environment.
+    What it writes is in the folder's files `out` and `log`. `variables` are added to its environment. It begins at a
+    port of its own: other tests run beside it.
     """
-    command = [*CLI, "dev", "--json", "--backend", backend, "--data-dir", str(data)]
+    command = [*CLI, "dev", "--json", "--backend", backend, "--data-dir", str(data), *options]
+    if not (data / "ports.json").exists():
+        command += ["--port", str(free_port())]
     env = os.environ | dict(variables or {})
     with (data / "out").open("w") as out, (data / "log").open("a") as log:
         process = psutil.Popen(command, stdout=out, stderr=log, env=env)
