@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, AnyHttpUrl, BeforeValidator, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.domain.errors import ConfigError
 from shared.domain.stages import STAGES, JobType
@@ -27,6 +27,24 @@ _SET_IN_THE_CLOUD = (
 )
 
 _EMULATOR_HOSTS = ("PUBSUB_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST")
+
+
+def _split(names: object) -> object:
+    return names.replace(",", " ").split() if isinstance(names, str) else names
+
+
+def _check_origin(name: str) -> str:
+    """An origin as browsers send it: no path, no usual port, all in lower case. `*` is refused."""
+    try:
+        url = AnyHttpUrl(name)
+    except ValidationError:
+        url = None
+    if url is None or url.path not in (None, "/") or url.query or url.fragment or url.username or url.password:
+        raise ValueError(f"{name} is no origin: write https://app.example, with a port if it is not the usual one")
+    return str(url).rstrip("/")
+
+
+Origin = Annotated[str, AfterValidator(_check_origin)]
 
 
 class Config(BaseSettings):
@@ -53,6 +71,9 @@ class Config(BaseSettings):
     embedding_model: str = Field("text-embedding-005", description="Vertex AI's embedding model")
     context_model: str = Field("gemini-3.1-flash-lite", description="Vertex AI's generating model")
     firestore_database: str = Field("(default)", description="Firestore database of the live documents")
+    allowed_origins: Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_split)] = Field(
+        (), description="Origins of web apps whose pages may call the API, with commas between: `https://app.example`"
+    )
     max_body_bytes: int = Field(20_000_000, ge=1_000, description="Largest request body; more is answered with 413")
     max_books_under_way: int = Field(
         1000,
@@ -184,4 +205,5 @@ def read_config(**settings: Any) -> Config:
 
 def _named(place: tuple[int | str, ...]) -> str:
     """The variable that is wrong, or an empty text if several are wrong together."""
-    return f"BINDERY_{'_'.join(map(str, place)).upper()}: " if place else ""
+    names = [part for part in place if isinstance(part, str)]
+    return f"BINDERY_{'_'.join(names).upper()}: " if names else ""

@@ -9,6 +9,6 @@ def settings_table() -> str:
     """Markdown: a row for each setting of `Config`."""
     rows = ["| variable | default | what it is |", "| --- | --- | --- |"]
     for name, field in Config.model_fields.items():
-        default = "–" if field.default == "" else f"`{field.default}`"
+        default = "–" if field.default in ("", ()) else f"`{field.default}`"
         rows.append(f"| `BINDERY_{name.upper()}` | {default} | {field.description} |")
     return "\n".join(rows)

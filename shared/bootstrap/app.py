@@ -93,6 +93,7 @@ class App(UseCases):
                 ),
                 restore=self.restore,
                 reembed=self.reembed,
+                allowed_origins=self.config.allowed_origins,
                 max_body_bytes=self.config.max_body_bytes,
                 local_only=self.config.local_only,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from flask import Response, g, jsonify, request
@@ -12,6 +13,7 @@ from flask_openapi3.openapi import OpenAPI
 from shared.http.bodies import drop_body, refuse_large_body
 from shared.http.books import add_books
 from shared.http.control import add_control
+from shared.http.cors import allow_origins, is_preflight
 from shared.http.dead_letters import add_dead_letters
 from shared.http.errors import add_error_handlers
 from shared.http.headers import secured
@@ -47,7 +49,8 @@ _STRINGS = re.compile(rb'"(?:[^"\\]++|\\.?)*+"?|\s+', re.DOTALL)
 
 @dataclass(frozen=True, kw_only=True)
 class ApiParts:
-    """What the API works with. `max_body_bytes` is an import's; with `local_only` anyone on this machine may call."""
+    """What the API works with. `allowed_origins` are of web apps whose pages may call; `max_body_bytes` is an import's;
+    with `local_only` anyone on this machine may call."""
 
     authenticator: Authenticator
     catalogue: Catalogue
@@ -61,6 +64,7 @@ class ApiParts:
     restore: Restore
     reembed: Reembed
     identifiers: Identifiers
+    allowed_origins: Collection[str]
     max_body_bytes: int
     local_only: bool
 
@@ -74,6 +78,7 @@ def create_api(parts: ApiParts) -> OpenAPI:
         validation_error_callback=invalid,
         doc_ui=False,
     )
+    allow_origins(app, parts.allowed_origins, parts.local_only)
     _guard(app, parts)
     _check_bodies(app, parts.max_body_bytes)
     add_error_handlers(app)
@@ -95,11 +100,12 @@ def create_api(parts: ApiParts) -> OpenAPI:
 def _guard(app: OpenAPI, parts: ApiParts) -> None:
     @app.before_request
     def stay_on_this_machine() -> Response | None:
-        return refuse_other_hosts(request) if parts.local_only else None
+        return refuse_other_hosts(request, parts.allowed_origins) if parts.local_only else None
 
     @app.before_request
     def authenticate() -> None:
-        g.caller = parts.authenticator.authenticate(request.headers.get("Authorization"))
+        if not is_preflight(request):
+            g.caller = parts.authenticator.authenticate(request.headers.get("Authorization"))
 
     @app.after_request
     def secure(response: Response) -> Response:

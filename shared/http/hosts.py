@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from flask import Response
@@ -11,10 +12,10 @@ from shared.http.problems import problem
 from shared.loopback import LOOPBACK
 
 
-def refuse_other_hosts(request: Request) -> Response | None:
-    """403 for what was sent to another name (DNS rebinding), or by another site's page; else None."""
-    names = [f"//{request.host}", request.headers.get("Origin") or "//localhost"]
-    if all(_host(name) in LOOPBACK for name in names):
+def refuse_other_hosts(request: Request, allowed_origins: Collection[str] = ()) -> Response | None:
+    """403 for what was sent to another name (DNS rebinding), or by the page of a site that may not; else None."""
+    origin = request.headers.get("Origin") or "//localhost"
+    if _host(f"//{request.host}") in LOOPBACK and (_host(origin) in LOOPBACK or origin in allowed_origins):
         return None
     return problem(403, "this is for callers on this machine alone: http://127.0.0.1, localhost or [::1]")
 

@@ -11,12 +11,12 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
 from shared.adapters.memory.broker import MemoryBroker, Subscription
 from shared.domain.stages import STAGES, JobType
 from shared.ports import Message, Publisher, SeekableBroker
+from tests.support.serving import serving
 
 STAGE, DEAD_LETTER = STAGES[JobType.EMBEDDING_GENERATION], STAGES[JobType.DEAD_LETTER]
 
@@ -99,17 +99,14 @@ def emulated_broker() -> Iterator[Broker]:
         endpoint = dead_letters if request.path == "/dead_letters" else stage
         return Response(status=204 if endpoint(request.get_json()) else 503)
 
-    server = make_server("127.0.0.1", 0, functions, threaded=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    base = f"http://127.0.0.1:{server.server_port}"
-    urls = {STAGE.subscription: f"{base}/stage", DEAD_LETTER.subscription: f"{base}/dead_letters"}
-    relay = Relay(project, urls, {t: stage.concurrency for t, stage in STAGES.items()})
-    try:
-        yield Broker(PubSubPublisher(project), PubSubSeekableBroker(project), stage, dead_letters)
-    finally:
-        relay.close()
-        server.shutdown()
-        server.server_close()
+    with serving(functions) as port:
+        base = f"http://127.0.0.1:{port}"
+        urls = {STAGE.subscription: f"{base}/stage", DEAD_LETTER.subscription: f"{base}/dead_letters"}
+        relay = Relay(project, urls, {t: stage.concurrency for t, stage in STAGES.items()})
+        try:
+            yield Broker(PubSubPublisher(project), PubSubSeekableBroker(project), stage, dead_letters)
+        finally:
+            relay.close()
 
 
 def message(n: int = 0) -> Message:

@@ -169,3 +169,38 @@ def test_a_wrong_number_is_said_in_our_own_words(local: pytest.MonkeyPatch, name
     with pytest.raises(ConfigError) as wrong:
         read_config()
     assert f"BINDERY_{name}: {said}" in str(wrong.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "origins"),
+    [
+        ("", ()),
+        ("https://app.example", ("https://app.example",)),
+        (" https://app.example/ ,http://b.example:8080\n", ("https://app.example", "http://b.example:8080")),
+        ("HTTPS://App.Example:443", ("https://app.example",)),
+        ("http://[::1]:80", ("http://[::1]",)),
+    ],
+)
+def test_origins_are_named_with_commas_between(local: pytest.MonkeyPatch, text: str, origins: tuple[str, ...]) -> None:
+    local.setenv("BINDERY_ALLOWED_ORIGINS", text)
+
+    assert read_config().allowed_origins == origins
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "*",
+        "app.example",
+        "https://app.example/path",
+        "https://",
+        "ftp://a.example",
+        "https://u@a.example",
+        "https://a:b",
+    ],
+)
+def test_what_is_no_origin_is_refused(local: pytest.MonkeyPatch, text: str) -> None:
+    local.setenv("BINDERY_ALLOWED_ORIGINS", text)
+
+    with pytest.raises(ConfigError, match=r"BINDERY_ALLOWED_ORIGINS: .* is no origin"):
+        read_config()

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 INFRA = Path(__file__).resolve().parents[2] / "infra"
-HABITS = ["check", "lint", "format", "types", "layers", "migrations", "previous", "test", "bench", "sim", "mutants"]
+HABITS = ["check", "lint", "format", "types", "layers", "migrations", "previous", "browser"]
+HABITS += ["test", "bench", "sim", "mutants"]
 
 SQUAWK = [
     "squawk --no-error-on-unmatched-pattern --assume-in-transaction infra/migrations/0001_table.sql",
@@ -44,11 +45,22 @@ class Clone:
         (root / "infra" / "migrations").mkdir()
         (root / "infra" / "migrations" / "0001_table.sql").write_text("-- A table.\nCREATE TABLE t ();\n")
         (root / "infra" / "migrations" / "0002_index.sql").write_text("-- no transaction\nCREATE INDEX;\n")
-        tools = root / "tools"
-        tools.mkdir()
-        (tools / "python3").write_text(PROGRAM)
-        (tools / "python3").chmod(0o755)
-        self._env = {"PATH": f"{tools}:{os.environ['PATH']}", "CALLS": str(self.calls)}
+        self._tools = root / "tools"
+        self._tools.mkdir()
+        for name in ("python3", "chromium"):
+            self.add_tool(name, PROGRAM)
+        self._env = {"PATH": f"{self._tools}:{os.environ['PATH']}", "CALLS": str(self.calls)}
+
+    def add_tool(self, name: str, program: str) -> None:
+        (self._tools / name).write_text(program)
+        (self._tools / name).chmod(0o755)
+
+    def lack_chromium(self) -> None:
+        """From now on, no program is on the path but these tools, and what the scripts take for granted."""
+        (self._tools / "chromium").unlink()
+        for name in ("awk", "cat", "cksum", "dirname", "grep", "mkdir", "sed", "basename"):
+            (self._tools / name).symlink_to(str(shutil.which(name)))
+        self._env["PATH"] = str(self._tools)
 
     def run(self, script: str, *arguments: str, venv: Path | None = None) -> subprocess.CompletedProcess[str]:
         env = self._env | ({"BINDERY_VENV": str(venv)} if venv else {})
@@ -186,6 +198,22 @@ def test_what_is_no_habit_is_refused_with_the_list(clone: Clone) -> None:
 def test_a_habit_calls_its_tool(ready: Clone, arguments: list[str], called: list[str]) -> None:
     assert ready.run("dev", *arguments).returncode == 0
     assert ready.called() == called
+
+
+def test_chromium_is_installed_by_root_alone_and_only_where_it_is_missing(ready: Clone) -> None:
+    there = ready.run("dev", "browser")
+    ready.lack_chromium()
+    ready.add_tool("apt-get", PROGRAM.replace("/bin/sh", str(shutil.which("sh"))))
+    told = []
+    for user in ("1000", "0"):
+        ready.add_tool("id", f"#!{shutil.which('sh')}\necho {user}\n")
+        told.append(ready.run("dev", "browser"))
+
+    assert (there.returncode, there.stderr) == (0, "")
+    assert [t.returncode for t in told] == [0, 0]
+    assert "as root: apt-get install chromium" in told[0].stderr
+    assert "installing Chromium" in told[1].stderr
+    assert ready.called() == ["apt-get install -qq -y --no-install-recommends chromium"]
 
 
 def test_an_earlier_releases_tests_are_run_in_its_tree_with_the_migrations_of_this_one(ready: Clone) -> None:
