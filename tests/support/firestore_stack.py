@@ -11,6 +11,7 @@ import pytest
 
 from infra.local.embedded_stack import EmbeddedStack
 from infra.local.emulators import Emulators, start_firestore
+from infra.local.ports import PortOf
 from infra.local.processes import OnLine, Supervisor
 from infra.local.stack import Stack, run_stack
 from shared.adapters.google.firestore import FirestoreLiveDocuments
@@ -50,8 +51,9 @@ def run_embedded_stack(data: Path, emulators: Emulators | None, overrides: Overr
     every_store = EveryStore()
 
     class TestStack(EmbeddedStack):
-        def __init__(self, data: Path, settings: Mapping[str, Any], on_line: OnLine) -> None:
-            super().__init__(data, settings, on_line, {**overrides, "live_documents": every_store})
+        def __init__(self, data: Path, settings: Mapping[str, Any], on_line: OnLine, *, port_of: PortOf) -> None:
+            ports: Overrides = {**overrides, "live_documents": every_store}
+            super().__init__(data, settings, on_line, ports, port_of=port_of)
             # What the stack streams to commands itself.
             every_store.stores.append(self.live_documents)
             self.environment |= live
