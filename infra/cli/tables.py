@@ -1,8 +1,9 @@
-"""The table of settings in infra/README.md, from the code."""
+"""Tables of infra/README.md, from the code."""
 
 from __future__ import annotations
 
 from shared.config import Config
+from shared.http.codes import CODES
 
 
 def settings_table() -> str:
@@ -12,3 +13,9 @@ def settings_table() -> str:
         default = "–" if field.default in ("", ()) else f"`{field.default}`"
         rows.append(f"| `BINDERY_{name.upper()}` | {default} | {field.description} |")
     return "\n".join(rows)
+
+
+def codes_table() -> str:
+    """Markdown: a row for each code of a problem."""
+    rows = ["| `code` | status | when |", "| --- | --- | --- |"]
+    return "\n".join(rows + [f"| `{code}` | {status} | {when} |" for code, (status, when) in CODES.items()])

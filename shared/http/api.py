@@ -12,6 +12,7 @@ from flask_openapi3.openapi import OpenAPI
 
 from shared.http.bodies import drop_body, refuse_large_body
 from shared.http.books import add_books
+from shared.http.codes import Code
 from shared.http.control import add_control
 from shared.http.cors import allow_origins, is_preflight
 from shared.http.dead_letters import add_dead_letters
@@ -123,17 +124,17 @@ def _check_bodies(app: OpenAPI, max_import_bytes: int) -> None:
         if refused := refuse_large_body(request, limit):
             return refused
         if is_import and not request.is_json:
-            return problem(415, "send the manuscript as JSON, with Content-Type: application/json")
+            return problem(Code.NOT_JSON, "send the manuscript as JSON, with Content-Type: application/json")
         if not request.is_json:
             return None
         if len(_STRINGS.sub(b"", request.get_data())) > MAX_OUTSIDE_STRINGS:
-            return problem(400, "the body holds more than text: send an object of the fields that are described")
+            return problem(Code.MALFORMED_REQUEST, "the body holds more than text: send the fields that are described")
         try:
             body = request.get_json(silent=True)
         except RecursionError:
-            return problem(400, "the body is nested too deeply")
+            return problem(Code.MALFORMED_REQUEST, "the body is nested too deeply")
         if is_import and not isinstance(body, dict):
-            return problem(400, "the body is not a JSON object")
+            return problem(Code.MALFORMED_REQUEST, "the body is not a JSON object")
         if isinstance(body, dict) and len(body) > MAX_FIELDS:
-            return problem(422, f"the body has {len(body)} fields; no request has more than {MAX_FIELDS}")
+            return problem(Code.INVALID_FIELDS, f"the body has {len(body)} fields, and may have {MAX_FIELDS}")
         return None

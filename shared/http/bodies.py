@@ -6,6 +6,7 @@ from io import BytesIO
 
 from flask import Request, Response
 
+from shared.http.codes import Code
 from shared.http.problems import problem
 
 
@@ -46,4 +47,4 @@ def _replace(request: Request, body: bytes) -> None:
 
 
 def _too_large(limit: int) -> Response:
-    return problem(413, f"the body is larger than {limit} bytes; send less at once")
+    return problem(Code.BODY_TOO_LARGE, f"the body is larger than {limit} bytes; send less at once")

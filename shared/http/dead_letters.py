@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validato
 
 from shared.domain.dead_letters import DeadLetterFilter, DeadLetterState, RedriveRequest
 from shared.domain.stages import JobType
+from shared.http.codes import Code
 from shared.http.problems import problem
 from shared.http.replies import caller, described, reply, scope
 from shared.http.schemas import Attempt, Text
@@ -192,7 +193,7 @@ def _add_lists(app: OpenAPI, redrive: RedriveDeadLetters) -> None:
     def dead_letter(path: DeadLetterPath) -> Response:
         found = known.page(DeadLetterFilter(owner_uid=scope(), ids=[path.dead_letter_id]), None, 1)
         if not found:
-            return problem(404, "there is no such dead letter")
+            return problem(Code.UNKNOWN_DEAD_LETTER, "there is no such dead letter")
         letter = _entry(found[0]) | {"actions": [dict(a) for a in known.actions(path.dead_letter_id)]}
         if not caller().admin:
             letter["traceback"] = None
@@ -212,13 +213,13 @@ def _add_redrives(app: OpenAPI, redrive: RedriveDeadLetters) -> None:
     def redrive_batch(path: BatchPath) -> Response:
         found = redrive.redrives.batch(scope(), path.batch_id)
         if found is None:
-            return problem(404, "there is no such redrive")
+            return problem(Code.UNKNOWN_REDRIVE, "there is no such redrive")
         return reply(BatchReply.model_validate(found))
 
     @app.post("/api/dead-letters/redrives/<batch_id>/stop", summary="Stop a redrive", **described(StopReply, 404))
     def stop_batch(path: BatchPath) -> Response:
         if redrive.redrives.batch(scope(), path.batch_id) is None:
-            return problem(404, "there is no such redrive")
+            return problem(Code.UNKNOWN_REDRIVE, "there is no such redrive")
         return reply(StopReply(stopped=redrive.stop(scope(), path.batch_id, caller().uid)))
 
     @app.post("/api/dead-letters/discard", summary="Discard dead letters", **described(DiscardReply))

@@ -24,33 +24,38 @@ from shared.domain.errors import (
     UnknownBook,
     UnknownSnapshot,
 )
+from shared.http.codes import Code
 from shared.http.problems import problem
 
 log = structlog.get_logger()
 
 _RETRY_SECONDS, _BUSY_SECONDS = "5", "30"
 
-Answer = tuple[int, str, dict[str, str]]
+Answer = tuple[Code, str, dict[str, str]]
 
-# The status, what is wrong and what to do (`{error}` is what the error says), and headers.
+# The code, what is wrong and what to do (`{error}` is what the error says), and headers.
 ANSWERS: Mapping[type[BinderyError], Answer] = {
-    Unauthenticated: (401, "{error}", {"WWW-Authenticate": "Bearer"}),
-    Forbidden: (403, "this is for administrators: users with the custom claim `admin`", {}),
-    UnknownBook: (404, "there is no such book", {}),
-    UnknownSnapshot: (404, "there is no such snapshot; `GET /api/snapshots` lists them", {}),
-    InvalidState: (409, "{error}", {}),
-    SnapshotExists: (409, "there is a snapshot of that name; delete it, or take another name", {}),
-    KeyReused: (422, "{error}; send a new key with a new request", {}),
-    Rejected: (422, "{error}", {}),
-    TooManyBooks: (429, "{error}; try again when one of them is done", {"Retry-After": _BUSY_SECONDS}),
-    Unavailable: (503, "a service that this needs is down; try again soon", {"Retry-After": _RETRY_SECONDS}),
+    Unauthenticated: (Code.UNAUTHENTICATED, "{error}", {"WWW-Authenticate": "Bearer"}),
+    Forbidden: (Code.FORBIDDEN, "this is for administrators: users with the custom claim `admin`", {}),
+    UnknownBook: (Code.UNKNOWN_BOOK, "there is no such book", {}),
+    UnknownSnapshot: (Code.UNKNOWN_SNAPSHOT, "there is no such snapshot; `GET /api/snapshots` lists them", {}),
+    InvalidState: (Code.INVALID_STATE, "{error}", {}),
+    SnapshotExists: (Code.SNAPSHOT_EXISTS, "there is a snapshot of that name; delete it, or take another name", {}),
+    KeyReused: (Code.KEY_REUSED, "{error}; send a new key with a new request", {}),
+    Rejected: (Code.REJECTED, "{error}", {}),
+    TooManyBooks: (Code.TOO_MANY_BOOKS, "{error}; try again when one of them is done", {"Retry-After": _BUSY_SECONDS}),
+    Unavailable: (
+        Code.UNAVAILABLE,
+        "a service that is needed is down; try again soon",
+        {"Retry-After": _RETRY_SECONDS},
+    ),
 }
 
 
 def answer(error: BinderyError) -> Response:
     """The problem that the table has for the error's class, or the nearest above it."""
-    status, detail, headers = next(ANSWERS[known] for known in type(error).__mro__ if known in ANSWERS)
-    return problem(status, detail.format(error=error), headers)
+    code, detail, headers = next(ANSWERS[known] for known in type(error).__mro__ if known in ANSWERS)
+    return problem(code, detail.format(error=error), headers)
 
 
 def add_error_handlers(app: OpenAPI) -> None:
@@ -70,11 +75,18 @@ def _http_error(error: HTTPException) -> Any:
     if error.response is not None:
         return error.response
     allow = dict(error.get_headers()).get("Allow")
-    return problem(error.code or 500, error.description or "", {"Allow": allow} if allow else None)
+    status = error.code or 500
+    return problem(_code_of(status), error.description or "", {"Allow": allow} if allow else None, status=status)
+
+
+def _code_of(status: int) -> Code:
+    """That of what Flask itself says by a status."""
+    known = {404: Code.UNKNOWN_ADDRESS, 405: Code.METHOD_NOT_ALLOWED, 413: Code.BODY_TOO_LARGE, 415: Code.NOT_JSON}
+    return known.get(status, Code.MALFORMED_REQUEST if status < 500 else Code.UNEXPECTED)
 
 
 def _unexpected(error: Exception) -> Response:
     # Where it happened, not what was said: a message might tell of a text.
     frames = traceback.format_tb(error.__traceback__)
     log.error("api.unexpected", path=request.path, error_class=type(error).__name__, frames=frames)
-    return problem(500, "something unexpected went wrong; it is in the logs")
+    return problem(Code.UNEXPECTED, "something unexpected went wrong; it is in the logs")

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from flask import Response
 from werkzeug.wrappers import Request
 
+from shared.http.codes import Code
 from shared.http.problems import problem
 from shared.loopback import LOOPBACK
 
@@ -17,7 +18,7 @@ def refuse_other_hosts(request: Request, allowed_origins: Collection[str] = ()) 
     origin = request.headers.get("Origin") or "//localhost"
     if _host(f"//{request.host}") in LOOPBACK and (_host(origin) in LOOPBACK or origin in allowed_origins):
         return None
-    return problem(403, "this is for callers on this machine alone: http://127.0.0.1, localhost or [::1]")
+    return problem(Code.OTHER_SITE, "this is for callers on this machine alone: http://127.0.0.1, localhost or [::1]")
 
 
 def _host(url: str) -> str | None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from shared.domain.books import Status
 from shared.domain.stages import JobType
+from shared.http.codes import Code
 from shared.http.problems import problem
 from shared.http.replies import described, reply, scope
 from shared.http.schemas import Attempt, ErrorSummary, Text
@@ -44,7 +45,7 @@ def add_jobs(app: OpenAPI, catalogue: Catalogue) -> None:
     def job(path: JobPath) -> Response:
         row = catalogue.job(scope(), path.job_id)
         if row is None:
-            return problem(404, "there is no such job")
+            return problem(Code.UNKNOWN_JOB, "there is no such job")
         done = 100 if row["state"] == Status.COMPLETED else 0
         about = {"id": row["job_id"], "progress": done, "lease_expirations": row["abandoned"]}
         return reply(JobReply.model_validate({**row, **about}))

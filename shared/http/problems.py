@@ -9,6 +9,7 @@ from typing import Any
 from flask import Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from shared.http.codes import CODES, Code
 from shared.validation import explain
 
 _SHOWN = 20
@@ -19,14 +20,20 @@ class Problem(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    type: str = Field("about:blank", description="Kind of the problem")
+    type: str = Field("about:blank", description="The same for all: `code` is the kind of the problem")
+    code: Code = Field(description="Kind of the problem, for machines: it stays what it is")
     title: str = Field(description="The status in words")
     status: int = Field(description="HTTP status")
-    detail: str = Field(description="What is wrong, and what to do")
+    detail: str = Field(description="What is wrong, and what to do: for people")
 
 
-def problem(status: int, detail: str, headers: dict[str, str] | None = None, **more: Any) -> Response:
-    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **more}
+def problem(
+    code: Code, detail: str, headers: dict[str, str] | None = None, *, status: int | None = None, **more: Any
+) -> Response:
+    """The problem, with the status that its code has, unless another is named."""
+    status = status or CODES[code][0]
+    kind = {"type": "about:blank", "code": code, "title": HTTPStatus(status).phrase, "status": status}
+    body = {**kind, "detail": detail, **more}
     return Response(json.dumps(body), status, headers, mimetype="application/problem+json")
 
 
@@ -40,7 +47,7 @@ def invalid(error: ValidationError) -> Response:
     detail = "; ".join(f"{e['field']}: {e['problem']}" for e in errors)
     if len(found) > _SHOWN:
         detail += f"; and {len(found) - _SHOWN} more"
-    return problem(422, detail, errors=errors)
+    return problem(Code.INVALID_FIELDS, detail, errors=errors)
 
 
 def _offset(error: Any) -> dict[str, int]:

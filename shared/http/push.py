@@ -16,6 +16,7 @@ from shared.domain.failures import describe, storable
 from shared.domain.push_envelope import Envelope, is_id, read_envelope
 from shared.domain.stages import JobType
 from shared.http.bodies import refuse_large_body
+from shared.http.codes import Code
 from shared.http.problems import problem
 from shared.http.service_calls import answer_service
 from shared.pipeline.record_dead_letter import RecordDeadLetter
@@ -45,7 +46,7 @@ class PushEndpoints:
 
         def run(envelope: Envelope) -> Response:
             if self.runner.run(envelope.job_id) is Outcome.REDELIVER:
-                return problem(429, "the job is busy, or waits for its next attempt: deliver it again later")
+                return problem(Code.JOB_BUSY, "the job is busy, or waits for its next attempt: deliver it again later")
             return Response(status=204)
 
         return self._serve(request, job_type, run)

@@ -13,6 +13,7 @@ from flask_openapi3.openapi import OpenAPI
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.domain.reembeddings import Books
+from shared.http.codes import Code
 from shared.http.problems import problem
 from shared.http.replies import administrator, described, reply, required_status
 from shared.http.schemas import Text
@@ -97,7 +98,9 @@ def add_reembeddings(app: OpenAPI, catalogue: Catalogue, reembed: Reembed) -> No
 
     def shown_one(reembedding_id: UUID, status: int = 200) -> Response:
         row = reembed.wish(reembedding_id)
-        return problem(404, "there is no such reembedding") if row is None else reply(_entry(row), status)
+        if row is None:
+            return problem(Code.UNKNOWN_REEMBEDDING, "there is no such reembedding")
+        return reply(_entry(row), status)
 
     @app.get(
         "/api/reembeddings/estimate", summary="What moving books to the model takes", **described(EstimateReply, 404)

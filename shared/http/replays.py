@@ -10,6 +10,7 @@ from flask_openapi3.openapi import OpenAPI
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from shared.domain.stages import STAGES, JobType
+from shared.http.codes import Code
 from shared.http.problems import problem
 from shared.http.replies import administrator, described, reply, required_status
 from shared.http.schemas import Text
@@ -74,5 +75,5 @@ def add_replays(app: OpenAPI, catalogue: Catalogue, replay: Replay) -> None:
         administrator()
         receipt = replay.replays.receipt(path.replay_id)
         if receipt is None:
-            return problem(404, "there is no such replay")
+            return problem(Code.UNKNOWN_REPLAY, "there is no such replay")
         return reply(ReplayReply.model_validate(dict(receipt)))

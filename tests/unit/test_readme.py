@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from infra.cli.settings_table import settings_table
+from infra.cli.tables import codes_table, settings_table
 from shared.domain.stages import STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -15,6 +15,10 @@ MAX_LINES = 150
 
 def test_the_table_of_settings_is_the_codes() -> None:
     assert settings_table() in OPERATIONS
+
+
+def test_the_table_of_problems_is_the_codes() -> None:
+    assert codes_table() in OPERATIONS
 
 
 def test_the_first_code_block_has_the_two_commands_and_ci_runs_the_second() -> None:
