@@ -56,12 +56,13 @@ class Projections(Protocol):
         ...
 
     def of_book(self, book_id: UUID, *, chapters: bool = False) -> list[Document]:
-        """The book's document; with `chapters`, those of all its chapters too. Empty if there is no such book."""
+        """The book's own documents: its status, and how far its chapters are. With `chapters`, those of all chapters,
+        too. Empty if there is no such book."""
         ...
 
     def acquire_write_window(self, book_id: UUID, now: datetime) -> bool:
-        """Whether the caller may write the book's document now. After a change of phase or status anyone may; else one
-        caller in a second, over all processes."""
+        """Whether the caller may write the book's own documents now: if they show anything new, and nobody did so for a
+        second, over all processes. A change of phase or status waits for no second."""
         ...
 
     def mark_projected(self, documents: Sequence[Document], book_id: UUID | None = None) -> list[Tombstone]:
