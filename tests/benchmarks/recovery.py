@@ -176,7 +176,7 @@ def _documents(stack: EmulatorStack, expected: Rows) -> Row:
         workload.await_documents()
         samples.append(_since(at))
     workload.check(expected)
-    return _row("Firestore, all documents gone", f"the {4 * len(BOOKS)} documents are back", samples)
+    return _row("Firestore, all documents gone", f"the {5 * len(BOOKS)} documents are back", samples)
 
 
 def _postgresql(stack: EmulatorStack, expected: Rows, rng: random.Random) -> Row:
