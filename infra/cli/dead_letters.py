@@ -172,7 +172,7 @@ def _print_causes(rows: list[dict[str, Any]], counts: str) -> None:
     for row in rows:
         head = counts.format(**{k: view.plain(v) for k, v in row.items()})
         view.console.print(head, highlight=False, markup=False, soft_wrap=True)
-        cause = " ".join(f"{row['error_class']}: {row['message']}".split())
+        cause = " ".join(view.cause_of(row).split())
         view.console.print(
             f"       {cause}", style="dim", highlight=False, markup=False, no_wrap=True, overflow="ellipsis"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shared.config import Config
+from shared.domain.error_codes import MESSAGES
 from shared.http.codes import CODES
 
 
@@ -19,3 +20,9 @@ def codes_table() -> str:
     """Markdown: a row for each code of a problem."""
     rows = ["| `code` | status | when |", "| --- | --- | --- |"]
     return "\n".join(rows + [f"| `{code}` | {status} | {when} |" for code, (status, when) in CODES.items()])
+
+
+def errors_table() -> str:
+    """Markdown: a row for each code of a book's, chapter's or job's error."""
+    rows = ["| `code` | `message` |", "| --- | --- |"]
+    return "\n".join(rows + [f"| `{code}` | {message} |" for code, message in MESSAGES.items()])

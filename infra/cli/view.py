@@ -183,7 +183,13 @@ def show_status(status: Mapping[str, Any]) -> None:
         older = f"readers still see version {status['current_version']}, which has all its chapters"
         console.print(f"{older}: retry the failed ones, or import with --allow-partial --force", highlight=False)
     if status.get("error"):
-        console.print(f"[red]{escape(status['error']['error_class'])}: {escape(status['error']['message'])}")
+        console.print(f"[red]{escape(cause_of(status['error']))}")
+
+
+def cause_of(error: Mapping[str, Any]) -> str:
+    """What the API tells of an error: to an administrator, what is technical."""
+    known = error["technical"]
+    return f"{known['error_class']}: {known['message']}" if known else f"{error['message']} ({error['code']})"
 
 
 def plain(value: Any) -> str:
@@ -196,10 +202,10 @@ def show_letter(letter: Mapping[str, Any]) -> None:
     for name in ("dead_letter_id", "state", "stage", "job_id", "book_id", "version", "fingerprint", "times"):
         console.print(f"[dim]{name:<15}[/]{plain(letter[name])}", highlight=False)
     console.print(f"[dim]{'seen':<15}[/]{plain(letter['first_seen'])} to {plain(letter['last_seen'])}", highlight=False)
-    console.print(f"[red]{escape(letter['error_class'])}: {escape(letter['message'])}", highlight=False)
+    console.print(f"[red]{escape(cause_of(letter))}", highlight=False)
     for failure in letter["failures"]:
         number = failure["attempt"] or "–"
-        line = f"  attempt {number}  {plain(failure['at'])}  {failure['error_class']}: {failure['message']}"
+        line = f"  attempt {number}  {plain(failure['at'])}  {cause_of(failure)}"
         console.print(escape(line), highlight=False)
     for action in letter["actions"]:
         reason = f" ({action['reason']})" if action["reason"] else ""

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from rich.live import Live
 
 from infra.cli.listeners import Change, Fields, Listener, ListenFailed
-from infra.cli.view import LiveBook, console, count_chapters, errors, is_book
+from infra.cli.view import LiveBook, cause_of, console, count_chapters, errors, is_book
 
 DONE = ("completed", "failed", "cancelled")
 # A listener that died, or lost a change, looks like a book on which nothing happens.
@@ -40,8 +40,9 @@ def watch_book(source: Source, book_id: str, as_json: bool = False) -> str:
                     break
     if shown.book["status"] == "completed" and not as_json:
         console.print(count_chapters(shown.book["chapters"]), highlight=False)
-    if error := shown.book.get("error"):
-        errors.print(f"{error['error_class']}: {error['message']}", style="red", markup=False)
+    # Live documents tell nothing technical; the API tells it to administrators.
+    if shown.book.get("error") and (error := source.get(f"/api/books/{book_id}/status")["error"]):
+        errors.print(cause_of(error), style="red", markup=False)
     return str(shown.book["status"])
 
 

@@ -2,6 +2,7 @@
 
     BinderyError
     ├── Rejected                the input can never succeed: recorded at once, not retried
+    │   ├── EmptyManuscript     the manuscript holds no words
     │   └── Blocked             a generating model refuses to answer about a text: its answer is that there is none
     ├── Unavailable             a service is down or throttling: tried again, which is no attempt
     │   ├── ModelUnavailable    a model is: its stages are paused, with one probe at a time
@@ -33,6 +34,13 @@ class BinderyError(Exception):
 
 class Rejected(BinderyError):
     """The input can never succeed, however often it is tried."""
+
+
+class EmptyManuscript(Rejected):
+    """The manuscript holds no words: there is nothing to split into chapters."""
+
+    def __init__(self) -> None:
+        super().__init__("the manuscript holds no words: there is nothing to split into chapters")
 
 
 class Blocked(Rejected):

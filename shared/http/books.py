@@ -16,8 +16,8 @@ from shared.domain.contexts import ContextMode, Lack, Reduction
 from shared.domain.errors import UnknownBook
 from shared.domain.splitting.chapters import SplitMethod
 from shared.domain.stages import Dependency
-from shared.http.replies import caller, described, reply, scope
-from shared.http.schemas import BookPath, ErrorSummary
+from shared.http.replies import caller, described, reply, scope, told_if_any
+from shared.http.schemas import BookPath, Error
 from shared.ports import Catalogue
 
 
@@ -50,7 +50,7 @@ class StatusReply(BaseModel):
     waiting_for: Dependency | None = Field(description="The model that stays away, of a book that is `waiting`")
     started_at: datetime | None
     completed_at: datetime | None
-    error: ErrorSummary | None
+    error: Error | None
 
 
 class BooksQuery(BaseModel):
@@ -115,7 +115,7 @@ class ChapterEntry(BaseModel):
     start_offset: int
     end_offset: int
     status: Status
-    error: ErrorSummary | None
+    error: Error | None
     metadata: ChapterMetadataEntry | None
     lacks: dict[Literal["metadata"], Lack] = Field(
         description="What it has not and will not get by itself, and why: the model refuses its text, or the job failed"
@@ -150,13 +150,17 @@ def add_books(app: OpenAPI, catalogue: Catalogue) -> None:
         if row is None:
             raise UnknownBook
         counts = {name: row[name] for name in ChapterCounts.model_fields}
-        return reply(StatusReply.model_validate({**row, "book_id": path.book_id, "chapters": counts}))
+        about = {"book_id": path.book_id, "chapters": counts, "error": told_if_any(row["error"])}
+        return reply(StatusReply.model_validate({**row, **about}))
 
     @app.get("/api/books/<book_id>/chapters", summary="A book's chapters", **described(ChaptersReply, 404))
     def chapters(path: BookPath) -> Response:
         _, readable = _book(catalogue, path.book_id)
         rows = catalogue.chapters(BookVersion(path.book_id, readable["version"]))
-        entries = [ChapterEntry.model_validate({**r, "number": r["chapter_number"]}) for r in rows]
+        entries = [
+            ChapterEntry.model_validate({**r, "number": r["chapter_number"], "error": told_if_any(r["error"])})
+            for r in rows
+        ]
         return reply(ChaptersReply(book_id=path.book_id, version=readable["version"], chapters=entries))
 
 

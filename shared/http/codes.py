@@ -28,6 +28,7 @@ class Code(StrEnum):
     NOT_JSON = "not_json"
     INVALID_FIELDS = "invalid_fields"
     KEY_REUSED = "key_reused"
+    EMPTY_MANUSCRIPT = "empty_manuscript"
     REJECTED = "rejected"
     TOO_MANY_BOOKS = "too_many_books"
     JOB_BUSY = "job_busy"
@@ -55,6 +56,7 @@ CODES: Mapping[Code, tuple[int, str]] = {
     Code.NOT_JSON: (415, "the body is to be JSON"),
     Code.INVALID_FIELDS: (422, "fields are wrong; `errors` has each"),
     Code.KEY_REUSED: (422, "the idempotency key came with another request before"),
+    Code.EMPTY_MANUSCRIPT: (422, "the manuscript holds no words"),
     Code.REJECTED: (422, "what was sent can never succeed"),
     Code.TOO_MANY_BOOKS: (429, "the user has as many books under way as are allowed: wait for `Retry-After`"),
     Code.JOB_BUSY: (429, "to Pub/Sub alone: deliver the message again"),

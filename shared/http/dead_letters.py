@@ -13,11 +13,12 @@ from flask_openapi3.openapi import OpenAPI
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from shared.domain.dead_letters import DeadLetterFilter, DeadLetterState, RedriveRequest
+from shared.domain.error_codes import ErrorCode
 from shared.domain.stages import JobType
 from shared.http.codes import Code
 from shared.http.problems import problem
-from shared.http.replies import caller, described, reply, scope
-from shared.http.schemas import Attempt, Text
+from shared.http.replies import caller, described, reply, scope, told
+from shared.http.schemas import FailedAttempt, Technical, Text
 from shared.use_cases.redrive import RedriveDeadLetters
 
 MAX_ID = 2**63 - 1
@@ -45,8 +46,9 @@ class DeadLetterEntry(BaseModel):
     book_id: UUID | None
     version: int | None
     state: DeadLetterState
-    error_class: str
+    code: ErrorCode
     message: str
+    technical: Technical | None = Field(description="For administrators")
     fingerprint: str
     attempts: int
     times: int = Field(description="How often its job failed for good")
@@ -62,8 +64,9 @@ class DeadLettersReply(BaseModel):
 class GroupEntry(BaseModel):
     fingerprint: str
     stage: str
-    error_class: str
-    message: str = Field(description="Of one of them")
+    code: ErrorCode
+    message: str
+    technical: Technical | None = Field(description="Of one of them: for administrators")
     dead_letters: int
     books: int
     first_seen: datetime
@@ -87,7 +90,7 @@ class ActionEntry(BaseModel):
 
 class DeadLetterReply(DeadLetterEntry):
     payload: dict[str, Any]
-    failures: list[Attempt]
+    failures: list[FailedAttempt]
     traceback: str | None = Field(description="For administrators")
     actions: list[ActionEntry]
 
@@ -195,6 +198,7 @@ def _add_lists(app: OpenAPI, redrive: RedriveDeadLetters) -> None:
         if not found:
             return problem(Code.UNKNOWN_DEAD_LETTER, "there is no such dead letter")
         letter = _entry(found[0]) | {"actions": [dict(a) for a in known.actions(path.dead_letter_id)]}
+        letter["failures"] = [told(failure) for failure in letter["failures"]]
         if not caller().admin:
             letter["traceback"] = None
             letter["actions"] = [a if a["requested_by"] == caller().uid else a | _WITHHELD for a in letter["actions"]]
@@ -234,4 +238,4 @@ def _chosen(choice: DeadLettersQuery | DeadLettersBody) -> DeadLetterFilter:
 
 
 def _entry(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {**row, "stage": row["type"]}
+    return {**told(row), "stage": row["type"]}

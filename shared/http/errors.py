@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 
 from shared.domain.errors import (
     BinderyError,
+    EmptyManuscript,
     Forbidden,
     InvalidState,
     KeyReused,
@@ -42,6 +43,7 @@ ANSWERS: Mapping[type[BinderyError], Answer] = {
     InvalidState: (Code.INVALID_STATE, "{error}", {}),
     SnapshotExists: (Code.SNAPSHOT_EXISTS, "there is a snapshot of that name; delete it, or take another name", {}),
     KeyReused: (Code.KEY_REUSED, "{error}; send a new key with a new request", {}),
+    EmptyManuscript: (Code.EMPTY_MANUSCRIPT, "{error}", {}),
     Rejected: (Code.REJECTED, "{error}", {}),
     TooManyBooks: (Code.TOO_MANY_BOOKS, "{error}; try again when one of them is done", {"Retry-After": _BUSY_SECONDS}),
     Unavailable: (

@@ -13,8 +13,8 @@ from shared.domain.books import Status
 from shared.domain.stages import JobType
 from shared.http.codes import Code
 from shared.http.problems import problem
-from shared.http.replies import described, reply, scope
-from shared.http.schemas import Attempt, ErrorSummary, Text
+from shared.http.replies import described, reply, scope, told, told_if_any
+from shared.http.schemas import Error, FailedAttempt, Text
 from shared.ports import Catalogue
 
 
@@ -32,9 +32,9 @@ class JobReply(BaseModel):
     max_attempts: int
     lease_expirations: int = Field(description="How often its process died, or did not renew its lease in time")
     next_attempt_at: datetime | None
-    failures: list[Attempt]
+    failures: list[FailedAttempt]
     result: dict[str, Any] | None
-    error: ErrorSummary | None
+    error: Error | None
     created_at: datetime
     processed_on: datetime | None
     finished_on: datetime | None
@@ -48,4 +48,5 @@ def add_jobs(app: OpenAPI, catalogue: Catalogue) -> None:
             return problem(Code.UNKNOWN_JOB, "there is no such job")
         done = 100 if row["state"] == Status.COMPLETED else 0
         about = {"id": row["job_id"], "progress": done, "lease_expirations": row["abandoned"]}
+        about |= {"error": told_if_any(row["error"]), "failures": [told(failure) for failure in row["failures"]]}
         return reply(JobReply.model_validate({**row, **about}))

@@ -11,6 +11,7 @@ from flask import Response, g
 from pydantic import BaseModel
 
 from shared.domain.books import Status
+from shared.domain.error_codes import shown_to_users
 from shared.domain.errors import Forbidden, UnknownBook
 from shared.domain.identity import Caller
 from shared.http.problems import Problem
@@ -43,6 +44,15 @@ def required_status(catalogue: Catalogue, book_id: UUID) -> Status:
     if row is None:
         raise UnknownBook
     return Status(row["status"])
+
+
+def told(error: Mapping[str, Any]) -> dict[str, Any]:
+    """What the caller is told of an error that was kept: fields of `Error`."""
+    return {**error, **shown_to_users(error), "technical": dict(error) if caller().admin else None}
+
+
+def told_if_any(error: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return told(error) if error else None
 
 
 def reply(model: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

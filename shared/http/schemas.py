@@ -7,8 +7,10 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator
+from pydantic import BaseModel, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
+
+from shared.domain.error_codes import ErrorCode
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
@@ -33,20 +35,23 @@ def _is_storable(text: str) -> bool:
 Text = Annotated[str, BeforeValidator(_storable)]
 
 
-class ErrorSummary(BaseModel):
+class Technical(BaseModel):
+    """What an error is to those who can mend it."""
+
     error_class: str
     message: str
-    fingerprint: str
+    fingerprint: str | None = Field(None, description="The same for errors that differ in ids and numbers alone")
 
 
-class Attempt(BaseModel):
-    """An attempt that failed."""
+class Error(BaseModel):
+    code: ErrorCode = Field(description="Kind of the error, for machines: it stays what it is")
+    message: str = Field(description="What is wrong, and what to do: for users")
+    technical: Technical | None = Field(description="For administrators")
 
+
+class FailedAttempt(Error):
     attempt: int | None = None
     at: datetime
-    error_class: str
-    message: str
-    fingerprint: str | None = None
 
 
 class BookPath(BaseModel):

@@ -10,7 +10,7 @@ import structlog
 
 from shared.domain.books import Status
 from shared.domain.dead_letters import DeadLetterFilter, RedriveRequest
-from shared.domain.errors import Rejected
+from shared.domain.errors import EmptyManuscript
 from shared.domain.imports import Imported, ImportRequest
 from shared.domain.jobs import book_id_for
 from shared.domain.splitting.words import has_word
@@ -37,11 +37,11 @@ class ImportBook:
 
         Returns the import, and whether the broker could be reached; if it couldn't, `reconcile` will send it.
 
-        Raises Rejected for a text without a word, UnknownBook, KeyReused, TooManyBooks, and Unavailable if nothing was
+        Raises EmptyManuscript, UnknownBook, KeyReused, TooManyBooks, and Unavailable if nothing was
         written.
         """
         if not has_word(request.content):
-            raise Rejected("the manuscript holds no words: there is nothing to split into chapters")
+            raise EmptyManuscript
         imported = self.imports.add(request, self._book_id(request), self.clock())
         if not imported.is_new:
             return self._begin_again(request, imported), True

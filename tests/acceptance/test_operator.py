@@ -103,7 +103,7 @@ def test_a_dead_letter_is_found_looked_at_tried_again_and_given_up(data: Path) -
     (groups,) = call(data, "dead-letters", "groups")
     (shown,) = call(data, "dead-letters", "show", number)
     assert letter["fingerprint"] in [g["fingerprint"] for g in groups["groups"]]
-    assert (shown["error_class"], len(shown["failures"])) == ("Rejected", 1)
+    assert (shown["technical"]["error_class"], len(shown["failures"])) == ("Rejected", 1)
     assert "the model can't read this" in shown["traceback"]
     assert "attempt 1" in bindery(data, "dead-letters", "show", number).stdout
     for_people = bindery(data, "dead-letters", "list", "--book", book).stdout

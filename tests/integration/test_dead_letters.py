@@ -21,16 +21,23 @@ def test_a_dead_letter_tells_of_every_attempt(world: World) -> None:
     assert [f["attempt"] for f in letter["failures"]] == [1, 2, 3]
     times = [f["at"] for f in letter["failures"]]
     assert times == sorted(set(times))
-    assert {f["error_class"] for f in letter["failures"]} == {"RuntimeError"}
+    assert {f["technical"]["error_class"] for f in letter["failures"]} == {"RuntimeError"}
     assert "RuntimeError: the model refuses chapter 3" in letter["traceback"]
     assert letter["payload"]["job_id"] == letter["job_id"]
     assert letter["first_seen"] == letter["last_seen"] == times[-1]
 
 
-def test_only_administrators_see_tracebacks(world: World) -> None:
+def test_only_administrators_see_what_is_technical(world: World) -> None:
     failed_book(world, 3)
     (entry,) = list_dead_letters(world)
-    assert world.get(f"/api/dead-letters/{entry['dead_letter_id']}").json["traceback"] is None
+    path = f"/api/dead-letters/{entry['dead_letter_id']}"
+    told, known = world.get(path).json, world.get(path, user="root").json
+
+    assert [told["traceback"], told["technical"], told["failures"][0]["technical"]] == [None, None, None]
+    assert told["code"] == told["failures"][0]["code"] == "rejected"
+    assert "chapter 3" not in str(told | {"payload": None})
+    assert known["technical"]["message"] == known["failures"][0]["technical"]["message"]
+    assert "chapter 3" in known["technical"]["message"]
 
 
 def test_letters_are_listed_by_what_they_have_in_common(world: World) -> None:
@@ -52,9 +59,9 @@ def test_letters_are_listed_by_what_they_have_in_common(world: World) -> None:
 def test_letters_of_one_cause_are_one_group(world: World) -> None:
     failed_book(world, 3, 4, error=RuntimeError)
     failed_book(world, 5)
-    groups = world.get("/api/dead-letters/groups").json["groups"]
+    groups = world.get("/api/dead-letters/groups", user="root").json["groups"]
 
-    assert [(g["error_class"], g["dead_letters"], g["books"]) for g in groups] == [
+    assert [(g["technical"]["error_class"], g["dead_letters"], g["books"]) for g in groups] == [
         ("RuntimeError", 2, 1),
         ("Rejected", 1, 1),
     ]
@@ -100,19 +107,20 @@ def test_a_book_whose_cause_was_discarded_says_that_it_was_given_up(world: World
     refuse_vectors(world, 2, 3, 4)
     book_id = world.import_book(manuscript(chapters=12))
     world.run()
-    assert world.status(book_id)["error"]["error_class"] == "Rejected"
+    assert world.status(book_id)["error"]["code"] == "rejected"
 
     first, *others = sorted(found["dead_letter_id"] for found in list_dead_letters(world))
     world.call("POST", "/api/dead-letters/discard", {"ids": others, "reason": "withdrawn"})
-    assert world.status(book_id)["error"]["error_class"] == "Rejected", "one of them is open still"
+    assert world.status(book_id)["error"]["code"] == "rejected", "one of them is open still"
     world.call("POST", "/api/dead-letters/discard", {"ids": [first], "reason": "withdrawn"})
 
     status = world.status(book_id)
-    assert (status["status"], status["error"]["error_class"]) == ("failed", "Discarded")
-    assert status["error"]["message"].startswith("discarded, after Rejected: the model refuses this text")
+    assert (status["status"], status["error"]["code"]) == ("failed", "discarded")
+    known = world.get(f"/api/books/{book_id}/status", user="root").json["error"]["technical"]
+    assert known["message"].startswith("discarded, after Rejected: the model refuses this text")
     shown = world.live_documents.get(f"books/{book_id}")
     assert shown is not None
-    assert shown.fields["error"] == status["error"]
+    assert {**shown.fields["error"], "technical": None} == status["error"]
 
 
 def test_owners_work_with_their_own_letters_alone(world: World) -> None:
@@ -145,7 +153,7 @@ def test_a_book_that_waits_for_a_retry_says_so(world: World) -> None:
     attempts = STAGES[JobType.CHAPTER_PROCESSING].attempts
     assert (status["status"], status["attempt"], status["max_attempts"]) == ("retrying", 1, attempts)
     assert status["next_attempt_at"]
-    assert status["error"]["error_class"] == "RuntimeError"
+    assert status["error"]["code"] == "unexpected"
 
 
 def test_a_book_that_failed_can_be_cancelled_while_its_other_chapters_are_worked_on(world: World) -> None:

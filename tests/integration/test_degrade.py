@@ -262,7 +262,7 @@ def test_a_book_whose_vectors_were_given_up_says_so_though_metadata_may_be_redri
     vectors = {"stage": "embedding-generation", "reason": "withdrawn"}
     assert world.call("POST", "/api/dead-letters/discard", vectors).json == {"discarded": 3}
 
-    assert world.status(book_id)["error"]["error_class"] == "Discarded"
+    assert world.status(book_id)["error"]["code"] == "discarded"
 
 
 def test_a_full_context_that_the_model_refuses_is_reduced_without_it(world: World) -> None:

@@ -20,7 +20,7 @@ def test_an_unexpected_error_is_retried_with_backoff_and_early_deliveries_are_no
 
     assert world.deliver(message) == 429
     job = world.get(f"/api/jobs/{message.data['job_id']}").json
-    assert (job["state"], job["attempts"], job["error"]["error_class"]) == ("retrying", 1, "RuntimeError")
+    assert (job["state"], job["attempts"], job["error"]["code"]) == ("retrying", 1, "unexpected")
     assert world.deliver(message) == 429
     assert world.get(f"/api/jobs/{job['id']}").json["attempts"] == 1
 
@@ -54,7 +54,7 @@ def test_exhausted_attempts_end_in_a_dead_letter_and_fail_the_book_at_its_last_p
     status = world.status(book_id)
     assert status["status"] == "failed"
     assert status["progress"] >= 10
-    assert status["error"]["error_class"] == "RuntimeError"
+    assert status["error"]["code"] == "unexpected"
     letters = world.rows("SELECT * FROM dead_letters WHERE type = 'embedding-generation'")
     assert [row["attempts"] for row in letters] == [5, 5, 5]
     assert {row["fingerprint"] for row in letters} == {letters[0]["fingerprint"]}
@@ -229,10 +229,10 @@ def test_an_error_is_kept_whatever_it_says(world: World, said: str) -> None:
     world.import_book(manuscript(chapters=2))
     world.run()
     assert len(calls) == STAGES[JobType.CHAPTER_PROCESSING].attempts
-    (letter,) = world.get("/api/dead-letters").json["dead_letters"]
-    assert letter["error_class"] == "ValueError"
-    assert said[:10] in letter["message"]
-    assert len(letter["message"]) <= 2_000
+    (letter,) = world.get("/api/dead-letters", user="root").json["dead_letters"]
+    assert letter["technical"]["error_class"] == "ValueError"
+    assert said[:10] in letter["technical"]["message"]
+    assert len(letter["technical"]["message"]) <= 2_000
 
 
 @pytest.mark.parametrize("asked", [1e12, float("inf")])

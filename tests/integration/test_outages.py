@@ -119,7 +119,7 @@ def test_a_book_says_that_it_waits_and_for_what_and_until_when(world: World) -> 
 
     status = world.status(book_id)
     assert (status["status"], status["waiting_for"]) == ("waiting", "generating-model")
-    assert status["error"]["error_class"] == "ModelUnavailable"
+    assert status["error"]["code"] == "model_unavailable"
     assert status["next_attempt_at"] is not None
     document = world.live_documents.get(f"books/{book_id}")
     assert document is not None

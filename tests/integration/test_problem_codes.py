@@ -42,7 +42,7 @@ def world(dsn: str) -> Iterator[World]:
         (Code.MALFORMED_REQUEST, "POST", "/api/books/import", ANN, {"json": ["a word"]}),
         (Code.INVALID_FIELDS, "POST", "/api/books/import", ANN, {"json": {"title": "no text"}}),
         (Code.BODY_TOO_LARGE, "POST", "/api/dead-letters/redrive", ANN, {"json": {"a": "a" * 70_000}}),
-        (Code.REJECTED, "POST", "/api/books/import", ANN, {"json": {"content": "…"}}),
+        (Code.EMPTY_MANUSCRIPT, "POST", "/api/books/import", ANN, {"json": {"content": "…"}}),
     ],
 )
 def test_a_problem_says_its_code(

@@ -544,7 +544,7 @@ def test_books_that_were_split_for_a_model_that_is_gone_begin_anew(world: World,
         for message in list(after.broker.waiting):
             after.deliver(message)
         assert after.status(first)["status"] == "retrying"
-        assert after.status(first)["error"]["error_class"] == "OtherModel"
+        assert after.status(first)["error"]["code"] == "model_unavailable"
         run_all(after)
 
         assert models_seen(after) == {first: ["new/1"], second: ["new/1"]}

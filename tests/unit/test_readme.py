@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from infra.cli.tables import codes_table, settings_table
+from infra.cli.tables import codes_table, errors_table, settings_table
 from shared.domain.stages import STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,6 +19,10 @@ def test_the_table_of_settings_is_the_codes() -> None:
 
 def test_the_table_of_problems_is_the_codes() -> None:
     assert codes_table() in OPERATIONS
+
+
+def test_the_table_of_errors_is_the_codes() -> None:
+    assert errors_table() in OPERATIONS
 
 
 def test_the_first_code_block_has_the_two_commands_and_ci_runs_the_second() -> None:

@@ -18,6 +18,7 @@ from shared.adapters.postgres.leases import LEASE_UNTIL
 from shared.adapters.postgres.locks import lock_book
 from shared.domain.books import Status
 from shared.domain.breaker import Breaker
+from shared.domain.error_codes import LEASE_EXPIRED
 from shared.domain.stages import MAX_LEASE_EXPIRATIONS
 from shared.ports import Change, Claim, Claimed, NotClaimed
 
@@ -78,7 +79,7 @@ CANCEL_JOB_UNLESS_ENDED = f"""
     WHERE job_id = %(job_id)s AND state NOT IN ('completed', 'failed', 'cancelled')
 """
 
-LEASE_EXPIRED = {"error_class": "LeaseExpired", "message": "its process died, or did not renew its lease in time"}
+_LEASE_EXPIRED = {"error_class": LEASE_EXPIRED, "message": "its process died, or did not renew its lease in time"}
 
 
 def claim(connection: Connection, job_id: str, now: datetime, tolerated: float) -> Claim:
@@ -115,7 +116,7 @@ def _take(
 def _begin(connection: Connection, row: Mapping[str, Any], shown: Status, now: datetime, tolerated: float) -> Claim:
     """Begin an attempt at the job of this row, whose book shows that status."""
     job, fencing_token = to_job(row), uuid4()
-    expiration = Jsonb([{"at": now.isoformat(), **LEASE_EXPIRED}])
+    expiration = Jsonb([{"at": now.isoformat(), **_LEASE_EXPIRED}])
     begun = {"job_id": job.job_id, "fencing_token": fencing_token, "now": now, "expiration": expiration}
     started = connection.execute(START_ATTEMPT, begun | {"opened_at": row["opened_at"]}).fetchone()
     if started is None:

@@ -9,6 +9,7 @@ from typing import Any
 from shared.adapters.postgres.tombstones import book_path, chapter_path, grid_path, job_path
 from shared.domain.books import ChapterState
 from shared.domain.contexts import Lack
+from shared.domain.error_codes import shown_to_users
 from shared.domain.progress import eta_seconds
 from shared.domain.stages import JobType
 from shared.ports import Document
@@ -101,24 +102,26 @@ def _book_document(row: Mapping[str, Any], now: datetime) -> Document:
     fields["failed_chapters"] = row["failed"]
     fields["max_attempts"] = row["max_attempts"]
     fields["eta_seconds"] = eta_seconds(row["progress"], row["started_at"], now)
-    fields["error"] = row["error"]
+    fields["error"] = row["error"] and shown_to_users(row["error"])
     return Document(path=book_path(row["entity_id"]), revision=row["revision"], fields=fields)
 
 
 def chapter_document(row: Mapping[str, Any]) -> Document:
-    same = ("owner_uid", "version", "title", "status", "phase", "progress", "word_count", "chunks", "error")
+    same = ("owner_uid", "version", "title", "status", "phase", "progress", "word_count", "chunks")
     fields = {name: row[name] for name in (*same, "attempt", "next_attempt_at", "lacks")}
     fields["number"] = row["chapter_number"]
     fields["chapter_id"] = str(row["chapter_id"])
+    fields["error"] = row["error"] and shown_to_users(row["error"])
     path = chapter_path(row["book_id"], row["chapter_number"])
     return Document(path=path, revision=row["revision"], fields=fields)
 
 
 def job_document(row: Mapping[str, Any]) -> Document:
     """Of a row of `jobs`."""
-    same = ("type", "state", "attempts", "error", "owner_uid", "created_at", "processed_on", "finished_on")
+    same = ("type", "state", "attempts", "owner_uid", "created_at", "processed_on", "finished_on")
     fields = {name: row[name] for name in same}
     fields["progress"] = 100 if row["state"] == "completed" else 0
     fields["book_id"] = str(row["book_id"])
+    fields["error"] = row["error"] and shown_to_users(row["error"])
     fields["expire_at"] = row["finished_on"] and row["finished_on"] + JOB_DOCUMENT_KEPT
     return Document(path=job_path(row["job_id"]), revision=row["revision"], fields=fields)

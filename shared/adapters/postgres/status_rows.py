@@ -16,6 +16,7 @@ from shared.adapters.postgres.documents import DOCUMENT_IS_DUE, SHOWN_OF_CHAPTER
 from shared.domain import progress
 from shared.domain.books import BookVersion, Status
 from shared.domain.contexts import Lack
+from shared.domain.error_codes import DISCARDED
 from shared.domain.jobs import Job
 from shared.domain.progress import Step, VersionCounts
 from shared.domain.stages import Dependency
@@ -105,9 +106,9 @@ IS_ANY_JOB_CANCELLED = """
 
 # What users see of a book that waits or failed. Discarded errors come last, and are marked. Metadata that failed for
 # good fails no chapter and no book.
-SELECT_NEWEST_ERROR_THAT_MATTERS = """
+SELECT_NEWEST_ERROR_THAT_MATTERS = f"""
     SELECT CASE WHEN NOT is_discarded THEN error ELSE jsonb_build_object(
-               'error_class', 'Discarded', 'fingerprint', error->>'fingerprint',
+               'error_class', '{DISCARDED}', 'fingerprint', error->>'fingerprint',
                'message', 'discarded, after ' || (error->>'error_class') || ': ' || (error->>'message')) END AS error
     FROM (
         SELECT j.error, j.revision, coalesce(d.state = 'discarded', false) AS is_discarded

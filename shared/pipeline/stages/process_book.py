@@ -9,7 +9,7 @@ from shared.domain import jobs
 from shared.domain.books import Cause
 from shared.domain.contexts import ContextMode
 from shared.domain.embedding_requests import group_chapters
-from shared.domain.errors import Rejected
+from shared.domain.errors import EmptyManuscript
 from shared.domain.jobs import Job
 from shared.domain.packing import pack
 from shared.domain.results import BookSplit, NewChapter, content_hash
@@ -26,7 +26,7 @@ class ProcessBook:
     calls_at_once: int
 
     def __call__(self, claim: Claimed) -> BookSplit:
-        """Split the version's manuscript and name the jobs of what is missing. Raises Rejected if it holds no words,
+        """Split the version's manuscript and name the jobs of what is missing. Raises EmptyManuscript,
         and OtherModel."""
         job = claim.job
         source = self.library.source(job.book_version)
@@ -34,7 +34,7 @@ class ProcessBook:
         split = self._split(job, source)
         sections = [s for s in split.sections if s.kind is SectionKind.CHAPTER]
         if not sections:
-            raise Rejected("the manuscript holds no words")
+            raise EmptyManuscript
         reusable = self._reusable(job, source)
         chapters = [self._chapter(job, source.content, n, s, reusable) for n, s in enumerate(sections, 1)]
         return BookSplit(
