@@ -1,4 +1,4 @@
-"""Commands on books: import them, see how far they are, search in them; cancel, resume, retry and delete them."""
+"""Commands on books: import, see how far they are, search; cancel, resume, retry, share and delete."""
 
 from __future__ import annotations
 
@@ -164,6 +164,18 @@ def retry(context: Context, book: Book) -> None:
     """Do again what failed of a book, and only that."""
     book_id = whole_id(context.client, "book", book)
     show_redrive(context, context.client.post(f"/api/books/{book_id}/retry", None))
+
+
+@commands.command(epilog=examples(f"{BINDERY} share 0d9c… ben cecilia", f"{BINDERY} share 0d9c…  # with nobody"))
+def share(
+    context: Context,
+    book: Book,
+    readers: Annotated[list[str] | None, typer.Argument(help="Ids of all users who may read it beside you.")] = None,
+) -> None:
+    """Let these users, and no others, read and search a book, and watch it."""
+    book_id = whole_id(context.client, "book", book)
+    reply = context.client.put(f"/api/books/{book_id}/readers", {"readers": readers or []})
+    context.show(reply, lambda done: print(f"book {book_id}: read by {', '.join(done['readers']) or 'you alone'}"))
 
 
 @commands.command(epilog=examples(f"{BINDERY} delete 0d9c… --yes"))

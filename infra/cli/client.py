@@ -70,6 +70,10 @@ class Client:
         """Raises ApiError."""
         return self._call("POST", path, json=body, headers=headers)
 
+    def put(self, path: str, body: Any) -> Any:
+        """Raises ApiError."""
+        return self._call("PUT", path, json=body)
+
     def delete(self, path: str) -> None:
         """Raises ApiError."""
         self._call("DELETE", path)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from infra.cli import books, dead_letters, operations, reembed, stacks
+from infra.cli import books, dead_letters, keys, operations, reembed, stacks
 from infra.cli.client import ApiError
 from infra.cli.command_name import BINDERY
 from infra.cli.endings import FAILED, INTERRUPTED, UNREACHABLE, USAGE, code_of, complain
@@ -30,6 +30,7 @@ app = Commands(
 for commands in (stacks.commands, books.commands, operations.commands, reembed.commands):
     app.add_typer(commands)
 app.add_typer(dead_letters.letters, name="dead-letters")
+app.add_typer(keys.keys, name="keys")
 app.add_typer(operations.snapshots, name="snapshot")
 
 

@@ -16,6 +16,7 @@ from shared.bootstrap.parts import part
 from shared.config import Config
 from shared.domain.embeddings import ModelKey
 from shared.ports import (
+    ApiKeys,
     AtOnce,
     Authenticator,
     Catalogue,
@@ -212,6 +213,12 @@ class Adapters:
         from shared.adapters.postgres.catalogue import PostgresCatalogue
 
         return PostgresCatalogue(self.database)
+
+    @part
+    def api_keys(self) -> ApiKeys:
+        from shared.adapters.postgres.api_keys import PostgresApiKeys
+
+        return PostgresApiKeys(self.database)
 
     @part
     def identifiers(self) -> Identifiers:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from shared.bootstrap.parts import part
@@ -71,13 +73,14 @@ class App(UseCases):
     @part
     def api(self) -> OpenAPI:
         from shared.http.api import ApiParts, create_api
+        from shared.use_cases.api_keys import AuthenticateCaller, ManageKeys
         from shared.use_cases.project_again import ProjectAgain
         from shared.use_cases.search import Search
         from shared.use_cases.snapshots import Snapshots
 
         return create_api(
             ApiParts(
-                authenticator=self.authenticator,
+                authenticate=AuthenticateCaller(users=self.authenticator, keys=self.api_keys, clock=self.clock),
                 catalogue=self.catalogue,
                 import_book=self.import_book,
                 search=Search(
@@ -88,6 +91,12 @@ class App(UseCases):
                 replay=self.replay,
                 snapshots=Snapshots(broker=self.seekable_broker),
                 identifiers=self.identifiers,
+                manage_keys=ManageKeys(
+                    keys=self.api_keys,
+                    clock=self.clock,
+                    new_id=self.new_id,
+                    new_secret=partial(secrets.token_urlsafe, 32),
+                ),
                 project_again=ProjectAgain(
                     projections=self.projections, projector=self.projector, restore=self.restore, clock=self.clock
                 ),

@@ -86,7 +86,7 @@ class Unauthenticated(BinderyError):
 
 
 class Forbidden(BinderyError):
-    """The caller is known, and may not do this."""
+    """The caller is known, and may not do this. The message says who may."""
 
 
 class UnknownBook(BinderyError):

@@ -10,6 +10,8 @@ from flask import Response, g, jsonify, request
 from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
 
+from shared.domain.errors import Forbidden
+from shared.domain.identity import Scope
 from shared.http.bodies import drop_body, refuse_large_body
 from shared.http.books import add_books
 from shared.http.codes import Code
@@ -22,13 +24,15 @@ from shared.http.hosts import refuse_other_hosts
 from shared.http.identifiers import add_identifiers
 from shared.http.imports import add_imports
 from shared.http.jobs import add_jobs
+from shared.http.keys import add_keys
 from shared.http.problems import invalid, problem
 from shared.http.projections import add_projections
 from shared.http.reembeddings import add_reembeddings
 from shared.http.replays import add_replays
 from shared.http.search import add_search
 from shared.http.snapshots import add_snapshots
-from shared.ports import Authenticator, Catalogue, Identifiers
+from shared.ports import Catalogue, Identifiers
+from shared.use_cases.api_keys import AuthenticateCaller, ManageKeys
 from shared.use_cases.control_book import ControlBook
 from shared.use_cases.import_book import ImportBook
 from shared.use_cases.project_again import ProjectAgain
@@ -53,7 +57,7 @@ class ApiParts:
     """What the API works with. `allowed_origins` are of web apps whose pages may call; `max_body_bytes` is an import's;
     with `local_only` anyone on this machine may call."""
 
-    authenticator: Authenticator
+    authenticate: AuthenticateCaller
     catalogue: Catalogue
     import_book: ImportBook
     search: Search
@@ -65,6 +69,7 @@ class ApiParts:
     restore: Restore
     reembed: Reembed
     identifiers: Identifiers
+    manage_keys: ManageKeys
     allowed_origins: Collection[str]
     max_body_bytes: int
     local_only: bool
@@ -75,7 +80,9 @@ def create_api(parts: ApiParts) -> OpenAPI:
     app = OpenAPI(
         __name__,
         info=Info(title="Bindery", version="1", description="Turns a manuscript into a book that software can use."),
-        security_schemes={"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "Firebase ID token"}},
+        security_schemes={
+            "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "Firebase ID token, or a key"}
+        },
         validation_error_callback=invalid,
         doc_ui=False,
     )
@@ -94,6 +101,7 @@ def create_api(parts: ApiParts) -> OpenAPI:
     add_projections(app, parts.catalogue, parts.project_again, parts.restore)
     add_reembeddings(app, parts.catalogue, parts.reembed)
     add_identifiers(app, parts.identifiers)
+    add_keys(app, parts.manage_keys)
     app.add_url_rule("/api/openapi.json", "openapi", lambda: jsonify(app.api_doc))
     return app
 
@@ -106,7 +114,11 @@ def _guard(app: OpenAPI, parts: ApiParts) -> None:
     @app.before_request
     def authenticate() -> None:
         if not is_preflight(request):
-            g.caller = parts.authenticator.authenticate(request.headers.get("Authorization"))
+            headers = request.headers
+            g.caller = parts.authenticate(headers.get("Authorization"), headers.get("Bindery-User"))
+            needed = Scope.READ if request.method in ("GET", "HEAD") else Scope.WRITE
+            if needed not in g.caller.scopes:
+                raise Forbidden(f"this takes a key with the scope `{needed}`")
 
     @app.after_request
     def secure(response: Response) -> Response:

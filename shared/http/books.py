@@ -56,10 +56,12 @@ class StatusReply(BaseModel):
 class BooksQuery(BaseModel):
     limit: int = Field(50, ge=1, le=200)
     after: UUID | None = None
+    shared: bool = Field(False, description="Those of others that you may read, instead of your own")
 
 
 class BookEntry(BaseModel):
     book_id: UUID
+    owner_uid: str
     title: str
     google_doc_id: str | None
     status: Status
@@ -96,6 +98,7 @@ class ContextReply(BaseModel):
 
 
 class BookReply(BookEntry):
+    readers: list[str] = Field(description="Users who may read it beside its owner")
     split_method: SplitMethod | None = Field(description="`headings`, or `size` where the text has none")
     context: ContextReply | None
 
@@ -129,9 +132,9 @@ class ChaptersReply(BaseModel):
 
 
 def add_books(app: OpenAPI, catalogue: Catalogue) -> None:
-    @app.get("/api/books", summary="Your books, the newest first", **described(BooksReply))
+    @app.get("/api/books", summary="Your books, or those shared with you; the newest first", **described(BooksReply))
     def books(query: BooksQuery) -> Response:
-        rows = catalogue.books(caller().uid, query.after, query.limit + 1)
+        rows = catalogue.books(caller().uid, query.after, query.limit + 1, shared=query.shared)
         page = [BookEntry.model_validate(dict(r)) for r in rows[: query.limit]]
         more = len(rows) > query.limit
         return reply(BooksReply(books=page, next=page[-1].book_id if more else None))
@@ -140,13 +143,12 @@ def add_books(app: OpenAPI, catalogue: Catalogue) -> None:
     def book(path: BookPath) -> Response:
         status, readable = _book(catalogue, path.book_id)
         context = catalogue.context(BookVersion(path.book_id, readable["version"]))
-        entry = {**status, "title": readable["title"], "split_method": readable["split_method"]}
         known = {**context["context"], "mode": context["mode"], "model": context["model"]} if context else None
-        return reply(BookReply.model_validate({**entry, "context": known}))
+        return reply(BookReply.model_validate({**status, **readable, "context": known}))
 
     @app.get("/api/books/<book_id>/status", summary="How far a book is", **described(StatusReply, 404))
     def book_status(path: BookPath) -> Response:
-        row = catalogue.status(scope(), path.book_id)
+        row = catalogue.status(scope(), path.book_id, as_reader=True)
         if row is None:
             raise UnknownBook
         counts = {name: row[name] for name in ChapterCounts.model_fields}
@@ -166,7 +168,7 @@ def add_books(app: OpenAPI, catalogue: Catalogue) -> None:
 
 def _book(catalogue: Catalogue, book_id: UUID) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     uid = caller().uid
-    status, readable = catalogue.status(uid, book_id), catalogue.readable(uid, book_id)
+    status, readable = catalogue.status(uid, book_id, as_reader=True), catalogue.readable(uid, book_id)
     if status is None or readable is None:
         raise UnknownBook
     return status, readable

@@ -21,6 +21,7 @@ class Code(StrEnum):
     UNKNOWN_REPLAY = "unknown_replay"
     UNKNOWN_SNAPSHOT = "unknown_snapshot"
     UNKNOWN_REEMBEDDING = "unknown_reembedding"
+    UNKNOWN_KEY = "unknown_key"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     INVALID_STATE = "invalid_state"
     SNAPSHOT_EXISTS = "snapshot_exists"
@@ -38,8 +39,8 @@ class Code(StrEnum):
 
 CODES: Mapping[Code, tuple[int, str]] = {
     Code.MALFORMED_REQUEST: (400, "the request can't be read"),
-    Code.UNAUTHENTICATED: (401, "there is no token, or it is not valid: get a new one"),
-    Code.FORBIDDEN: (403, "the user may not do this"),
+    Code.UNAUTHENTICATED: (401, "there is no token or key, or it is not valid: get a new one"),
+    Code.FORBIDDEN: (403, "the user or the key may not do this"),
     Code.OTHER_SITE: (403, "the local stack answers this machine, and pages of origins that it was told"),
     Code.UNKNOWN_ADDRESS: (404, "the API has no such address"),
     Code.UNKNOWN_BOOK: (404, "there is no such book, or it is someone else's"),
@@ -49,6 +50,7 @@ CODES: Mapping[Code, tuple[int, str]] = {
     Code.UNKNOWN_REPLAY: (404, "there is no such replay"),
     Code.UNKNOWN_SNAPSHOT: (404, "there is no such snapshot, or not any more"),
     Code.UNKNOWN_REEMBEDDING: (404, "there is no such reembedding"),
+    Code.UNKNOWN_KEY: (404, "there is no such key, or someone else made it"),
     Code.METHOD_NOT_ALLOWED: (405, "the address has other methods: see `Allow`"),
     Code.INVALID_STATE: (409, "the book is in no state for that: read its status"),
     Code.SNAPSHOT_EXISTS: (409, "there is a snapshot of that name"),

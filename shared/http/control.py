@@ -1,23 +1,37 @@
-"""What owners do with books: cancel, resume, retry, delete."""
+"""What owners do with books: cancel, resume, retry, delete, share."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Annotated
 from uuid import UUID
 
 from flask import Response
 from flask_openapi3.openapi import OpenAPI
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
 from shared.domain.books import Status
 from shared.domain.dead_letters import DeadLetterFilter, RedriveRequest
 from shared.domain.errors import InvalidState
 from shared.http.dead_letters import RedriveReply
 from shared.http.replies import caller, described, reply, required_status, scope
-from shared.http.schemas import BookPath
+from shared.http.schemas import BookPath, Text
 from shared.ports import Catalogue
 from shared.use_cases.control_book import ControlBook
 from shared.use_cases.redrive import RedriveDeadLetters
+
+
+class ReadersBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    readers: list[Annotated[Text, Field(min_length=1, max_length=128)]] = Field(
+        max_length=100, description="All users who may read the book beside its owner; nobody else may from then on"
+    )
+
+
+class ReadersReply(BaseModel):
+    book_id: UUID
+    readers: list[str]
 
 
 class ControlReply(BaseModel):
@@ -54,3 +68,9 @@ def add_control(app: OpenAPI, catalogue: Catalogue, control: ControlBook, redriv
     def delete_book(path: BookPath) -> Response:
         control.delete(scope(), path.book_id)
         return Response(status=204)
+
+    @app.put("/api/books/<book_id>/readers", summary="Share a book", **described(ReadersReply, 404))
+    def share_book(path: BookPath, body: ReadersBody) -> Response:
+        readers = sorted(set(body.readers))
+        control.set_readers(scope(), path.book_id, readers)
+        return reply(ReadersReply(book_id=path.book_id, readers=readers))

@@ -37,7 +37,7 @@ Answer = tuple[Code, str, dict[str, str]]
 # The code, what is wrong and what to do (`{error}` is what the error says), and headers.
 ANSWERS: Mapping[type[BinderyError], Answer] = {
     Unauthenticated: (Code.UNAUTHENTICATED, "{error}", {"WWW-Authenticate": "Bearer"}),
-    Forbidden: (Code.FORBIDDEN, "this is for administrators: users with the custom claim `admin`", {}),
+    Forbidden: (Code.FORBIDDEN, "{error}", {}),
     UnknownBook: (Code.UNKNOWN_BOOK, "there is no such book", {}),
     UnknownSnapshot: (Code.UNKNOWN_SNAPSHOT, "there is no such snapshot; `GET /api/snapshots` lists them", {}),
     InvalidState: (Code.INVALID_STATE, "{error}", {}),

@@ -34,7 +34,7 @@ def scope() -> str | None:
 def administrator() -> Caller:
     """The caller, if they are one. Raises Forbidden."""
     if not caller().admin:
-        raise Forbidden
+        raise Forbidden("this is for administrators: users with the custom claim `admin`, or keys with that scope")
     return caller()
 
 

@@ -19,7 +19,7 @@ from shared.use_cases.search import Search
 
 class SearchQuery(BaseModel):
     q: Text = Field(min_length=1, max_length=1000)
-    book_id: UUID | None = None
+    book_id: UUID | None = Field(None, description="A book that you may read; without it, your own books are searched")
     k: int = Field(5, ge=1, le=50)
 
 
@@ -55,8 +55,10 @@ def add_search(app: OpenAPI, catalogue: Catalogue, search_passages: Search) -> N
     @app.get("/api/search", summary="Find passages by meaning and words", **described(SearchReply, 404))
     def search(query: SearchQuery) -> Response:
         uid = caller().uid
-        if query.book_id and catalogue.status(uid, query.book_id) is None:
-            raise UnknownBook
+        if query.book_id:
+            if (readable := catalogue.readable(uid, query.book_id)) is None:
+                raise UnknownBook
+            uid = readable["owner_uid"]
         found = search_passages(uid, query.q, query.book_id, query.k)
         return reply(
             SearchReply(

@@ -58,10 +58,10 @@ class Projector:
             if self.projections.acquire_write_window(book_id, self.clock()):
                 self._write(book_id, self.projections.of_book(book_id))
 
-    def project_book(self, book_id: UUID) -> None:
-        """Write the book's documents and those of all its chapters, or leave it as above."""
+    def project_book(self, book_id: UUID, *, chapters: bool = True) -> None:
+        """Write the book's documents and those of all its `chapters`, or leave it as above."""
         with _left_to_reconcile(book_id=str(book_id)):
-            self._write_book(book_id, ())
+            self._write(book_id, self.projections.of_book(book_id, chapters=chapters))
 
     def delete_obsolete(self, book_id: UUID) -> None:
         """Delete the book's documents that must not be there, or leave it as above."""

@@ -23,7 +23,7 @@ from shared.ports.books import (
     VectorsWanted,
 )
 from shared.ports.broker import BrokerSnapshot, Message, Publisher, SeekableBroker
-from shared.ports.callers import Authenticator, PushVerifier
+from shared.ports.callers import ApiKeys, Authenticator, PushVerifier
 from shared.ports.identifiers import IdentifierKind, Identifiers
 from shared.ports.jobs import Change, Claim, Claimed, Ended, JobStore, Leases, NotClaimed, Outage
 from shared.ports.live import Document, LiveDocuments, Projections, Restores, Tombstone
@@ -35,6 +35,7 @@ Clock = Callable[[], datetime]
 
 __all__ = [
     "AnswerCache",
+    "ApiKeys",
     "AtOnce",
     "Authenticator",
     "BrokerSnapshot",

@@ -170,6 +170,10 @@ class Control(Protocol):
         """Delete all rows of the book, and note which live documents must go."""
         ...
 
+    def set_readers(self, owner_uid: str | None, book_id: UUID, readers: Collection[str], now: datetime) -> None:
+        """Let these users, and no others, read the book beside its owner."""
+        ...
+
 
 class SearchIndex(Protocol):
     """The passages of the versions that readers see, by owner."""
@@ -189,18 +193,22 @@ class SearchIndex(Protocol):
 
 
 class Catalogue(Protocol):
-    """The books, as their owner may see them. Rows are mappings of columns; None or empty where there is nothing."""
+    """The books, as their owner and readers may see them. Rows are mappings of columns; None or empty where there is
+    nothing."""
 
-    def status(self, owner_uid: str | None, book_id: UUID) -> Mapping[str, Any] | None:
-        """For an administrator, the owner is None."""
+    def status(self, uid: str | None, book_id: UUID, *, as_reader: bool = False) -> Mapping[str, Any] | None:
+        """Of a book that the user owns, or may read (`as_reader`); None is an administrator."""
         ...
 
     def job(self, owner_uid: str | None, job_id: str) -> Mapping[str, Any] | None: ...
 
-    def books(self, owner_uid: str, after: UUID | None, limit: int) -> Sequence[Mapping[str, Any]]: ...
+    def books(self, uid: str, after: UUID | None, limit: int, *, shared: bool) -> Sequence[Mapping[str, Any]]:
+        """The user's own, or those that others share with them; the newest first."""
+        ...
 
-    def readable(self, owner_uid: str, book_id: UUID) -> Mapping[str, Any] | None:
-        """The version that readers see: `book_id, version, title, split_method`."""
+    def readable(self, uid: str, book_id: UUID) -> Mapping[str, Any] | None:
+        """The version that readers see, if the user may read it: `book_id, version, title, split_method, owner_uid,
+        readers`."""
         ...
 
     def context(self, version: BookVersion) -> Mapping[str, Any] | None:

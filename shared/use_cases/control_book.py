@@ -1,7 +1,8 @@
-"""Cancels, resumes and deletes books."""
+"""Cancels, resumes, deletes and shares books."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -43,3 +44,9 @@ class ControlBook:
         log.info("book.deleted", book_id=str(book_id))
         self.projector.delete_obsolete(book_id)
         self.outbox.publish()
+
+    def set_readers(self, owner_uid: str | None, book_id: UUID, readers: Collection[str]) -> None:
+        """Let these users, and no others, read and search the book and listen to it, beside its owner."""
+        self.control.set_readers(owner_uid, book_id, readers, self.clock())
+        log.info("book.shared", book_id=str(book_id), readers=len(readers))
+        self.projector.project_book(book_id, chapters=False)

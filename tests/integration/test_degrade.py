@@ -250,8 +250,8 @@ def test_a_book_that_failed_by_its_vectors_does_not_blame_the_metadata_that_fail
     FailingChapters(world, 1, 2, 3)
     world.run()
 
-    status = world.status(book_id)
-    assert (status["status"], status["error"]["message"]) == ("failed", "the model refuses this text")
+    status = world.get(f"/api/books/{book_id}/status", user="root").json
+    assert (status["status"], status["error"]["technical"]["message"]) == ("failed", "the model refuses this text")
 
 
 def test_a_book_whose_vectors_were_given_up_says_so_though_metadata_may_be_redriven(world: World) -> None:

@@ -1,4 +1,4 @@
-"""What the API reads. Every statement filters by owner: a book of someone else's is not there.
+"""What the API reads. Every statement filters by user: a book of someone else's is not there, unless they share it.
 
 An owner of None stands for an administrator.
 """
@@ -16,7 +16,7 @@ from shared.domain.books import BookVersion
 
 Row = Mapping[str, Any]
 
-# How far a book is, for its owner or an administrator.
+# How far a book is, for its owner, its readers or an administrator.
 SELECT_STATUS_OF_BOOK_FOR = f"""
     SELECT s.*, {SHOWN_STATUS} AS status,
            (SELECT max(max_attempts) FROM jobs j WHERE j.book_id = b.book_id AND j.version = s.version
@@ -27,7 +27,8 @@ SELECT_STATUS_OF_BOOK_FOR = f"""
     JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id
     JOIN book_versions v ON v.book_id = s.book_id AND v.version = s.version
     {COUNTS_OF_CHAPTERS}
-    WHERE b.book_id = %(id)s AND (%(owner)s::text IS NULL OR b.owner_uid = %(owner)s)
+    WHERE b.book_id = %(id)s
+      AND (%(uid)s::text IS NULL OR b.owner_uid = %(uid)s OR %(as_reader)s AND b.readers @> ARRAY[%(uid)s])
 """
 
 # A job belongs to whom its book belongs to.
@@ -37,22 +38,27 @@ SELECT_JOB_FOR = """
 """
 
 # Pages by key: (created_at, book_id) of the last book of the page before.
-SELECT_PAGE_OF_BOOKS_OF_OWNER = f"""
+SELECT_PAGE_OF_BOOKS_WHERE = f"""
     SELECT b.*, {SHOWN_STATUS} AS status, s.progress, s.phase
     FROM books b JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id
-    WHERE b.owner_uid = %(owner)s
+    WHERE {{of_user}}
       AND (%(after)s::uuid IS NULL
-           OR (b.created_at, b.book_id) < (SELECT created_at, book_id FROM books
-                                              WHERE book_id = %(after)s AND owner_uid = %(owner)s))
+           OR (b.created_at, b.book_id) < (SELECT b.created_at, b.book_id FROM books b
+                                              WHERE b.book_id = %(after)s AND {{of_user}}))
     ORDER BY b.created_at DESC, b.book_id DESC LIMIT %(limit)s
 """
+SELECT_PAGE_OF_BOOKS_OF_OWNER = SELECT_PAGE_OF_BOOKS_WHERE.format(of_user="b.owner_uid = %(uid)s")
+SELECT_PAGE_OF_BOOKS_SHARED_WITH = SELECT_PAGE_OF_BOOKS_WHERE.format(
+    of_user="b.readers @> ARRAY[%(uid)s::text] AND b.readers <> '{}'"
+)
 
 # Readers see the current version; before there is one, the one that is being built.
 SELECT_VERSION_THAT_READERS_SEE = """
-    SELECT b.book_id, coalesce(b.current_version, b.latest_version) AS version, v.title, v.split_method
+    SELECT b.book_id, coalesce(b.current_version, b.latest_version) AS version, v.title, v.split_method, b.owner_uid,
+           b.readers
     FROM books b JOIN book_versions v
       ON v.book_id = b.book_id AND v.version = coalesce(b.current_version, b.latest_version)
-    WHERE b.book_id = %s AND b.owner_uid = %s
+    WHERE b.book_id = %(id)s AND (b.owner_uid = %(uid)s OR b.readers @> ARRAY[%(uid)s::text])
 """
 
 # The full one, or the quick one while there is no other.
@@ -76,18 +82,18 @@ class PostgresCatalogue:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def status(self, owner_uid: str | None, book_id: UUID) -> Row | None:
-        return self._one(SELECT_STATUS_OF_BOOK_FOR, {"id": book_id, "owner": owner_uid})
+    def status(self, uid: str | None, book_id: UUID, *, as_reader: bool = False) -> Row | None:
+        return self._one(SELECT_STATUS_OF_BOOK_FOR, {"id": book_id, "uid": uid, "as_reader": as_reader})
 
     def job(self, owner_uid: str | None, job_id: str) -> Row | None:
         return self._one(SELECT_JOB_FOR, {"id": job_id, "owner": owner_uid})
 
-    def books(self, owner_uid: str, after: UUID | None, limit: int) -> Sequence[Row]:
-        return self._all(SELECT_PAGE_OF_BOOKS_OF_OWNER, {"owner": owner_uid, "after": after, "limit": limit})
+    def books(self, uid: str, after: UUID | None, limit: int, *, shared: bool) -> Sequence[Row]:
+        statement = SELECT_PAGE_OF_BOOKS_SHARED_WITH if shared else SELECT_PAGE_OF_BOOKS_OF_OWNER
+        return self._all(statement, {"uid": uid, "after": after, "limit": limit})
 
-    def readable(self, owner_uid: str, book_id: UUID) -> Row | None:
-        """The version that readers see: `book_id, version, title, split_method`."""
-        return self._one(SELECT_VERSION_THAT_READERS_SEE, (book_id, owner_uid))
+    def readable(self, uid: str, book_id: UUID) -> Row | None:
+        return self._one(SELECT_VERSION_THAT_READERS_SEE, {"id": book_id, "uid": uid})
 
     def context(self, version: BookVersion) -> Row | None:
         """The full context, or the quick one while there is no other."""

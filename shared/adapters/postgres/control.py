@@ -1,7 +1,8 @@
-"""Cancels, resumes and deletes books in PostgreSQL."""
+"""Cancels, resumes, deletes and shares books in PostgreSQL."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from shared.adapters.postgres.job_rows import CANCELLED, add_jobs, to_job
 from shared.adapters.postgres.locks import lock_book_of_owner, lock_rows_of_book
 from shared.adapters.postgres.tombstones import add_book_tombstones
 from shared.domain.books import BookVersion, Status
-from shared.domain.errors import InvalidState, Unavailable
+from shared.domain.errors import InvalidState, Unavailable, UnknownBook
 from shared.domain.jobs import Job, process_book_job
 
 # Without its fencing token, an attempt that is under way can write nothing any more.
@@ -39,6 +40,17 @@ DELETE_BOOK = "DELETE FROM books WHERE book_id = %s"
 
 # These refer to jobs by name alone.
 DELETE_DELIVERIES_OF_BOOK = "DELETE FROM deliveries WHERE job_id IN (SELECT job_id FROM jobs WHERE book_id = %s)"
+
+SET_READERS_OF_BOOK_OF_OWNER = """
+    UPDATE books SET readers = %(readers)s
+    WHERE book_id = %(book_id)s AND (%(owner)s::text IS NULL OR owner_uid = %(owner)s)
+"""
+
+# The book's documents name its readers.
+CHANGE_REVISION_OF_BOOK = """
+    UPDATE processing_status SET updated_at = %(now)s, revision = nextval('revisions')
+    WHERE entity_type = 'book' AND entity_id = %(book_id)s
+"""
 
 _UNDER_WAY = (Status.PENDING, Status.PROCESSING, Status.RETRYING)
 
@@ -93,6 +105,13 @@ class PostgresControl:
         except Unavailable:
             # An attempt was just writing a long result, most likely: no other begins to.
             self.drop_rows(owner_uid, book_id, now)
+
+    def set_readers(self, owner_uid: str | None, book_id: UUID, readers: Collection[str], now: datetime) -> None:
+        where = {"owner": owner_uid, "book_id": book_id, "readers": list(readers)}
+        with self._database.transaction() as connection:
+            if not connection.execute(SET_READERS_OF_BOOK_OF_OWNER, where).rowcount:
+                raise UnknownBook
+            connection.execute(CHANGE_REVISION_OF_BOOK, {"book_id": book_id, "now": now})
 
     def drop_rows(self, owner_uid: str | None, book_id: UUID, now: datetime) -> None:
         """Delete the rows of a book that no attempt can write any more."""

@@ -87,16 +87,20 @@ JOB_DOCUMENT_KEPT = timedelta(days=30)
 def book_documents(row: Mapping[str, Any], now: datetime) -> list[Document]:
     """The book's document, and that which packs the states of its chapters: none until the first version is split. They
     are written together: one revision is for both."""
-    fields = {"owner_uid": row["owner_uid"], "version": row["split_version"] or row["version"]}
+    fields = {
+        "owner_uid": row["owner_uid"],
+        "readers": row["readers"],
+        "version": row["split_version"] or row["version"],
+    }
     fields |= {stage: row[stage] or "" for stage in ("metadata", "embeddings")}
     grid = Document(path=grid_path(row["entity_id"]), revision=row["revision"], fields=fields)
     return [grid, _book_document(row, now)]
 
 
 def _book_document(row: Mapping[str, Any], now: datetime) -> Document:
-    same = ("owner_uid", "title", "version", "cause", "status", "phase", "progress", "chunks", "attempt", "waiting_for")
-    times = ("next_attempt_at", "started_at", "updated_at", "completed_at")
-    fields = {name: row[name] for name in same + times}
+    whose, what = ("owner_uid", "readers"), ("title", "version", "cause", "status", "phase", "progress", "chunks")
+    waits = ("attempt", "waiting_for", "next_attempt_at")
+    fields = {name: row[name] for name in (*whose, *what, *waits, "started_at", "updated_at", "completed_at")}
     fields["chapters"] = {name: row[name] for name in ("total", "processed", "embedded", "failed", "without_metadata")}
     fields |= {"status": row["shown_status"], "queue_position": row["queue_position"]}
     fields["failed_chapters"] = row["failed"]

@@ -28,7 +28,7 @@ from shared.ports import Clock, Document, Tombstone
 # from reading all books instead of looking each of these up.
 SELECT_BOOKS_WITH_THEIR_COUNTS = f"""
     SELECT found.* FROM unnest(%s::uuid[]) AS wanted (book_id) CROSS JOIN LATERAL (
-        SELECT b.owner_uid, v.title, v.cause, s.*, {SHOWN_STATUS} AS shown_status,
+        SELECT b.owner_uid, b.readers, v.title, v.cause, s.*, {SHOWN_STATUS} AS shown_status,
                (SELECT max(max_attempts) FROM jobs WHERE book_id = b.book_id AND version = s.version
                 AND state = 'retrying') AS max_attempts, counts.*, states.*, grid.*,
                (SELECT coalesce(sum((SELECT count(*) FROM chapter_chunks k WHERE k.chapter_id = r.chapter_id)), 0)::int
