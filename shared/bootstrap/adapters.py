@@ -35,6 +35,7 @@ from shared.ports import (
     Retention,
     SearchIndex,
     SeekableBroker,
+    Texts,
 )
 
 if TYPE_CHECKING:
@@ -219,6 +220,12 @@ class Adapters:
         from shared.adapters.postgres.api_keys import PostgresApiKeys
 
         return PostgresApiKeys(self.database)
+
+    @part
+    def texts(self) -> Texts:
+        from shared.adapters.postgres.texts import PostgresTexts
+
+        return PostgresTexts(self.database)
 
     @part
     def identifiers(self) -> Identifiers:

@@ -86,6 +86,7 @@ class App(UseCases):
                 search=Search(
                     index=self.search_index, embedders=self.embedders, text_weight=self.config.search_text_weight
                 ),
+                texts=self.texts,
                 control=self.control,
                 redrive=self.redrive,
                 replay=self.replay,

@@ -15,6 +15,17 @@ class BookVersion:
     version: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class BookFilter:
+    """Books of a user, or (`shared`) of others that the user may read: of one status, or whose titles contain a text in
+    any case."""
+
+    uid: str
+    shared: bool = False
+    status: Status | None = None
+    title: str | None = None
+
+
 class Cause(StrEnum):
     """Why there is a version: somebody imported it, or the book moves to another embedding model."""
 

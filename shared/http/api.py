@@ -27,11 +27,12 @@ from shared.http.jobs import add_jobs
 from shared.http.keys import add_keys
 from shared.http.problems import invalid, problem
 from shared.http.projections import add_projections
+from shared.http.reading import add_reading
 from shared.http.reembeddings import add_reembeddings
 from shared.http.replays import add_replays
 from shared.http.search import add_search
 from shared.http.snapshots import add_snapshots
-from shared.ports import Catalogue, Identifiers
+from shared.ports import Catalogue, Identifiers, Texts
 from shared.use_cases.api_keys import AuthenticateCaller, ManageKeys
 from shared.use_cases.control_book import ControlBook
 from shared.use_cases.import_book import ImportBook
@@ -61,6 +62,7 @@ class ApiParts:
     catalogue: Catalogue
     import_book: ImportBook
     search: Search
+    texts: Texts
     control: ControlBook
     redrive: RedriveDeadLetters
     replay: Replay
@@ -92,6 +94,7 @@ def create_api(parts: ApiParts) -> OpenAPI:
     add_error_handlers(app)
     add_imports(app, parts.import_book)
     add_books(app, parts.catalogue)
+    add_reading(app, parts.catalogue, parts.texts)
     add_jobs(app, parts.catalogue)
     add_search(app, parts.catalogue, parts.search)
     add_control(app, parts.catalogue, parts.control, parts.redrive)

@@ -11,13 +11,13 @@ from flask import Response
 from flask_openapi3.openapi import OpenAPI
 from pydantic import BaseModel, Field
 
-from shared.domain.books import BookVersion, Cause, Phase, Status
+from shared.domain.books import BookFilter, BookVersion, Cause, Phase, Status
 from shared.domain.contexts import ContextMode, Lack, Reduction
 from shared.domain.errors import UnknownBook
 from shared.domain.splitting.chapters import SplitMethod
 from shared.domain.stages import Dependency
 from shared.http.replies import caller, described, reply, scope, told_if_any
-from shared.http.schemas import BookPath, Error
+from shared.http.schemas import BookPath, Error, Text
 from shared.ports import Catalogue
 
 
@@ -54,6 +54,9 @@ class StatusReply(BaseModel):
 
 
 class BooksQuery(BaseModel):
+    status: Status | None = None
+    title: Text | None = Field(None, min_length=1, max_length=200, description="What their titles contain, in any case")
+    totals: bool = Field(False, description="Count all that have such a title, by status")
     limit: int = Field(50, ge=1, le=200)
     after: UUID | None = None
     shared: bool = Field(False, description="Those of others that you may read, instead of your own")
@@ -75,6 +78,9 @@ class BookEntry(BaseModel):
 
 class BooksReply(BaseModel):
     books: list[BookEntry]
+    totals: dict[Status, int] | None = Field(
+        description="If asked for: how many there are of each status, on all pages"
+    )
     next: UUID | None = Field(description="`after` for the next page, or null on the last one")
 
 
@@ -134,10 +140,12 @@ class ChaptersReply(BaseModel):
 def add_books(app: OpenAPI, catalogue: Catalogue) -> None:
     @app.get("/api/books", summary="Your books, or those shared with you; the newest first", **described(BooksReply))
     def books(query: BooksQuery) -> Response:
-        rows = catalogue.books(caller().uid, query.after, query.limit + 1, shared=query.shared)
+        chosen = BookFilter(uid=caller().uid, shared=query.shared, status=query.status, title=query.title)
+        rows = catalogue.books(chosen, query.after, query.limit + 1)
         page = [BookEntry.model_validate(dict(r)) for r in rows[: query.limit]]
         more = len(rows) > query.limit
-        return reply(BooksReply(books=page, next=page[-1].book_id if more else None))
+        totals = catalogue.count_books(chosen) if query.totals else None
+        return reply(BooksReply(books=page, totals=totals, next=page[-1].book_id if more else None))
 
     @app.get("/api/books/<book_id>", summary="A book and what is known of it", **described(BookReply, 404))
     def book(path: BookPath) -> Response:

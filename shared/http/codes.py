@@ -15,6 +15,7 @@ class Code(StrEnum):
     OTHER_SITE = "other_site"
     UNKNOWN_ADDRESS = "unknown_address"
     UNKNOWN_BOOK = "unknown_book"
+    UNKNOWN_CHAPTER = "unknown_chapter"
     UNKNOWN_JOB = "unknown_job"
     UNKNOWN_DEAD_LETTER = "unknown_dead_letter"
     UNKNOWN_REDRIVE = "unknown_redrive"
@@ -44,6 +45,7 @@ CODES: Mapping[Code, tuple[int, str]] = {
     Code.OTHER_SITE: (403, "the local stack answers this machine, and pages of origins that it was told"),
     Code.UNKNOWN_ADDRESS: (404, "the API has no such address"),
     Code.UNKNOWN_BOOK: (404, "there is no such book, or it is someone else's"),
+    Code.UNKNOWN_CHAPTER: (404, "the book has no chapter of that number"),
     Code.UNKNOWN_JOB: (404, "there is no such job, or it is someone else's"),
     Code.UNKNOWN_DEAD_LETTER: (404, "there is no such dead letter, or it is someone else's"),
     Code.UNKNOWN_REDRIVE: (404, "there is no such redrive, or it is someone else's"),

@@ -19,6 +19,7 @@ from shared.ports.books import (
     Reusable,
     SearchIndex,
     Source,
+    Texts,
     VectorCache,
     VectorsWanted,
 )
@@ -74,6 +75,7 @@ __all__ = [
     "SearchIndex",
     "SeekableBroker",
     "Source",
+    "Texts",
     "Tombstone",
     "VectorCache",
     "VectorsWanted",

@@ -8,13 +8,14 @@ from datetime import datetime
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
-from shared.domain.books import BookVersion, Cause
+from shared.domain.books import BookFilter, BookVersion, Cause, Status
 from shared.domain.contexts import ChapterMetadata, Refusal
 from shared.domain.embeddings import EmbeddingModel, EmbeddingTask, ModelKey, Vector
 from shared.domain.imports import Imported, ImportRequest
 from shared.domain.jobs import Job
 from shared.domain.ranking import Candidate
 from shared.domain.splitting.chapters import Split
+from shared.domain.stages import JobType
 
 Answer = TypeVar("Answer")
 
@@ -192,6 +193,25 @@ class SearchIndex(Protocol):
         ...
 
 
+class Texts(Protocol):
+    """What a version is made of. Offsets count characters from the start of the imported text; vectors, where they are
+    asked for, are lists of numbers, of which zeros at the end may be padding."""
+
+    def numbers(self, version: BookVersion) -> Sequence[int]:
+        """Of its chapters, in order."""
+        ...
+
+    def chapter(self, version: BookVersion, number: int, *, vectors: bool = False) -> Mapping[str, Any] | None:
+        """`chapter_id, chapter_number, title, content, word_count, start_offset, end_offset, metadata, embedding_model,
+        embedding_version, vector`."""
+        ...
+
+    def passages(self, chapter: Mapping[str, Any], *, vectors: bool = False) -> Sequence[Mapping[str, Any]]:
+        """Of such a chapter, in order: `chunk_index, start_offset, end_offset, word_count, text, embedding_model,
+        embedding_version, vector`."""
+        ...
+
+
 class Catalogue(Protocol):
     """The books, as their owner and readers may see them. Rows are mappings of columns; None or empty where there is
     nothing."""
@@ -202,8 +222,24 @@ class Catalogue(Protocol):
 
     def job(self, owner_uid: str | None, job_id: str) -> Mapping[str, Any] | None: ...
 
-    def books(self, uid: str, after: UUID | None, limit: int, *, shared: bool) -> Sequence[Mapping[str, Any]]:
-        """The user's own, or those that others share with them; the newest first."""
+    def jobs(
+        self,
+        owner_uid: str | None,
+        book_id: UUID | None,
+        job_type: JobType | None,
+        state: Status | None,
+        after: str | None,
+        limit: int,
+    ) -> Sequence[Mapping[str, Any]]:
+        """Of all that is named, the newest first; `after` is the last id of the page before."""
+        ...
+
+    def books(self, chosen: BookFilter, after: UUID | None, limit: int) -> Sequence[Mapping[str, Any]]:
+        """The newest first; `after` is the last id of the page before."""
+        ...
+
+    def count_books(self, chosen: BookFilter) -> Mapping[Status, int]:
+        """By status, whatever status is chosen."""
         ...
 
     def readable(self, uid: str, book_id: UUID) -> Mapping[str, Any] | None:

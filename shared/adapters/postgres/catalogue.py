@@ -6,13 +6,15 @@ An owner of None stands for an administrator.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
 from shared.adapters.postgres.database import Database
 from shared.adapters.postgres.documents import COUNTS_OF_CHAPTERS
 from shared.adapters.postgres.queue_positions import SHOWN_STATUS
-from shared.domain.books import BookVersion
+from shared.domain.books import BookFilter, BookVersion, Status
+from shared.domain.stages import JobType
 
 Row = Mapping[str, Any]
 
@@ -37,20 +39,37 @@ SELECT_JOB_FOR = """
     WHERE j.job_id = %(id)s AND (%(owner)s::text IS NULL OR b.owner_uid = %(owner)s)
 """
 
+# Pages by key: (created_at, job_id) of the last job of the page before.
+SELECT_PAGE_OF_JOBS_FOR = """
+    SELECT j.* FROM jobs j JOIN books b USING (book_id)
+    WHERE (%(owner)s::text IS NULL OR b.owner_uid = %(owner)s)
+      AND (%(book_id)s::uuid IS NULL OR j.book_id = %(book_id)s)
+      AND (%(type)s::text IS NULL OR j.type = %(type)s)
+      AND (%(state)s::text IS NULL OR j.state = %(state)s)
+      AND (%(after)s::text IS NULL
+           OR (j.created_at, j.job_id) < (SELECT created_at, job_id FROM jobs WHERE job_id = %(after)s))
+    ORDER BY j.created_at DESC, j.job_id DESC LIMIT %(limit)s
+"""
+
+OWNED_BY_USER = "b.owner_uid = %(uid)s"
+SHARED_WITH_USER = "b.readers @> ARRAY[%(uid)s::text] AND b.readers <> '{}'"
+
+BOOKS_AND_THEIR_STATUS = """
+    FROM books b JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id
+    WHERE {of_user} AND (%(title)s::text IS NULL OR position(lower(%(title)s) IN lower(b.title)) > 0)
+"""
+
 # Pages by key: (created_at, book_id) of the last book of the page before.
 SELECT_PAGE_OF_BOOKS_WHERE = f"""
     SELECT b.*, {SHOWN_STATUS} AS status, s.progress, s.phase
-    FROM books b JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id
-    WHERE {{of_user}}
+    {BOOKS_AND_THEIR_STATUS}
+      AND (%(status)s::text IS NULL OR {SHOWN_STATUS} = %(status)s)
       AND (%(after)s::uuid IS NULL
            OR (b.created_at, b.book_id) < (SELECT b.created_at, b.book_id FROM books b
                                               WHERE b.book_id = %(after)s AND {{of_user}}))
     ORDER BY b.created_at DESC, b.book_id DESC LIMIT %(limit)s
 """
-SELECT_PAGE_OF_BOOKS_OF_OWNER = SELECT_PAGE_OF_BOOKS_WHERE.format(of_user="b.owner_uid = %(uid)s")
-SELECT_PAGE_OF_BOOKS_SHARED_WITH = SELECT_PAGE_OF_BOOKS_WHERE.format(
-    of_user="b.readers @> ARRAY[%(uid)s::text] AND b.readers <> '{}'"
-)
+COUNT_BOOKS_BY_STATUS_WHERE = f"SELECT {SHOWN_STATUS} AS status, count(*) AS books {BOOKS_AND_THEIR_STATUS} GROUP BY 1"
 
 # Readers see the current version; before there is one, the one that is being built.
 SELECT_VERSION_THAT_READERS_SEE = """
@@ -88,9 +107,25 @@ class PostgresCatalogue:
     def job(self, owner_uid: str | None, job_id: str) -> Row | None:
         return self._one(SELECT_JOB_FOR, {"id": job_id, "owner": owner_uid})
 
-    def books(self, uid: str, after: UUID | None, limit: int, *, shared: bool) -> Sequence[Row]:
-        statement = SELECT_PAGE_OF_BOOKS_SHARED_WITH if shared else SELECT_PAGE_OF_BOOKS_OF_OWNER
-        return self._all(statement, {"uid": uid, "after": after, "limit": limit})
+    def jobs(
+        self,
+        owner_uid: str | None,
+        book_id: UUID | None,
+        job_type: JobType | None,
+        state: Status | None,
+        after: str | None,
+        limit: int,
+    ) -> Sequence[Row]:
+        where = {"owner": owner_uid, "book_id": book_id, "type": job_type, "state": state}
+        return self._all(SELECT_PAGE_OF_JOBS_FOR, {**where, "after": after, "limit": limit})
+
+    def books(self, chosen: BookFilter, after: UUID | None, limit: int) -> Sequence[Row]:
+        statement = SELECT_PAGE_OF_BOOKS_WHERE.format(of_user=_of_user(chosen))
+        return self._all(statement, {**asdict(chosen), "after": after, "limit": limit})
+
+    def count_books(self, chosen: BookFilter) -> Mapping[Status, int]:
+        rows = self._all(COUNT_BOOKS_BY_STATUS_WHERE.format(of_user=_of_user(chosen)), asdict(chosen))
+        return {Status(row["status"]): row["books"] for row in rows}
 
     def readable(self, uid: str, book_id: UUID) -> Row | None:
         return self._one(SELECT_VERSION_THAT_READERS_SEE, {"id": book_id, "uid": uid})
@@ -108,4 +143,9 @@ class PostgresCatalogue:
 
     def _all(self, query: str, where: Any) -> Sequence[Row]:
         with self._database.statements() as connection:
-            return connection.execute(query, where).fetchall()
+            # Planned anew each time: it depends on what is asked for.
+            return connection.execute(query, where, prepare=False).fetchall()
+
+
+def _of_user(chosen: BookFilter) -> str:
+    return SHARED_WITH_USER if chosen.shared else OWNED_BY_USER

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from shared.domain.error_codes import shown_to_users
 from shared.ports import Document, Tombstone
 from tests.simulation.invariants import Broken
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from tests.simulation.real.simulation import RealSimulation
 
 SELECT_BOOKS = """
-    SELECT 'books/' || b.book_id AS path, s.revision, b.owner_uid, v.title, s.version, s.status, s.phase, s.progress,
+    SELECT 'books/' || b.book_id AS path, s.revision, b.owner_uid, b.readers, v.title, s.version, s.status, s.phase, s.progress,
            s.error, s.waiting_for, s.completed_at, s.queue_position,
            (SELECT count(*) FROM recent_chapters r JOIN chapter_chunks USING (chapter_id)
             WHERE r.book_id = b.book_id AND r.version = s.version) AS chunks,
@@ -33,7 +34,7 @@ SELECT_CHAPTERS = """
 """
 # Of the same version: a character a chapter and stage.
 SELECT_GRIDS = """
-    SELECT 'books/' || b.book_id || '/live/grid' AS path, s.revision, b.owner_uid, r.version,
+    SELECT 'books/' || b.book_id || '/live/grid' AS path, s.revision, b.owner_uid, b.readers, r.version,
            string_agg(CASE WHEN r.metadata IS NOT NULL THEN '#' WHEN c.lacks_metadata = 'failed' THEN '!'
                            WHEN c.lacks_metadata = 'blocked' THEN '-' WHEN s.status = 'cancelled' THEN 'x' ELSE '.' END,
                       '' ORDER BY r.chapter_number) AS metadata,
@@ -43,7 +44,7 @@ SELECT_GRIDS = """
     FROM books b JOIN processing_status s ON s.entity_id = b.book_id
     JOIN recent_chapters r ON r.book_id = b.book_id JOIN processing_status c ON c.entity_id = r.chapter_id
     WHERE NOT EXISTS (SELECT 1 FROM recent_chapters n WHERE n.book_id = r.book_id AND n.version > r.version)
-    GROUP BY b.book_id, s.revision, b.owner_uid, r.version, s.status
+    GROUP BY b.book_id, s.revision, b.owner_uid, b.readers, r.version, s.status
 """
 SELECT_JOBS = """
     SELECT 'jobs/' || job_id AS path, j.revision, j.type, j.state, j.attempts, j.error, b.owner_uid, j.finished_on,
@@ -66,6 +67,8 @@ def check(sim: RealSimulation) -> None:
 def _is_true(row: dict[str, Any], document: Document | None) -> None:
     if document is None:
         raise Broken("live documents are true", f"there is none of {row}")
+    if row.get("error"):
+        row["error"] = shown_to_users(row["error"])
     shown = {"path": document.path, "revision": document.revision, **document.fields}
     if wrong := {k: (shown.get(k), v) for k, v in row.items() if shown.get(k) != v}:
         raise Broken("live documents are true", f"{document.path} (shown, should): {wrong}")
