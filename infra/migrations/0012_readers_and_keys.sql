@@ -1,6 +1,5 @@
 -- Users who may read and search a book, and listen to it, beside its owner.
 ALTER TABLE books ADD COLUMN readers text[] NOT NULL DEFAULT '{}';
-CREATE INDEX books_by_reader ON books USING gin (readers) WHERE readers <> '{}';
 
 -- Keys of machines. What a key is checked by is the SHA-256 of a secret that is not kept: 256 random bits, which no
 -- dictionary has.
