@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from ipaddress import ip_address
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, AnyHttpUrl, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.domain.errors import ConfigError
 from shared.domain.stages import STAGES, JobType
+from shared.log import LogFormat, Logs
 from shared.validation import explain
 
 # Where Google runs a container it sets one of these, and it can be reached from outside.
@@ -47,10 +48,19 @@ def _check_origin(name: str) -> str:
 Origin = Annotated[str, AfterValidator(_check_origin)]
 
 
-class Config(BaseSettings):
-    """Every setting is an environment variable, its name in capitals after `BINDERY_`."""
+class LogConfig(BaseSettings):
+    """What is needed before all else: the command line logs, too."""
 
     model_config = SettingsConfigDict(env_prefix="BINDERY_", frozen=True, extra="ignore")
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged")
+    log_format: LogFormat = Field(
+        "auto", description="Form of the logs: `json`, `console` (colours), or by whether standard error is a terminal"
+    )
+
+
+class Config(LogConfig):
+    """Every setting is an environment variable, its name in capitals after `BINDERY_`."""
 
     project: str = Field("", description="Google Cloud project of Pub/Sub, Firestore, Vertex AI and Firebase")
     location: str = Field("us-central1", description="Region of Vertex AI")
@@ -98,7 +108,13 @@ class Config(BaseSettings):
         False, description="Whether an equal text in books of other owners is embedded once; else once for each owner"
     )
     search_text_weight: float = Field(1.5, ge=0, description="Weight of words against meaning in search")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged")
+
+    @property
+    def logs(self) -> Logs:
+        """How the functions log. Cloud Run says which service and revision this is."""
+        service, revision = os.environ.get("K_SERVICE", ""), os.environ.get("K_REVISION", "")
+        named = {"project": self.project, "service": service, "revision": revision}
+        return Logs(level=self.log_level, format=self.log_format, **named)
 
     @property
     def caps(self) -> Mapping[JobType, int]:
@@ -196,8 +212,21 @@ def _is_local(host: str) -> bool:
 
 def read_config(**settings: Any) -> Config:
     """Read the environment; `settings` come before it. Raises ConfigError."""
+    return _read(Config, settings)
+
+
+def read_log_config() -> Logs:
+    """How to log where there is no other configuration. Raises ConfigError."""
+    config = _read(LogConfig, {})
+    return Logs(level=config.log_level, format=config.log_format)
+
+
+C = TypeVar("C", bound=LogConfig)
+
+
+def _read(kind: type[C], settings: Mapping[str, Any]) -> C:
     try:
-        return Config(**settings)
+        return kind(**settings)
     except ValidationError as error:
         problems = [_named(e["loc"]) + explain(e, "set") for e in error.errors()]
         raise ConfigError("; ".join(problems)) from None

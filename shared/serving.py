@@ -36,7 +36,7 @@ def app() -> App:
     with _lock:
         if _app is None:
             config = _config or read_config()
-            configure_logging(config.log_level)
+            configure_logging(config.logs)
             _app = App(config)
         return _app
 

@@ -70,9 +70,10 @@ def _stack(data_dir: Path, backend: Backend) -> Iterator[Client]:
         return
     log = data_dir / "stack.log"
     with _opened(log) as out:
+        from shared.config import read_log_config
         from shared.log import configure_logging
 
-        configure_logging("info", out)  # the embedded functions would log to this process's standard error
+        configure_logging(read_log_config(), out)  # the embedded functions would log to this process's standard error
         with run_stack(data_dir, backend, lambda name, line: _log(out, name, line)) as stack:
             say(f"{stack.backend} backend, since {stack.because}; log: {log}")
             yield Client(url=stack.url, environment=stack.environment)
@@ -122,12 +123,13 @@ def dev(
 ) -> None:
     """Run the local stack until Ctrl-C, with the log lines of all functions (with --json on standard error)."""
     from infra.cli.env_file import write_env_file
+    from shared.config import read_log_config
     from shared.log import configure_logging
 
     data_dir, log = context.data_dir, sys.stderr if context.as_json else sys.stdout
     if running_stack(data_dir):
         stop(f"a stack runs on {data_dir} already; choose another --data-dir", FAILED)
-    configure_logging("info")
+    configure_logging(read_log_config())
     ports = KeptPorts(data_dir, port)
     with run_stack(data_dir, _backend(backend), lambda name, line: _log(log, name, line), ports) as stack:
         written = write_env_file(app, stack.environment) if app else None

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import structlog
 
+from shared.domain.failures import stack_of
+
 log = structlog.get_logger()
 
 
@@ -25,7 +27,7 @@ class Every:
             try:
                 self._action()
             except Exception as error:
-                log.warning("timer.failed", error=f"{type(error).__name__}: {error}")
+                log.warning("timer.failed", error_class=type(error).__name__, stack_trace=stack_of(error))
             self._closed.wait(self._seconds)
 
     def close(self) -> None:

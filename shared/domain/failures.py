@@ -12,7 +12,8 @@ from typing import Any
 from shared.domain.errors import Unavailable
 
 _VARYING = re.compile(r"0x[0-9a-f]+|[0-9a-f]{8}-[0-9a-f-]{27}|\d+", re.IGNORECASE)
-_MAX_MESSAGE, _MAX_TRACEBACK = 2_000, 20_000
+_MAX_MESSAGE, _MAX_TRACEBACK, _MAX_FRAMES = 2_000, 20_000, 50
+_CAUSED = "\nThe above exception was the direct cause of the following exception:\n\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,22 @@ class Failure:
 def storable(text: str) -> str:
     """Without what PostgreSQL can't hold: NULs, and halves of surrogate pairs."""
     return text.encode(errors="replace").decode().replace("\0", "")
+
+
+def stack_of(error: BaseException) -> str:
+    """Its traceback, and those of its causes, as Python writes them, but with the errors' classes alone: a message may
+    hold text."""
+    parts: list[str] = []
+    seen: set[int] = set()
+    at: BaseException | None = error
+    while at is not None and id(at) not in seen:
+        seen.add(id(at))
+        frames = traceback.extract_tb(at.__traceback__, -_MAX_FRAMES)
+        # Without lines of code, as Python writes it where it has no source: they are no more than their numbers say.
+        lines = traceback.format_list([(f.filename, f.lineno or 0, f.name, "") for f in frames])
+        parts.append(f"Traceback (most recent call last):\n{''.join(lines)}{type(at).__name__}\n")
+        at = at.__cause__ or (None if at.__suppress_context__ else at.__context__)
+    return _CAUSED.join(reversed(parts))
 
 
 def describe(error: BaseException) -> Failure:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +24,7 @@ from shared.domain.errors import (
     UnknownBook,
     UnknownSnapshot,
 )
+from shared.domain.failures import stack_of
 from shared.http.codes import Code
 from shared.http.problems import problem
 
@@ -60,6 +60,11 @@ def answer(error: BinderyError) -> Response:
     return problem(code, detail.format(error=error), headers)
 
 
+def unexpected() -> Response:
+    """The problem of what nobody thought of. Whoever answers with it has logged the error."""
+    return problem(Code.UNEXPECTED, "something unexpected went wrong; it is in the logs")
+
+
 def add_error_handlers(app: OpenAPI) -> None:
     for known in ANSWERS:
         app.register_error_handler(known, _known)
@@ -88,7 +93,5 @@ def _code_of(status: int) -> Code:
 
 
 def _unexpected(error: Exception) -> Response:
-    # Where it happened, not what was said: a message might tell of a text.
-    frames = traceback.format_tb(error.__traceback__)
-    log.error("api.unexpected", path=request.path, error_class=type(error).__name__, frames=frames)
-    return problem(Code.UNEXPECTED, "something unexpected went wrong; it is in the logs")
+    log.error("api.unexpected", path=request.path, error_class=type(error).__name__, stack_trace=stack_of(error))
+    return unexpected()

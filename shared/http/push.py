@@ -12,7 +12,7 @@ import structlog
 from flask import Request, Response
 
 from shared.domain.errors import Rejected
-from shared.domain.failures import describe, storable
+from shared.domain.failures import describe, stack_of, storable
 from shared.domain.push_envelope import Envelope, is_id, read_envelope
 from shared.domain.stages import JobType
 from shared.http.bodies import refuse_large_body
@@ -75,7 +75,7 @@ class PushEndpoints:
             return Response(status=204)
 
     def _record(self, job_type: JobType, raw: bytes, body: Any, error: Rejected) -> None:
-        log.error("push.unreadable", topic=job_type, error=str(error))
+        log.error("push.unreadable", topic=job_type, error=str(error), stack_trace=stack_of(error))
         known = storable(raw.decode(errors="replace"))[:_RECORDED_CHARACTERS]
         self.store.record_unreadable(job_type, {"body": known}, describe(error), _key(raw, body), self.clock())
 

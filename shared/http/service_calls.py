@@ -8,8 +8,9 @@ import structlog
 from flask import Request, Response
 
 from shared.domain.errors import Unauthenticated, Unavailable
+from shared.domain.failures import stack_of
 from shared.http.bodies import drop_body
-from shared.http.errors import answer
+from shared.http.errors import answer, unexpected
 from shared.http.headers import secured
 from shared.http.hosts import refuse_other_hosts
 from shared.ports import PushVerifier
@@ -30,5 +31,11 @@ def answer_service(
         if isinstance(error, Unavailable):
             log.warning("service_call.unavailable", path=request.path, error=str(error))
         response = answer(error)
+    except Exception as error:
+        # Else the server would log its message, which might tell of a text.
+        log.error(
+            "service_call.unexpected", path=request.path, error_class=type(error).__name__, stack_trace=stack_of(error)
+        )
+        response = unexpected()
     drop_body(request)
     return secured(response)

@@ -16,7 +16,7 @@ from uuid import UUID
 import structlog
 
 from shared.domain.errors import Unavailable
-from shared.domain.failures import describe
+from shared.domain.failures import describe, stack_of
 from shared.domain.jobs import Job
 from shared.domain.stages import JobType
 from shared.ports import Change, Clock, Document, LiveDocuments, Projections, Tombstone
@@ -145,4 +145,6 @@ def _log(error: Exception, **about: str) -> None:
     else:
         # No message: it might tell of a text.
         failure = describe(error)
-        log.error("project.failed", **about, error_class=failure.error_class, place=failure.place)
+        log.error(
+            "project.failed", **about, error_class=failure.error_class, place=failure.place, stack_trace=stack_of(error)
+        )

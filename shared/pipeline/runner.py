@@ -13,7 +13,7 @@ from enum import Enum
 import structlog
 
 from shared.domain.errors import LeaseLost, ModelUnavailable, Rejected, Unavailable
-from shared.domain.failures import Failure, describe
+from shared.domain.failures import Failure, describe, stack_of
 from shared.domain.jobs import Job
 from shared.domain.stages import (
     MAX_LEASE_EXPIRATIONS,
@@ -27,7 +27,7 @@ from shared.pipeline.outbox import Outbox
 from shared.pipeline.projector import Projector
 from shared.pipeline.refresh import Refresh
 from shared.pipeline.stages import StageFunction
-from shared.ports import Claimed, Clock, Ended, JobStore, NotClaimed, Outage
+from shared.ports import Claim, Claimed, Clock, Ended, JobStore, NotClaimed, Outage
 
 log = structlog.get_logger()
 
@@ -60,8 +60,7 @@ class Runner:
     def run(self, job_id: str) -> Outcome:
         """Run one delivery of this job's message. Raises only if even the claim could not be made."""
         claim = self.store.claim(job_id, self.clock())
-        attempt = claim.attempt if isinstance(claim, Claimed) else 0
-        with structlog.contextvars.bound_contextvars(job_id=job_id, attempt=attempt):
+        with structlog.contextvars.bound_contextvars(job_id=job_id, **_ids(claim)):
             log.info("stage.claim", state=claim if isinstance(claim, NotClaimed) else "claimed")
             match claim:
                 case Claimed():
@@ -135,7 +134,7 @@ class Runner:
 
     def _fail(self, claim: Claimed, error: Exception) -> Outcome:
         failure = describe(error)
-        log.error("stage.failed", **_about(failure))
+        log.error("stage.failed", **_about(failure), stack_trace=stack_of(error))
         try:
             ended = self.store.fail(claim, failure, self.clock())
         except LeaseLost:
@@ -156,6 +155,14 @@ class Runner:
         except Unavailable:
             return Outcome.REDELIVER
         return Outcome.ACKNOWLEDGE
+
+
+def _ids(claim: Claim) -> dict[str, str | int]:
+    """What is worked on, for logs and spans."""
+    if isinstance(claim, NotClaimed):
+        return {}
+    job = claim.job
+    return {"book_id": str(job.book_id), "version": job.version, "stage": job.type, "attempt": claim.attempt}
 
 
 def _about(failure: Failure) -> dict[str, str]:

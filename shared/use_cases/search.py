@@ -54,6 +54,6 @@ class Search:
         try:
             (vector,) = embedder.embed([query], EmbeddingTask.QUERY)
         except (Unavailable, Rejected) as error:
-            log.warning("search.by_words", model=model.name, version=model.version, error=type(error).__name__)
+            log.warning("search.by_words", model=model.name, model_version=model.version, error=type(error).__name__)
             return None
         return vector

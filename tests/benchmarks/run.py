@@ -28,7 +28,7 @@ from shared.adapters.local_models.embedder import LocalEmbedder
 from shared.domain.embeddings import EmbeddingTask
 from shared.domain.splitting.chapters import split_chapters
 from shared.domain.splitting.chunks import split_chunks
-from shared.log import configure_logging
+from shared.log import Logs, configure_logging
 from tests.benchmarks import growth, headings, outage, peer, push, retention
 from tests.benchmarks.recovery import HEAD, recovery
 from tests.benchmarks.search import search
@@ -257,7 +257,7 @@ def main() -> None:
     parser.add_argument("--driver", type=Path, help="how the harness starts this checkout; for `peer`")
     parser.add_argument("--repeat", type=int, default=1, help="runs of each scenario; for `peer`")
     chosen = parser.parse_args()
-    configure_logging("error")
+    configure_logging(Logs(level="error"))
     backends = chosen.backend or ["embedded", "emulators"]
     for what in chosen.what:
         if what == "overhead":

@@ -18,7 +18,7 @@ from shared.bootstrap import App
 from shared.domain.errors import Rejected
 from shared.domain.identity import Caller
 from shared.domain.stages import STAGES
-from shared.log import configure_logging
+from shared.log import Logs, configure_logging
 from tests.support.world import World, manuscript
 
 # A word that is nowhere else, so that it is found wherever it leaks to.
@@ -54,7 +54,7 @@ TSQUERY = [
 def logs() -> Iterator[StringIO]:
     """What the functions log in the cloud, at the most talkative level."""
     out = StringIO()
-    configure_logging("debug", out)
+    configure_logging(Logs(level="debug"), out)
     yield out
     structlog.reset_defaults()
 
