@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 
 from flask import Request, Response
 
@@ -50,16 +51,22 @@ def install(replacement: App | None) -> None:
 
 def serve_api(request: Request) -> Response:
     """Answer a request to the API."""
-    return Response.from_app(app().api, request.environ)  # type: ignore[return-value]
+    return _serve(request, lambda app: Response.from_app(app.api, request.environ))  # type: ignore[arg-type,return-value]
 
 
 def serve_push(request: Request, job_type: JobType) -> Response:
     """Answer a push request of a stage's subscription."""
     if job_type is JobType.DEAD_LETTER:
-        return app().push.dead_letter(request)
-    return app().push.stage(request, job_type)
+        return _serve(request, lambda app: app.push.dead_letter(request))
+    return _serve(request, lambda app: app.push.stage(request, job_type))
 
 
 def serve_reconcile(request: Request) -> Response:
     """Answer Cloud Scheduler."""
-    return app().reconcile_endpoint(request)
+    return _serve(request, lambda app: app.reconcile_endpoint(request))
+
+
+def _serve(request: Request, answer: Callable[[App], Response]) -> Response:
+    """Answer a probe, or whatever else it is."""
+    serving = app()
+    return serving.probes(request) or answer(serving)

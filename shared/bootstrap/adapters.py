@@ -31,6 +31,7 @@ from shared.ports import (
     Projections,
     Publisher,
     PushVerifier,
+    Readiness,
     Redrives,
     Retention,
     SearchIndex,
@@ -178,6 +179,12 @@ class Adapters:
         from shared.adapters.postgres.job_store import PostgresJobStore
 
         return PostgresJobStore(self.database, self.config.failed_chapters_tolerated, self.config.caps)
+
+    @part
+    def readiness(self) -> Readiness:
+        from shared.adapters.postgres.readiness import PostgresReadiness
+
+        return PostgresReadiness(self.database)
 
     @part
     def leases(self) -> Leases:

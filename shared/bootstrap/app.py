@@ -13,12 +13,19 @@ from shared.bootstrap.use_cases import UseCases
 if TYPE_CHECKING:
     from flask_openapi3.openapi import OpenAPI
 
+    from shared.http.probes import Probes
     from shared.http.push import PushEndpoints
     from shared.http.reconcile import ReconcileEndpoint
 
 
 class App(UseCases):
     """All parts of one process, by name."""
+
+    @part
+    def probes(self) -> Probes:
+        from shared.http.probes import Probes
+
+        return Probes(readiness=self.readiness, local_only=self.config.local_only)
 
     @part
     def push(self) -> PushEndpoints:

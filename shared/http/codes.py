@@ -35,6 +35,7 @@ class Code(StrEnum):
     TOO_MANY_BOOKS = "too_many_books"
     JOB_BUSY = "job_busy"
     UNEXPECTED = "unexpected"
+    NOT_READY = "not_ready"
     UNAVAILABLE = "unavailable"
 
 
@@ -65,6 +66,7 @@ CODES: Mapping[Code, tuple[int, str]] = {
     Code.TOO_MANY_BOOKS: (429, "the user has as many books under way as are allowed: wait for `Retry-After`"),
     Code.JOB_BUSY: (429, "to Pub/Sub alone: deliver the message again"),
     Code.UNEXPECTED: (500, "something unexpected went wrong; it is in the logs"),
+    Code.NOT_READY: (503, "to probes alone: `dependency` is what keeps the process from working"),
     Code.UNAVAILABLE: (503, "a service that is needed is down: wait for `Retry-After`"),
 }
 """The status of each over HTTP, and when it is given."""

@@ -25,6 +25,7 @@ from shared.ports.books import (
 )
 from shared.ports.broker import BrokerSnapshot, Message, Publisher, SeekableBroker
 from shared.ports.callers import ApiKeys, Authenticator, PushVerifier
+from shared.ports.health import Missing, Readiness
 from shared.ports.identifiers import IdentifierKind, Identifiers
 from shared.ports.jobs import Change, Claim, Claimed, Ended, JobStore, Leases, NotClaimed, Outage
 from shared.ports.live import Document, LiveDocuments, Projections, Restores, Tombstone
@@ -60,12 +61,14 @@ __all__ = [
     "Library",
     "LiveDocuments",
     "Message",
+    "Missing",
     "NotClaimed",
     "Outage",
     "OutdatedBooks",
     "Projections",
     "Publisher",
     "PushVerifier",
+    "Readiness",
     "Redrives",
     "Reembeddings",
     "Replays",
