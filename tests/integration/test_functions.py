@@ -81,7 +81,7 @@ def test_the_api_and_reconcile_answer(supervisor: Supervisor, dsn: str, firestor
     api = start(supervisor, "api", **local(dsn))
     reconcile = start(supervisor, "reconcile", **local(dsn), FIRESTORE_EMULATOR_HOST=firestore_host)
 
-    assert requests.get(f"{api}api/books", timeout=30).json() == {"books": [], "next": None}
+    assert requests.get(f"{api}api/books", timeout=30).json() == {"books": [], "totals": None, "next": None}
     assert requests.post(reconcile, timeout=30).json()["published"] == 0
 
 

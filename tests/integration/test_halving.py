@@ -76,8 +76,8 @@ def test_a_text_that_is_refused_alone_fails_its_chapter_alone(world: World) -> N
 
     assert outcome(world, book_id) == ("completed", 1)
     assert set(world.embedder.calls.values()) == {1}
-    (letter,) = world.get("/api/dead-letters").json["dead_letters"]
-    assert letter["message"] == "the text is too long"
+    (letter,) = world.get("/api/dead-letters", user="root").json["dead_letters"]
+    assert letter["technical"]["message"] == "the text is too long"
 
 
 def test_nothing_more_is_paid_for_a_chapter_that_has_failed(world: World) -> None:

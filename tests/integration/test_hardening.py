@@ -262,12 +262,14 @@ def ask(
     if "requestBody" in operation:
         body = least(document, operation["requestBody"]["content"]["application/json"]["schema"])
         body |= {name: value for name, value in ids.items() if name in properties(document, operation)}
-    return world.http.open(path.format(**ids), method=method, query_string=query, json=body, headers=user)
+    return world.http.open(
+        path.format(**ids | {"number": "1"}), method=method, query_string=query, json=body, headers=user
+    )
 
 
 # What names no book in its path may answer that nothing was found, or that it is for administrators.
 SAID_OF_NOTHING = {
-    **dict.fromkeys(("/api/dead-letters", "/api/dead-letters/groups"), 200),
+    **dict.fromkeys(("/api/dead-letters", "/api/dead-letters/groups", "/api/jobs"), 200),
     **dict.fromkeys(("/api/dead-letters/redrive", "/api/dead-letters/discard"), 200),
     **dict.fromkeys(("/api/replays", "/api/projections"), 403),
     **dict.fromkeys(("/api/reembeddings", "/api/reembeddings/estimate"), 403),
