@@ -11,17 +11,20 @@ import signal
 import threading
 import uuid
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+import structlog
 
 from infra.local.database import MIGRATIONS
 from infra.local.emulators import Emulators, Missing, find_emulators, start_firestore, start_pubsub
 from infra.local.postgres import THROWAWAY, Postgres
 from infra.local.processes import Supervisor
 from shared.adapters.postgres.migrations import migrate
+from shared.log import Logs, configure_logging
 from tests.support.api_document import schemas_made_once
 from tests.support.fake_vertex import FakeVertex
 from tests.support.sharing_out import SharingOut, cpus, in_order, stay_on_one_cpu
@@ -107,6 +110,15 @@ def lasting_world(postgres: Postgres) -> Iterator[World]:
         made = World(dsn, max_books_under_way=100_000)
         yield made
         made.close()
+
+
+@pytest.fixture
+def logs() -> Iterator[StringIO]:
+    """What the functions log in the cloud, at the most talkative level."""
+    out = StringIO()
+    configure_logging(Logs(level="debug"), out)
+    yield out
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

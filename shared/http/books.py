@@ -16,7 +16,7 @@ from shared.domain.contexts import ContextMode, Lack, Reduction
 from shared.domain.errors import UnknownBook
 from shared.domain.splitting.chapters import SplitMethod
 from shared.domain.stages import Dependency
-from shared.http.replies import caller, described, reply, scope, told_if_any
+from shared.http.replies import caller, described, reply, required_readable, scope, told_if_any
 from shared.http.schemas import BookPath, Error, Text
 from shared.ports import Catalogue
 
@@ -116,13 +116,18 @@ class ChapterMetadataEntry(BaseModel):
     themes: list[str]
 
 
-class ChapterEntry(BaseModel):
+class ChapterHead(BaseModel):
+    """Offsets are characters from the start of the imported text."""
+
     chapter_id: UUID
     number: int
     title: str
     word_count: int
     start_offset: int
     end_offset: int
+
+
+class ChapterEntry(ChapterHead):
     status: Status
     error: Error | None
     metadata: ChapterMetadataEntry | None
@@ -175,8 +180,7 @@ def add_books(app: OpenAPI, catalogue: Catalogue) -> None:
 
 
 def _book(catalogue: Catalogue, book_id: UUID) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    uid = caller().uid
-    status, readable = catalogue.status(uid, book_id, as_reader=True), catalogue.readable(uid, book_id)
-    if status is None or readable is None:
+    status = catalogue.status(caller().uid, book_id, as_reader=True)
+    if status is None:
         raise UnknownBook
-    return status, readable
+    return status, required_readable(catalogue, book_id)

@@ -13,11 +13,10 @@ from flask_openapi3.openapi import OpenAPI
 from pydantic import BaseModel, Field
 
 from shared.domain.books import BookVersion
-from shared.domain.errors import UnknownBook
-from shared.http.books import ChapterMetadataEntry
+from shared.http.books import ChapterHead, ChapterMetadataEntry
 from shared.http.codes import Code
 from shared.http.problems import problem
-from shared.http.replies import caller, described, reply
+from shared.http.replies import described, reply, required_readable
 from shared.http.schemas import BookPath
 from shared.ports import Catalogue, Texts
 
@@ -41,17 +40,11 @@ class ChapterQuery(BaseModel):
     within: int = Field(1000, ge=1, le=100_000, description="How many characters before and after `around`")
 
 
-class ChapterReply(BaseModel):
+class ChapterReply(ChapterHead):
     """`text` goes from `text_start` to `text_end`. Offsets are characters from the start of the imported text."""
 
     book_id: UUID
     version: int
-    chapter_id: UUID
-    number: int
-    title: str
-    word_count: int
-    start_offset: int
-    end_offset: int
     text: str
     text_start: int
     text_end: int
@@ -67,7 +60,7 @@ class ExportQuery(BaseModel):
 def add_reading(app: OpenAPI, catalogue: Catalogue, texts: Texts) -> None:
     @app.get("/api/books/<book_id>/chapters/<number>", summary="A chapter's text", **described(ChapterReply, 404))
     def chapter_text(path: ChapterPath, query: ChapterQuery) -> Response:
-        version = _version_to_read(catalogue, path.book_id)
+        version = _version(required_readable(catalogue, path.book_id))
         found = texts.chapter(version, path.number)
         if found is None:
             return problem(Code.UNKNOWN_CHAPTER, f"the book has no chapter {path.number}")
@@ -80,8 +73,8 @@ def add_reading(app: OpenAPI, catalogue: Catalogue, texts: Texts) -> None:
                 )
                 return problem(Code.INVALID_FIELDS, said)
             start, end = max(first, query.around - query.within), min(last, query.around + query.within)
-        about = {"book_id": path.book_id, "version": version.version, "number": path.number}
-        about |= {"text": found["content"][start - first : end - first], "text_start": start, "text_end": end}
+        about = {"book_id": path.book_id, "version": version.version}
+        about |= {"text": found["text"][start - first : end - first], "text_start": start, "text_end": end}
         return reply(ChapterReply.model_validate({**found, **about}))
 
     described_lines = described(None, 404, status=200)
@@ -91,19 +84,15 @@ def add_reading(app: OpenAPI, catalogue: Catalogue, texts: Texts) -> None:
     def export_book(path: BookPath, query: ExportQuery) -> Response:
         """A line for the `book`, for each `chapter` and, after it, each `passage` of it. The last line, of the type
         `end`, counts them: without it, the export is not whole."""
-        version = _version_to_read(catalogue, path.book_id)
-        about = catalogue.readable(caller().uid, path.book_id) or {}
+        readable = required_readable(catalogue, path.book_id)
+        version = _version(readable)
         context = catalogue.context(version)
-        book = {"type": "book", **about, "context": context and context["context"]}
+        book = {"type": "book", **readable, "context": context and context["context"]}
         return Response(_lines(book, _chapters_and_passages(texts, version, query.vectors)), mimetype=_LINES)
 
 
-def _version_to_read(catalogue: Catalogue, book_id: UUID) -> BookVersion:
-    """The version that readers see. Raises UnknownBook."""
-    readable = catalogue.readable(caller().uid, book_id)
-    if readable is None:
-        raise UnknownBook
-    return BookVersion(book_id, readable["version"])
+def _version(readable: Row) -> BookVersion:
+    return BookVersion(readable["book_id"], readable["version"])
 
 
 def _chapters_and_passages(texts: Texts, version: BookVersion, vectors: bool) -> Iterator[Row]:
@@ -112,17 +101,12 @@ def _chapters_and_passages(texts: Texts, version: BookVersion, vectors: bool) ->
         chapter = texts.chapter(version, number, vectors=vectors)
         if chapter is None:
             return  # it was deleted meanwhile
-        yield {"type": "chapter", "number": number, "text": chapter["content"], **_without(chapter, "content", vectors)}
+        yield {"type": "chapter", **chapter}
         counts["chapters"] += 1
         for passage in texts.passages(chapter, vectors=vectors):
-            yield {"type": "passage", "chapter_number": number, **_without(passage, "", vectors)}
+            yield {"type": "passage", "chapter_number": number, **passage}
             counts["passages"] += 1
     yield {"type": "end", **counts}
-
-
-def _without(row: Row, name: str, vectors: bool) -> Row:
-    gone = {name, "chapter_number"} | (set() if vectors else {"vector"})
-    return {key: value for key, value in row.items() if key not in gone}
 
 
 def _lines(book: Row, others: Iterator[Row]) -> Iterator[str]:

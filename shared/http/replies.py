@@ -46,6 +46,14 @@ def required_status(catalogue: Catalogue, book_id: UUID) -> Status:
     return Status(row["status"])
 
 
+def required_readable(catalogue: Catalogue, book_id: UUID) -> Mapping[str, Any]:
+    """The version that readers see of a book that the caller may read. Raises UnknownBook."""
+    readable = catalogue.readable(caller().uid, book_id)
+    if readable is None:
+        raise UnknownBook
+    return readable
+
+
 def told(error: Mapping[str, Any]) -> dict[str, Any]:
     """What the caller is told of an error that was kept: fields of `Error`."""
     return {**error, **shown_to_users(error), "technical": dict(error) if caller().admin else None}

@@ -9,9 +9,8 @@ from flask import Response
 from flask_openapi3.openapi import OpenAPI
 from pydantic import BaseModel, Field
 
-from shared.domain.errors import UnknownBook
 from shared.domain.ranking import Hit
-from shared.http.replies import caller, described, reply
+from shared.http.replies import caller, described, reply, required_readable
 from shared.http.schemas import Text
 from shared.ports import Catalogue
 from shared.use_cases.search import Search
@@ -56,9 +55,7 @@ def add_search(app: OpenAPI, catalogue: Catalogue, search_passages: Search) -> N
     def search(query: SearchQuery) -> Response:
         uid = caller().uid
         if query.book_id:
-            if (readable := catalogue.readable(uid, query.book_id)) is None:
-                raise UnknownBook
-            uid = readable["owner_uid"]
+            uid = required_readable(catalogue, query.book_id)["owner_uid"]
         found = search_passages(uid, query.q, query.book_id, query.k)
         return reply(
             SearchReply(

@@ -202,7 +202,7 @@ class Texts(Protocol):
         ...
 
     def chapter(self, version: BookVersion, number: int, *, vectors: bool = False) -> Mapping[str, Any] | None:
-        """`chapter_id, chapter_number, title, content, word_count, start_offset, end_offset, metadata, embedding_model,
+        """`chapter_id, number, title, text, word_count, start_offset, end_offset, metadata, embedding_model,
         embedding_version, vector`."""
         ...
 

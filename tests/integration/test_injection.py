@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from io import StringIO
 from typing import Any
 from uuid import uuid4
 
 import pytest
-import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +17,6 @@ from shared.bootstrap import App
 from shared.domain.errors import Rejected
 from shared.domain.identity import Caller
 from shared.domain.stages import STAGES
-from shared.log import Logs, configure_logging
 from tests.support.world import World, manuscript
 
 # A word that is nowhere else, so that it is found wherever it leaks to.
@@ -48,15 +46,6 @@ TSQUERY = [
     *("the", "of the and", "a" * 1_000, "' " * 500, "\x01\x02\x1f", "\u202e", "\ufeff", "\u200b", "é́́", "👩‍👩‍👧", "שלום", "日本語"),
     *("NULL", "true", "1e400", "NaN", "/* */", "-- x", "$$", "$1", "%s", "%(text)s", "{0}", "E'\\x41'", "U&'\\0041'"),
 ]  # fmt: skip
-
-
-@pytest.fixture
-def logs() -> Iterator[StringIO]:
-    """What the functions log in the cloud, at the most talkative level."""
-    out = StringIO()
-    configure_logging(Logs(level="debug"), out)
-    yield out
-    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="module")

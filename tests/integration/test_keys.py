@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 import pytest
 
 from tests.support.world import World, manuscript
-
-
-@pytest.fixture
-def world(dsn: str) -> Iterator[World]:
-    with closing(World(dsn)) as made:
-        yield made
 
 
 def create(world: World, user: str = "root", **body: Any) -> Any:

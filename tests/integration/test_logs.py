@@ -14,7 +14,6 @@ import structlog
 from infra.local.embedded_stack import EmbeddedStack
 from shared.adapters.fake_models import FakeContextExtractor, FakeEmbedder
 from shared.domain.errors import Rejected, Unavailable
-from shared.log import Logs, configure_logging
 from tests.support.waiting import poll
 from tests.support.world import manuscript
 
@@ -42,14 +41,6 @@ class Talkative:
         if text.startswith("CHAPTER 5\n"):
             raise KeyError(text)
         self.embed([text])
-
-
-@pytest.fixture
-def logs() -> Iterator[StringIO]:
-    out = StringIO()
-    configure_logging(Logs(level="debug"), out)
-    yield out
-    structlog.reset_defaults()
 
 
 @pytest.fixture

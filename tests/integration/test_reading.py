@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 import pytest
 
 from tests.support.world import World, manuscript
-
-
-@pytest.fixture
-def world(dsn: str) -> Iterator[World]:
-    with closing(World(dsn)) as made:
-        yield made
 
 
 @pytest.fixture

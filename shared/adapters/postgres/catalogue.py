@@ -117,14 +117,14 @@ class PostgresCatalogue:
         limit: int,
     ) -> Sequence[Row]:
         where = {"owner": owner_uid, "book_id": book_id, "type": job_type, "state": state}
-        return self._all(SELECT_PAGE_OF_JOBS_FOR, {**where, "after": after, "limit": limit})
+        return self._chosen(SELECT_PAGE_OF_JOBS_FOR, {**where, "after": after, "limit": limit})
 
     def books(self, chosen: BookFilter, after: UUID | None, limit: int) -> Sequence[Row]:
         statement = SELECT_PAGE_OF_BOOKS_WHERE.format(of_user=_of_user(chosen))
-        return self._all(statement, {**asdict(chosen), "after": after, "limit": limit})
+        return self._chosen(statement, {**asdict(chosen), "after": after, "limit": limit})
 
     def count_books(self, chosen: BookFilter) -> Mapping[Status, int]:
-        rows = self._all(COUNT_BOOKS_BY_STATUS_WHERE.format(of_user=_of_user(chosen)), asdict(chosen))
+        rows = self._chosen(COUNT_BOOKS_BY_STATUS_WHERE.format(of_user=_of_user(chosen)), asdict(chosen))
         return {Status(row["status"]): row["books"] for row in rows}
 
     def readable(self, uid: str, book_id: UUID) -> Row | None:
@@ -141,10 +141,13 @@ class PostgresCatalogue:
         with self._database.statements() as connection:
             return connection.execute(query, where).fetchone()
 
-    def _all(self, query: str, where: Any) -> Sequence[Row]:
+    def _all(self, query: str, where: Any, prepare: bool | None = None) -> Sequence[Row]:
         with self._database.statements() as connection:
-            # Planned anew each time: it depends on what is asked for.
-            return connection.execute(query, where, prepare=False).fetchall()
+            return connection.execute(query, where, prepare=prepare).fetchall()
+
+    def _chosen(self, query: str, where: Any) -> Sequence[Row]:
+        """Planned anew each time: the plan depends on what is chosen by."""
+        return self._all(query, where, prepare=False)
 
 
 def _of_user(chosen: BookFilter) -> str:

@@ -10,7 +10,7 @@ from shared.domain.books import BookVersion
 
 # What the extractor left for itself is internal, and not returned.
 SELECT_CHAPTER_WITH_ITS_TEXT = """
-    SELECT chapter_id, chapter_number, title, content, word_count, start_offset, end_offset,
+    SELECT chapter_id, chapter_number AS number, title, content AS text, word_count, start_offset, end_offset,
            metadata - 'evidence' AS metadata, embedding_model, embedding_version,
            CASE WHEN %(vectors)s THEN subvector(embedding_vector, 1, dimensions_of_code(embedding_vector)) END AS vector
     FROM recent_chapters WHERE book_id = %(book_id)s AND version = %(version)s AND chapter_number = %(number)s
@@ -43,17 +43,19 @@ class PostgresTexts:
         where = {**_of(version), "number": number, "vectors": vectors}
         with self._database.statements() as connection:
             row = connection.execute(SELECT_CHAPTER_WITH_ITS_TEXT, where).fetchone()
-        return row and _readable(row)
+        return row and _readable(row, vectors)
 
     def passages(self, chapter: Mapping[str, Any], *, vectors: bool = False) -> Sequence[Mapping[str, Any]]:
         where = {"chapter_id": chapter["chapter_id"], "vectors": vectors}
         with self._database.statements() as connection:
-            return [_readable(row) for row in connection.execute(SELECT_PASSAGES_OF_CHAPTER, where)]
+            return [_readable(row, vectors) for row in connection.execute(SELECT_PASSAGES_OF_CHAPTER, where)]
 
 
 def _of(version: BookVersion) -> dict[str, Any]:
     return {"book_id": version.book_id, "version": version.version}
 
 
-def _readable(row: dict[str, Any]) -> dict[str, Any]:
-    return {**row, "vector": row["vector"] and row["vector"].to_list()}
+def _readable(row: dict[str, Any], vectors: bool) -> dict[str, Any]:
+    """With its vector as a list of numbers, if that was asked for."""
+    vector = row.pop("vector")
+    return row | {"vector": vector and vector.to_list()} if vectors else row
