@@ -107,6 +107,19 @@ class Config(LogConfig):
     share_vectors: bool = Field(
         False, description="Whether an equal text in books of other owners is embedded once; else once for each owner"
     )
+    # Firestore's client makes 100 calls at once on its connection, and a stream with chapters is two of them.
+    max_streams: int = Field(
+        2,
+        ge=0,
+        le=45,
+        description="Live streams of one process at once, each of which holds a thread; more is answered with 503",
+    )
+    stream_seconds: float = Field(
+        240, gt=0, description="Seconds after which a live stream is closed, for clients to open the next"
+    )
+    stream_keepalive_seconds: float = Field(
+        15, gt=0, description="Seconds after which a live stream asks again whether its user may read, and says a word"
+    )
     search_text_weight: float = Field(1.5, ge=0, description="Weight of words against meaning in search")
 
     @property

@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Callable
 
-from flask import Request, Response
+from flask import Flask, Request, Response
 
 from shared.bootstrap import App
 from shared.config import Config, read_config
@@ -51,7 +51,12 @@ def install(replacement: App | None) -> None:
 
 def serve_api(request: Request) -> Response:
     """Answer a request to the API."""
-    return _serve(request, lambda app: Response.from_app(app.api, request.environ))  # type: ignore[arg-type,return-value]
+    return _serve_app(request, lambda app: app.api)
+
+
+def serve_book_events(request: Request) -> Response:
+    """Answer a request for a book's events."""
+    return _serve_app(request, lambda app: app.book_events)
 
 
 def serve_push(request: Request, job_type: JobType) -> Response:
@@ -64,6 +69,10 @@ def serve_push(request: Request, job_type: JobType) -> Response:
 def serve_reconcile(request: Request) -> Response:
     """Answer Cloud Scheduler."""
     return _serve(request, lambda app: app.reconcile_endpoint(request))
+
+
+def _serve_app(request: Request, part: Callable[[App], Flask]) -> Response:
+    return _serve(request, lambda app: Response.from_app(part(app), request.environ))  # type: ignore[arg-type,return-value]
 
 
 def _serve(request: Request, answer: Callable[[App], Response]) -> Response:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import requests
 from requests.auth import AuthBase
 
-from infra.cli.listeners import Listener, StackListener, Unwatchable, harmless
+from infra.cli.listeners import EventsListener, Listener, ListenFailed, Unwatchable, harmless
 from shared.loopback import LOOPBACK
 
 _CONNECT_SECONDS, _ANSWER_SECONDS = 10, 60
@@ -110,27 +110,26 @@ class Client:
 
     def listen(self, book_id: str) -> Listener:
         """Hears of the book's live documents. Raises ApiError, Unwatchable."""
-        if self._is_here and (listener := self._listen_to_stack(book_id)):
-            return listener
-        if "GOOGLE_CLOUD_PROJECT" not in self.environment:
-            raise Unwatchable(
-                f"where are the live documents of {self.url}? Name their Google Cloud project by --project or"
-                " GOOGLE_CLOUD_PROJECT; if they are the emulator's, FIRESTORE_EMULATOR_HOST too"
-            )
-        from infra.cli.firestore_listener import FirestoreListener
+        if "GOOGLE_CLOUD_PROJECT" in self.environment:
+            from infra.cli.firestore_listener import FirestoreListener
 
-        return FirestoreListener(self.environment, self.token, book_id)
+            return FirestoreListener(self.environment, self.token, book_id)
+        if self._is_here:
+            return self._listen_to_events(book_id)
+        raise Unwatchable(
+            f"where are the live documents of {self.url}? Name their Google Cloud project by --project or"
+            " GOOGLE_CLOUD_PROJECT; if they are the emulator's, FIRESTORE_EMULATOR_HOST too"
+        )
 
-    def _listen_to_stack(self, book_id: str) -> Listener | None:
-        """None if this is not the embedded stack, which alone streams its documents itself."""
+    def _listen_to_events(self, book_id: str) -> Listener:
         try:
-            reply = self._request("GET", "/_local/documents", params={"prefix": f"books/{book_id}"}, stream=True)
+            reply = self._request("GET", f"/api/books/{book_id}/events", stream=True)
         except (requests.RequestException, ValueError) as error:
             raise self._unreachable(error) from error
-        if reply.ok and reply.headers.get("Content-Type", "").startswith("application/x-ndjson"):
-            return StackListener(reply)
-        reply.close()
-        return None
+        if not reply.ok:
+            reply.close()
+            raise ListenFailed(f"{self.url} does not tell of the book: {reply.status_code} {reply.reason}".strip())
+        return EventsListener(reply)
 
 
 def _is_json(reply: requests.Response) -> bool:

@@ -1,4 +1,4 @@
-"""Live documents as they come: from the local stack that keeps them in memory, or from Firestore."""
+"""Live documents as they come: from the API of a local stack, or from Firestore."""
 
 from __future__ import annotations
 
@@ -102,8 +102,8 @@ class Listener(ABC):
         self.close()
 
 
-class StackListener(Listener):
-    """Reads the lines of JSON that the embedded stack streams, but for those of single chapters."""
+class EventsListener(Listener):
+    """Reads the server-sent events of the API: what they say of the book's own documents."""
 
     def __init__(self, reply: requests.Response) -> None:
         super().__init__("the local stack")
@@ -116,10 +116,8 @@ class StackListener(Listener):
         try:
             # Not iter_lines, which holds each line back until the next one comes.
             for line in self._reply.raw:
-                if line.strip():
-                    document = json.loads(line)
-                    if "/chapters/" not in document["path"]:
-                        self.put(document["path"], document["fields"])
+                if line.startswith(b"data: ") and "fields" in (told := json.loads(line.removeprefix(b"data: "))):
+                    self.put(told["path"], told["fields"])
         except (OSError, HTTPError, AttributeError, ValueError, LookupError, TypeError):
             pass  # the thread ends, and whoever follows hears of that
 

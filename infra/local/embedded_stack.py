@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from queue import Queue
 from typing import Any
 
 import functions_framework
 from flask import Request
-from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from werkzeug.test import EnvironBuilder
-from werkzeug.wrappers import Request as PlainRequest
-from werkzeug.wrappers import Response
 
 from infra.local.database import start_database
 from infra.local.ports import PortOf, any_port
@@ -30,12 +25,9 @@ from shared.bootstrap import App, Overrides
 from shared.config import read_config
 from shared.domain.errors import ConfigError
 from shared.domain.stages import MAX_DELIVERIES, MAX_REDELIVERY_SECONDS, REDELIVERY_SECONDS, STAGES, JobType, Stage
-from shared.http.hosts import refuse_other_hosts
-from shared.ports import Document
 
 FUNCTIONS = Path(__file__).resolve().parents[2] / "functions"
 RECONCILE_SECONDS = 60.0
-_HEARTBEAT_SECONDS = 15.0
 
 
 class EmbeddedStack:
@@ -65,6 +57,7 @@ class EmbeddedStack:
         ports: Overrides = {
             "publisher": self.broker,
             "seekable_broker": self.broker,
+            "live_books": self.live_documents,
             "live_documents": self.live_documents,
         }
         self.app = App(config, ports | (overrides or {}))
@@ -78,8 +71,7 @@ class EmbeddedStack:
         self._reconcile = Every(RECONCILE_SECONDS, self.app.reconcile)
 
     def _serve(self, api: Precedence, port: int) -> BaseWSGIServer:
-        both = DispatcherMiddleware(api, {"/_local/documents": document_stream(self.live_documents)})
-        server = make_server("127.0.0.1", port, both, threaded=True, request_handler=_Quiet)
+        server = make_server("127.0.0.1", port, api, threaded=True, request_handler=_Quiet)
         threading.Thread(target=server.serve_forever, name="api", daemon=True).start()
         return server
 
@@ -124,32 +116,3 @@ def _endpoint(stage: Stage, api: Precedence) -> Any:
         return bool(function(request).status_code < 300)
 
     return deliver
-
-
-def document_stream(live_documents: MemoryLiveDocuments) -> Any:
-    """`?prefix=books/ID`: the documents and their changes, a line of JSON each; empty lines keep it open."""
-
-    @PlainRequest.application
-    def documents(request: PlainRequest) -> Response:
-        if refused := refuse_other_hosts(request):
-            return refused
-        prefix = request.args.get("prefix", "")
-        return Response(_lines(live_documents, prefix), mimetype="application/x-ndjson")
-
-    return documents
-
-
-def _lines(live_documents: MemoryLiveDocuments, prefix: str) -> Iterator[bytes]:
-    changes: Queue[Document] = Queue()
-    stop = live_documents.listen(prefix, changes.put)
-    try:
-        while True:
-            try:
-                document = changes.get(timeout=_HEARTBEAT_SECONDS)
-            except Exception:
-                yield b"\n"
-                continue
-            line = {"path": document.path, "revision": document.revision, "fields": document.fields}
-            yield json.dumps(line, default=str).encode() + b"\n"
-    finally:
-        stop()

@@ -58,7 +58,7 @@ class EmulatorStack:
         self._emulators, self._functions = Supervisor(on_line), Supervisor(self._tell)
         try:
             config = read_config(database_url=self.database_url, project=PROJECT, auth="local", **settings)
-            self._caps = config.caps
+            self._caps, self._streams = config.caps, config.max_streams
             self._start(settings, emulators)
         except BaseException:
             self._close_processes()
@@ -85,7 +85,9 @@ class EmulatorStack:
 
     def _start_functions(self, settings: Mapping[str, Any]) -> dict[str, str]:
         """Return their addresses by their names."""
-        threads = {"api": _THREADS, "reconcile": _THREADS} | {s.function: self._caps[s.type] for s in STAGES.values()}
+        # A live stream holds a thread of the API: as many as there may be are held for them.
+        threads = {"api": _THREADS + self._streams, "reconcile": _THREADS}
+        threads |= {s.function: self._caps[s.type] for s in STAGES.values()}
         ports = {name: free_port() for name in threads} | {"api": self._api_port}
         inherited = {k: v for k, v in os.environ.items() if k not in _NOT_FOR_CHILDREN}
         own = {f"BINDERY_{k.upper()}": str(v) for k, v in settings.items()}

@@ -19,6 +19,7 @@ from shared.loopback import LOOPBACK
 Backend = Literal["auto", "emulators", "embedded"]
 
 _STATE = "stack.json"
+_STREAMS = "32"
 
 
 class Stack(Protocol):
@@ -43,10 +44,13 @@ def run_stack(
     """Starts a stack on the data folder and stops it at the end. Raises NoEmulators, AlreadyRunning, StartFailed.
 
     `settings` are the functions' (`models="fake"`); what they don't say, the environment may (`BINDERY_MODELS`).
-    The models are local unless one of them says otherwise.
+    The models are local unless one of them says otherwise, and there may be more live streams than in the cloud.
     """
-    models = os.environ.get("BINDERY_MODELS", "local")
-    stack = _start(data, backend, {"models": models, **settings}, on_line, port_of)
+    ours = {
+        "models": os.environ.get("BINDERY_MODELS", "local"),
+        "max_streams": os.environ.get("BINDERY_MAX_STREAMS", _STREAMS),
+    }
+    stack = _start(data, backend, {**ours, **settings}, on_line, port_of)
     state = data / _STATE
     try:
         with _private(state) as file:

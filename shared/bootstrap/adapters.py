@@ -27,6 +27,7 @@ from shared.ports import (
     Identifiers,
     JobStore,
     Leases,
+    LiveBooks,
     LiveDocuments,
     Projections,
     Publisher,
@@ -55,6 +56,7 @@ class Overrides(TypedDict, total=False):
     embedders: Callable[[ModelKey], Embedder | None]
     extractor: ContextExtractor
     heartbeat: Heartbeat
+    live_books: LiveBooks
     live_documents: LiveDocuments
     new_id: Callable[[], UUID]
     publisher: Publisher
@@ -122,6 +124,12 @@ class Adapters:
         from shared.adapters.google.firestore import FirestoreLiveDocuments
 
         return FirestoreLiveDocuments(self.config.project, self.config.firestore_database)
+
+    @part
+    def live_books(self) -> LiveBooks:
+        from shared.adapters.google.firestore_listeners import FirestoreLiveBooks
+
+        return FirestoreLiveBooks(self.config.project, self.config.firestore_database)
 
     @part
     def embedder(self) -> Embedder:

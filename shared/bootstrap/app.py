@@ -13,6 +13,7 @@ from shared.bootstrap.use_cases import UseCases
 if TYPE_CHECKING:
     from flask_openapi3.openapi import OpenAPI
 
+    from shared.http.api import Callers
     from shared.http.probes import Probes
     from shared.http.push import PushEndpoints
     from shared.http.reconcile import ReconcileEndpoint
@@ -78,16 +79,33 @@ class App(UseCases):
         )
 
     @part
+    def callers(self) -> Callers:
+        from shared.http.api import Callers
+        from shared.use_cases.api_keys import AuthenticateCaller
+
+        return Callers(
+            authenticate=AuthenticateCaller(users=self.authenticator, keys=self.api_keys, clock=self.clock),
+            allowed_origins=self.config.allowed_origins,
+            local_only=self.config.local_only,
+        )
+
+    @part
+    def book_events(self) -> OpenAPI:
+        from shared.http.api import create_events_api
+
+        return create_events_api(self.callers, self.watch_book)
+
+    @part
     def api(self) -> OpenAPI:
         from shared.http.api import ApiParts, create_api
-        from shared.use_cases.api_keys import AuthenticateCaller, ManageKeys
+        from shared.use_cases.api_keys import ManageKeys
         from shared.use_cases.project_again import ProjectAgain
         from shared.use_cases.search import Search
         from shared.use_cases.snapshots import Snapshots
 
         return create_api(
             ApiParts(
-                authenticate=AuthenticateCaller(users=self.authenticator, keys=self.api_keys, clock=self.clock),
+                callers=self.callers,
                 catalogue=self.catalogue,
                 import_book=self.import_book,
                 search=Search(
@@ -110,8 +128,7 @@ class App(UseCases):
                 ),
                 restore=self.restore,
                 reembed=self.reembed,
-                allowed_origins=self.config.allowed_origins,
+                watch_book=self.watch_book,
                 max_body_bytes=self.config.max_body_bytes,
-                local_only=self.config.local_only,
             )
         )

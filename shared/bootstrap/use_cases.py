@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from shared.use_cases.reembed import Reembed
     from shared.use_cases.replay import Replay
     from shared.use_cases.restore import Restore
+    from shared.use_cases.watch_book import WatchBook
 
 
 class UseCases(Adapters):
@@ -102,6 +103,18 @@ class UseCases(Adapters):
             clock=self.clock,
             new_id=self.new_id,
             at_once=self.config.books_reembedded_at_once,
+        )
+
+    @part
+    def watch_book(self) -> WatchBook:
+        from shared.use_cases.watch_book import WatchBook
+
+        return WatchBook(
+            live_books=self.live_books,
+            catalogue=self.catalogue,
+            at_once=self.config.max_streams,
+            seconds=self.config.stream_seconds,
+            keepalive_seconds=self.config.stream_keepalive_seconds,
         )
 
     @part

@@ -15,6 +15,7 @@
     ├── UnknownBook             there is no such book, or it is someone else's
     ├── InvalidState            the book is in no state for that
     ├── TooManyBooks            the user has as many books under way as are allowed
+    ├── TooManyStreams          this process streams to as many as it may
     ├── KeyReused               an idempotency key came with another request before
     ├── UnknownSnapshot         there is no snapshot of this name
     ├── SnapshotExists          there is a snapshot of this name already
@@ -99,6 +100,10 @@ class InvalidState(BinderyError):
 
 class TooManyBooks(BinderyError):
     """The user has as many books under way as are allowed."""
+
+
+class TooManyStreams(BinderyError):
+    """This process streams to as many clients as it may."""
 
 
 class KeyReused(BinderyError):

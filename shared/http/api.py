@@ -19,6 +19,7 @@ from shared.http.control import add_control
 from shared.http.cors import allow_origins, is_preflight
 from shared.http.dead_letters import add_dead_letters
 from shared.http.errors import add_error_handlers
+from shared.http.events import add_events
 from shared.http.headers import secured
 from shared.http.hosts import refuse_other_hosts
 from shared.http.identifiers import add_identifiers
@@ -43,6 +44,7 @@ from shared.use_cases.replay import Replay
 from shared.use_cases.restore import Restore
 from shared.use_cases.search import Search
 from shared.use_cases.snapshots import Snapshots
+from shared.use_cases.watch_book import WatchBook
 
 # Of all but imports: 500 numbers of dead letters are the most.
 MAX_OPERATION_BYTES = 64_000
@@ -54,11 +56,19 @@ _STRINGS = re.compile(rb'"(?:[^"\\]++|\\.?)*+"?|\s+', re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ApiParts:
-    """What the API works with. `allowed_origins` are of web apps whose pages may call; `max_body_bytes` is an import's;
-    with `local_only` anyone on this machine may call."""
+class Callers:
+    """Who may call: `allowed_origins` are of web apps whose pages may; with `local_only` anyone on this machine may."""
 
     authenticate: AuthenticateCaller
+    allowed_origins: Collection[str]
+    local_only: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiParts:
+    """What the API works with. `max_body_bytes` is an import's."""
+
+    callers: Callers
     catalogue: Catalogue
     import_book: ImportBook
     search: Search
@@ -72,29 +82,24 @@ class ApiParts:
     reembed: Reembed
     identifiers: Identifiers
     manage_keys: ManageKeys
-    allowed_origins: Collection[str]
+    watch_book: WatchBook
     max_body_bytes: int
-    local_only: bool
+
+
+def create_events_api(callers: Callers, watch_book: WatchBook) -> OpenAPI:
+    """Make the Flask app that has a book's events alone: a service of its own, whose streams hold up nobody else."""
+    app = _create_guarded(callers, max_body_bytes=0)
+    add_events(app, watch_book)
+    return app
 
 
 def create_api(parts: ApiParts) -> OpenAPI:
-    """Make the Flask app of all endpoints; each request is checked for who asks before its handler runs."""
-    app = OpenAPI(
-        __name__,
-        info=Info(title="Bindery", version="1", description="Turns a manuscript into a book that software can use."),
-        security_schemes={
-            "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "Firebase ID token, or a key"}
-        },
-        validation_error_callback=invalid,
-        doc_ui=False,
-    )
-    allow_origins(app, parts.allowed_origins, parts.local_only)
-    _guard(app, parts)
-    _check_bodies(app, parts.max_body_bytes)
-    add_error_handlers(app)
+    """Make the Flask app of all endpoints."""
+    app = _create_guarded(parts.callers, parts.max_body_bytes)
     add_imports(app, parts.import_book)
     add_books(app, parts.catalogue)
     add_reading(app, parts.catalogue, parts.texts)
+    add_events(app, parts.watch_book)
     add_jobs(app, parts.catalogue)
     add_search(app, parts.catalogue, parts.search)
     add_control(app, parts.catalogue, parts.control, parts.redrive)
@@ -109,16 +114,34 @@ def create_api(parts: ApiParts) -> OpenAPI:
     return app
 
 
-def _guard(app: OpenAPI, parts: ApiParts) -> None:
+def _create_guarded(callers: Callers, max_body_bytes: int) -> OpenAPI:
+    """A Flask app without endpoints; each request is checked for who asks before its handler runs."""
+    app = OpenAPI(
+        __name__,
+        info=Info(title="Bindery", version="1", description="Turns a manuscript into a book that software can use."),
+        security_schemes={
+            "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "Firebase ID token, or a key"}
+        },
+        validation_error_callback=invalid,
+        doc_ui=False,
+    )
+    allow_origins(app, callers.allowed_origins, callers.local_only)
+    _guard(app, callers)
+    _check_bodies(app, max_body_bytes)
+    add_error_handlers(app)
+    return app
+
+
+def _guard(app: OpenAPI, callers: Callers) -> None:
     @app.before_request
     def stay_on_this_machine() -> Response | None:
-        return refuse_other_hosts(request, parts.allowed_origins) if parts.local_only else None
+        return refuse_other_hosts(request, callers.allowed_origins) if callers.local_only else None
 
     @app.before_request
     def authenticate() -> None:
         if not is_preflight(request):
             headers = request.headers
-            g.caller = parts.authenticate(headers.get("Authorization"), headers.get("Bindery-User"))
+            g.caller = callers.authenticate(headers.get("Authorization"), headers.get("Bindery-User"))
             needed = Scope.READ if request.method in ("GET", "HEAD") else Scope.WRITE
             if needed not in g.caller.scopes:
                 raise Forbidden(f"this takes a key with the scope `{needed}`")

@@ -36,6 +36,7 @@ class Code(StrEnum):
     JOB_BUSY = "job_busy"
     UNEXPECTED = "unexpected"
     NOT_READY = "not_ready"
+    TOO_MANY_STREAMS = "too_many_streams"
     UNAVAILABLE = "unavailable"
 
 
@@ -67,6 +68,7 @@ CODES: Mapping[Code, tuple[int, str]] = {
     Code.JOB_BUSY: (429, "to Pub/Sub alone: deliver the message again"),
     Code.UNEXPECTED: (500, "something unexpected went wrong; it is in the logs"),
     Code.NOT_READY: (503, "to probes alone: `dependency` is what keeps the process from working"),
+    Code.TOO_MANY_STREAMS: (503, "the process streams to as many clients as it may: wait for `Retry-After`"),
     Code.UNAVAILABLE: (503, "a service that is needed is down: wait for `Retry-After`"),
 }
 """The status of each over HTTP, and when it is given."""

@@ -23,7 +23,7 @@ def allow_origins(app: OpenAPI, origins: Collection[str], local_only: bool) -> N
         app,
         origins=[*origins, *([_OF_THIS_MACHINE] if local_only else [])],
         methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-        allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
         expose_headers=["Location", "Retry-After"],
         max_age=_ASKED_AGAIN_SECONDS,
     )

@@ -19,6 +19,7 @@ from shared.domain.errors import (
     Rejected,
     SnapshotExists,
     TooManyBooks,
+    TooManyStreams,
     Unauthenticated,
     Unavailable,
     UnknownBook,
@@ -46,6 +47,11 @@ ANSWERS: Mapping[type[BinderyError], Answer] = {
     EmptyManuscript: (Code.EMPTY_MANUSCRIPT, "{error}", {}),
     Rejected: (Code.REJECTED, "{error}", {}),
     TooManyBooks: (Code.TOO_MANY_BOOKS, "{error}; try again when one of them is done", {"Retry-After": _BUSY_SECONDS}),
+    TooManyStreams: (
+        Code.TOO_MANY_STREAMS,
+        "as many streams are open as are allowed; try again soon",
+        {"Retry-After": _RETRY_SECONDS},
+    ),
     Unavailable: (
         Code.UNAVAILABLE,
         "a service that is needed is down; try again soon",

@@ -67,9 +67,12 @@ def reply(model: BaseModel, status: int = 200, headers: Mapping[str, str] | None
     return Response(model.model_dump_json(), status, headers, mimetype="application/json")
 
 
-def described(model: type[BaseModel] | None, *problems: int, status: int = 200) -> Any:
-    """What OpenAPI says of an operation; a `model` of None is an answer without a body."""
-    codes: dict[Any, Any] = {str(status): model or {"description": HTTPStatus(status).phrase}}
+def described(answer: type[BaseModel] | str | None, *problems: int, status: int = 200) -> Any:
+    """What OpenAPI says of an operation: it answers with a model, a media type of text, or (None) without a body."""
+    codes: dict[Any, Any] = {str(status): answer or {"description": HTTPStatus(status).phrase}}
+    if isinstance(answer, str):
+        text = {answer: {"schema": {"type": "string"}}}
+        codes[str(status)] = {"description": HTTPStatus(status).phrase, "content": text}
     for code in (400, 401, 403, 413, 422, 500, 503, *problems):
         codes[str(code)] = {"description": HTTPStatus(code).phrase, **_PROBLEM}
     return {"responses": codes, "security": [{"bearer": []}]}

@@ -28,7 +28,7 @@ from shared.ports.callers import ApiKeys, Authenticator, PushVerifier
 from shared.ports.health import Missing, Readiness
 from shared.ports.identifiers import IdentifierKind, Identifiers
 from shared.ports.jobs import Change, Claim, Claimed, Ended, JobStore, Leases, NotClaimed, Outage
-from shared.ports.live import Document, LiveDocuments, Projections, Restores, Tombstone
+from shared.ports.live import Document, LiveBooks, LiveChanges, LiveDocuments, Projections, Removal, Restores, Tombstone
 from shared.ports.models import AtOnce, ContextExtractor, Embedder
 from shared.ports.operators import DeadLetters, OutdatedBooks, Redrives, Reembeddings, Replays, Retention
 
@@ -59,6 +59,8 @@ __all__ = [
     "JobStore",
     "Leases",
     "Library",
+    "LiveBooks",
+    "LiveChanges",
     "LiveDocuments",
     "Message",
     "Missing",
@@ -71,6 +73,7 @@ __all__ = [
     "Readiness",
     "Redrives",
     "Reembeddings",
+    "Removal",
     "Replays",
     "Restores",
     "Retention",

@@ -220,6 +220,10 @@ class Catalogue(Protocol):
         """Of a book that the user owns, or may read (`as_reader`); None is an administrator."""
         ...
 
+    def may_watch(self, uid: str | None, book_id: UUID) -> bool:
+        """Whether the user may hear of the book's live documents; for an administrator (None), whether it is there."""
+        ...
+
     def job(self, owner_uid: str | None, job_id: str) -> Mapping[str, Any] | None: ...
 
     def jobs(

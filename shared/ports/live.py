@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
+from shared.domain.errors import Unavailable
 from shared.domain.jobs import Job
 
 
@@ -26,6 +27,36 @@ class Tombstone:
 
     path: str
     revision: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Removal:
+    """A live document is there no more."""
+
+    path: str
+
+
+LiveChanges = Sequence[Document | Removal]
+
+
+class LiveBooks(Protocol):
+    """Listens to the live documents of books."""
+
+    def listen_to_book(
+        self,
+        book_id: UUID,
+        hear: Callable[[LiveChanges], None],
+        lose: Callable[[Unavailable], None],
+        *,
+        chapters: bool = False,
+    ) -> Callable[[], None]:
+        """Call `hear` with the book's own documents that are there, maybe none, and then with what changes of them;
+        with `chapters`, of those of its chapters too. Return what ends it.
+
+        What was written together is heard together. Between two changes of a document others may be left out; the last
+        one arrives. `lose` is called if no more will come. Both are called from any thread, and must not take long.
+        """
+        ...
 
 
 class LiveDocuments(Protocol):

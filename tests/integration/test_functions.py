@@ -49,7 +49,7 @@ def local(dsn: str) -> dict[str, str]:
 
 
 def test_there_is_a_file_for_each_function() -> None:
-    assert {f.stem for f in FUNCTIONS.glob("[a-z]*.py")} == {"api", "reconcile", *PUSH}
+    assert {f.stem for f in FUNCTIONS.glob("[a-z]*.py")} == {"api", "book_events", "reconcile", *PUSH}
 
 
 @pytest.mark.parametrize("name", PUSH)
@@ -63,7 +63,7 @@ def test_a_push_function_acknowledges_a_message_of_a_job_that_is_gone(
     assert requests.post(url, json=body, timeout=30).status_code == 204
 
 
-@pytest.mark.parametrize("name", ["api", "reconcile", *PUSH])
+@pytest.mark.parametrize("name", ["api", "book_events", "reconcile", *PUSH])
 def test_a_wrong_configuration_ends_a_function_before_it_listens_and_says_all_that_is_wrong(name: str) -> None:
     env = {k: v for k, v in os.environ.items() if not k.startswith("BINDERY_")}
     env |= {"FUNCTION_TARGET": name, "FUNCTION_SOURCE": str(FUNCTIONS / f"{name}.py"), "PORT": str(free_port())}
@@ -93,7 +93,7 @@ def test_without_a_token_a_function_in_the_cloud_does_nothing(supervisor: Superv
         "BINDERY_MODELS": "vertex",
     }
     cloud |= {"BINDERY_PUSH_SERVICE_ACCOUNT": "pusher@test.iam.gserviceaccount.com"}
-    for name in ("api", "process_book", "reconcile"):
+    for name in ("api", "book_events", "process_book", "reconcile"):
         url = start(supervisor, name, **cloud)
         assert requests.post(url, json={"message": {}}, timeout=30).status_code == 401
 

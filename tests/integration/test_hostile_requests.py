@@ -6,10 +6,7 @@ import json
 import uuid
 
 import pytest
-from werkzeug.test import Client
 
-from infra.local.embedded_stack import document_stream
-from shared.adapters.memory.live_documents import MemoryLiveDocuments
 from shared.http.api import MAX_OPERATION_BYTES
 from tests.support.world import World
 
@@ -62,9 +59,3 @@ def test_a_local_stack_answers_no_other_site(world: World, headers: dict[str, st
 @pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost", "[::1]:80"])
 def test_a_local_stack_answers_this_machine_by_any_of_its_names(world: World, host: str) -> None:
     assert world.http.get("/api/books", headers=ANN | {"Host": host, "Origin": f"http://{host}"}).status_code == 200
-
-
-def test_live_documents_of_the_embedded_stack_are_shown_to_no_other_site() -> None:
-    documents = Client(document_stream(MemoryLiveDocuments()))
-    assert documents.get("/", headers={"Host": "evil.example"}).status_code == 403
-    assert documents.get("/", headers={"Origin": "http://evil.example"}).status_code == 403

@@ -10,8 +10,11 @@ from typing import Any
 import grpc
 import pytest
 
-from infra.cli.firestore_listener import FirestoreListener, PausingStream
+from infra.cli.firestore_listener import FirestoreListener
 from infra.cli.listeners import ListenFailed
+from shared.adapters.google.firestore_listeners import PausingStream
+
+BOOK_ID = "00000000-0000-4000-8000-0000000000b1"
 
 
 class RefusingFirestore(grpc.GenericRpcHandler):  # type: ignore[misc]
@@ -44,12 +47,12 @@ def refusing(monkeypatch: pytest.MonkeyPatch) -> Iterator[RefusingFirestore]:
 
 
 def listen(server: RefusingFirestore) -> FirestoreListener:
-    return FirestoreListener({"FIRESTORE_EMULATOR_HOST": server.address, "GOOGLE_CLOUD_PROJECT": "demo"}, None, "b1")
+    return FirestoreListener({"FIRESTORE_EMULATOR_HOST": server.address, "GOOGLE_CLOUD_PROJECT": "demo"}, None, BOOK_ID)
 
 
 def test_a_listener_that_is_refused_asks_again_but_not_without_a_pause(refusing: RefusingFirestore) -> None:
     with listen(refusing):
-        for _ in range(4):  # each of its two streams, twice
+        for _ in range(2):
             assert refusing.calls.acquire(timeout=30)
         assert not all(refusing.calls.acquire(timeout=1) for _ in range(60))
 

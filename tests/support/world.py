@@ -123,6 +123,7 @@ class World:
             {
                 "database": Database(dsn, pool_size, clocked(self.clock), connect_seconds, limits),
                 "publisher": self.broker,
+                "live_books": self.live_documents,
                 "live_documents": self.live_documents,
                 "seekable_broker": MemoryBroker(),
                 "embedder": self.embedder,

@@ -19,12 +19,13 @@ from typing import Any
 import pytest
 
 from infra.cli import books, context, dead_letters, identifiers, main, operations, reembed, view
-from infra.cli.listeners import Listener, ListenFailed
+from infra.cli.client import Client
+from infra.cli.listeners import Listener, ListenFailed, Unwatchable
 from tests.support.command_line import CLI
 
 BOOK = "0d9c1e2a-0000-4000-8000-000000000001"
 OTHER = "0d9c1e2a-0000-4000-8000-000000000002"
-NDJSON = "application/x-ndjson"
+EVENTS, SSE = f"GET /api/books/{BOOK}/events", "text/event-stream"
 FINISHED = {"status": "completed", "progress": 100, "phase": "completed", "title": "T", "chunks": 1}
 FINISHED |= {"chapters": {"total": 61, "processed": 59, "embedded": 61, "failed": 0, "without_metadata": 2}}
 SEEN = "100 %  completed\n61 chapters, 2 without summary\n"
@@ -308,28 +309,28 @@ def watched(api: FakeApi) -> FakeApi:
 
 
 def test_a_stack_that_streams_its_documents_is_watched_by_its_address_alone(run: Run, watched: FakeApi) -> None:
-    line = json.dumps({"path": f"books/{BOOK}", "fields": FINISHED})
-    watched.answer("GET /_local/documents", f"\n{line}\n", kind=NDJSON)
+    told = json.dumps({"path": f"books/{BOOK}", "fields": FINISHED})
+    watched.answer(EVENTS, f": listening\n\nid: 1\nevent: document\ndata: {told}\n\n", kind=SSE)
     assert run("watch", BOOK) == (0, SEEN, "")
 
 
-def test_without_a_project_watching_says_what_to_name(run: Run, watched: FakeApi) -> None:
-    code, _, err = run("watch", BOOK)
-    assert code == 2
+def test_without_a_project_watching_a_deployment_says_what_to_name() -> None:
+    with pytest.raises(Unwatchable) as said:
+        Client(url="https://books.example").listen(BOOK)
     for name in ("--project", "GOOGLE_CLOUD_PROJECT", "FIRESTORE_EMULATOR_HOST"):
-        assert name in err
+        assert name in str(said.value)
 
 
-@pytest.mark.parametrize("line", ["", "no JSON\n", "{}\n", "[]\n"])
+@pytest.mark.parametrize("line", ["", "data: no JSON\n\n", "data: {}\n\n", "data: []\n\n"])
 def test_a_stream_that_breaks_off_ends_the_watch(run: Run, watched: FakeApi, line: str) -> None:
     watched.answer(f"GET /api/books/{BOOK}/status", {"status": "processing"})
-    watched.answer("GET /_local/documents", line, kind=NDJSON)
+    watched.answer(EVENTS, line, kind=SSE)
     assert run("watch", BOOK) == (1, "", "bindery: the connection to the local stack was lost\n")
 
 
 def test_a_stream_that_breaks_off_before_the_end_misses_no_end(run: Run, watched: FakeApi) -> None:
     watched.answer(f"GET /api/books/{BOOK}/status", FINISHED)
-    watched.answer("GET /_local/documents", "", kind=NDJSON)
+    watched.answer(EVENTS, "", kind=SSE)
     assert run("watch", BOOK) == (0, SEEN, "")
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from uuid import UUID
 
-from shared.ports import Document, Tombstone
+from shared.domain.errors import Unavailable
+from shared.ports import Document, LiveChanges, Removal, Tombstone
 
 OnChange = Callable[[Document], None]
 
@@ -15,24 +17,29 @@ class MemoryLiveDocuments:
 
     def __init__(self) -> None:
         self._documents: dict[str, Document] = {}
-        self._listeners: dict[int, tuple[str, OnChange]] = {}
+        self._listeners: dict[int, Callable[[LiveChanges], None]] = {}
         self._lock = threading.RLock()
         self._next = 0
 
     def put(self, documents: Sequence[Document]) -> None:
         with self._lock:
+            newer = []
             for document in documents:
                 known = self._documents.get(document.path)
                 if known is None or known.revision < document.revision:
                     self._documents[document.path] = document
-                    self._tell(document)
+                    newer.append(document)
+            self._tell(newer)
 
     def delete(self, tombstones: Sequence[Tombstone]) -> None:
         with self._lock:
+            gone = []
             for tombstone in tombstones:
                 known = self._documents.get(tombstone.path)
                 if known and known.revision < tombstone.revision:
                     del self._documents[tombstone.path]
+                    gone.append(Removal(path=tombstone.path))
+            self._tell(gone)
 
     def older_than(self, revision: int, limit: int) -> Sequence[str]:
         return [d.path for d in self.all() if d.revision < revision][:limit]
@@ -58,19 +65,42 @@ class MemoryLiveDocuments:
 
         Returns what ends it.
         """
+
+        def hear(changes: LiveChanges) -> None:
+            for change in changes:
+                if isinstance(change, Document) and change.path.startswith(prefix):
+                    on_change(change)
+
+        return self._add(hear)
+
+    def listen_to_book(
+        self,
+        book_id: UUID,
+        hear: Callable[[LiveChanges], None],
+        lose: Callable[[Unavailable], None],
+        *,
+        chapters: bool = False,
+    ) -> Callable[[], None]:
+        """Nothing is ever lost: `lose` is not called."""
+        book = f"books/{book_id}"
+        own, of_chapters = (book, f"{book}/live/grid"), f"{book}/chapters/"
+
+        def hear_of_book(changes: LiveChanges) -> None:
+            hear([c for c in changes if c.path in own or (chapters and c.path.startswith(of_chapters))])
+
+        return self._add(hear_of_book)
+
+    def _add(self, hear: Callable[[LiveChanges], None]) -> Callable[[], None]:
         with self._lock:
             key = self._next = self._next + 1
-            self._listeners[key] = (prefix, on_change)
-            for document in self.all():
-                if document.path.startswith(prefix):
-                    on_change(document)
+            self._listeners[key] = hear
+            hear(self.all())
         return lambda: self._forget(key)
 
     def _forget(self, key: int) -> None:
         with self._lock:
             self._listeners.pop(key, None)
 
-    def _tell(self, document: Document) -> None:
-        for prefix, on_change in list(self._listeners.values()):
-            if document.path.startswith(prefix):
-                on_change(document)
+    def _tell(self, changes: LiveChanges) -> None:
+        for hear in list(self._listeners.values()) if changes else ():
+            hear(changes)

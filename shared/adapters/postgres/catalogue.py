@@ -33,6 +33,12 @@ SELECT_STATUS_OF_BOOK_FOR = f"""
       AND (%(uid)s::text IS NULL OR b.owner_uid = %(uid)s OR %(as_reader)s AND b.readers @> ARRAY[%(uid)s])
 """
 
+# The one place that says who may hear of a book's live documents.
+SELECT_WHETHER_BOOK_MAY_BE_WATCHED_BY = """
+    SELECT 1 FROM books b
+    WHERE b.book_id = %(id)s AND (%(uid)s::text IS NULL OR b.owner_uid = %(uid)s OR b.readers @> ARRAY[%(uid)s::text])
+"""
+
 # A job belongs to whom its book belongs to.
 SELECT_JOB_FOR = """
     SELECT j.* FROM jobs j JOIN books b USING (book_id)
@@ -103,6 +109,9 @@ class PostgresCatalogue:
 
     def status(self, uid: str | None, book_id: UUID, *, as_reader: bool = False) -> Row | None:
         return self._one(SELECT_STATUS_OF_BOOK_FOR, {"id": book_id, "uid": uid, "as_reader": as_reader})
+
+    def may_watch(self, uid: str | None, book_id: UUID) -> bool:
+        return self._one(SELECT_WHETHER_BOOK_MAY_BE_WATCHED_BY, {"id": book_id, "uid": uid}) is not None
 
     def job(self, owner_uid: str | None, job_id: str) -> Row | None:
         return self._one(SELECT_JOB_FOR, {"id": job_id, "owner": owner_uid})
