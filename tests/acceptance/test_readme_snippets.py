@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -10,13 +9,12 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any
 
 import pytest
 import requests
@@ -26,11 +24,14 @@ from shared.adapters.fake_models import FakeContextExtractor, FakeEmbedder
 from shared.bootstrap import Overrides
 from shared.domain.errors import Rejected
 from tests.support.firestore_stack import run_embedded_stack
+from tests.support.lacking import lacking
 from tests.support.waiting import poll
+from tests.support.web_app import WEB_APP, link_node_modules
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
-WEB = Path(__file__).with_name("web")
+BY_HAND = (ROOT / "infra" / "clients" / "README.md").read_text("utf-8")
+CLIENTS = ROOT / "infra" / "clients"
 SAMPLE = ROOT / "infra" / "local" / "sample.md"
 SAMPLE_CHAPTERS = 11
 USER = "local"  # whom the local stack takes everyone for
@@ -42,9 +43,9 @@ NOT_RUN = {"./infra/test"}
 LEADS_ELSEWHERE = ("BINDERY_URL", "BINDERY_TOKEN", "BINDERY_PROJECT", "BINDERY_DATA_DIR", "FIRESTORE_EMULATOR_HOST")
 
 
-def blocks(language: str) -> list[str]:
+def blocks(language: str, page: str = README) -> list[str]:
     """The code blocks in that language, in order."""
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
 
 
 def shell_lines() -> list[str]:
@@ -151,12 +152,6 @@ def listening(command: list[str], **how: Any) -> Iterator[IO[str]]:
             process.stdin.close()
 
 
-def lacking(reason: str) -> NoReturn:
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"CI needs it: {reason}")
-    pytest.skip(reason)
-
-
 @pytest.fixture(scope="module")
 def firestore(stack: Stack) -> str:
     """The emulator's `host:port`."""
@@ -168,28 +163,6 @@ def firestore(stack: Stack) -> str:
 @pytest.fixture(scope="module")
 def book(stack: Stack) -> str:
     return stack.import_book("For listeners", SAMPLE.read_text("utf-8"))
-
-
-@pytest.fixture(scope="module")
-def web_sdk() -> Path:
-    """The folder `node_modules` with the SDK, which the first run installs from the lock."""
-    if shutil.which("npm") is None or shutil.which("node") is None:
-        lacking("there is no npm or no node on the path")
-    digest = hashlib.sha256((WEB / "package-lock.json").read_bytes()).hexdigest()[:12]
-    cache = ROOT / ".bindery" / f"web-sdk-{digest}"
-    if not cache.exists():
-        cache.parent.mkdir(exist_ok=True)
-        new = Path(tempfile.mkdtemp(dir=cache.parent))
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(WEB / name, new)
-        install = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
-        done = subprocess.run(install, cwd=new, capture_output=True, text=True, timeout=300)
-        if done.returncode:
-            shutil.rmtree(new)
-            lacking(f"npm can't install the web SDK: {done.stderr.strip()[-300:]}")
-        # In one step, so that whoever finds it finds all of it.
-        new.rename(cache)
-    return cache / "node_modules"
 
 
 def finished_book(stack: Stack) -> dict[str, str]:
@@ -279,7 +252,7 @@ def test_an_import_by_curl_answers_what_the_page_says(stack: Stack) -> None:
 
 
 def test_a_listener_in_python_hears_the_book_to_its_end(stack: Stack, firestore: str, book: str) -> None:
-    (snippet,) = blocks("python")
+    (snippet,) = blocks("python", BY_HAND)
     before = f"project = {stack.environment['GOOGLE_CLOUD_PROJECT']!r}\nbook_id = {book!r}\n"
     program = f"{before}{snippet}\nimport sys\nsys.stdin.read()\n"
     environment = surroundings() | {"FIRESTORE_EMULATOR_HOST": firestore, "PYTHONUNBUFFERED": "1"}
@@ -304,9 +277,9 @@ class WebApp:
 
     def run(self, snippet: str, uid: str, book: str, is_enough: Callable[[list[Any]], bool]) -> list[Any]:
         """What it shows, until that is enough."""
-        (connect,) = re.findall(r"// On the emulator, first: (.*)", snippet)
+        (connect,) = re.findall(r"// On the emulator, first: (.*)", BY_HAND)
         app = self.folder / "app.mjs"
-        app.write_text(f"{(WEB / 'app.mjs').read_text()}\n{connect}\n{snippet}")
+        app.write_text(f"{(WEB_APP / 'app.mjs').read_text()}\n{connect}\n{snippet}")
         arguments = [*self.firestore.split(":"), self.stack.environment["GOOGLE_CLOUD_PROJECT"], uid, book]
         shown: list[Any] = []
         with listening(["node", str(app), *arguments], env=surroundings(), stderr=subprocess.DEVNULL) as lines:
@@ -319,12 +292,12 @@ class WebApp:
 
 @pytest.fixture
 def web_app(stack: Stack, firestore: str, web_sdk: Path, tmp_path: Path) -> WebApp:
-    (tmp_path / "node_modules").symlink_to(web_sdk)
+    link_node_modules(tmp_path, web_sdk)
     return WebApp(folder=tmp_path, stack=stack, firestore=firestore)
 
 
 def test_a_web_app_hears_its_users_book_and_chapters(web_app: WebApp, book: str) -> None:
-    (snippet,) = blocks("js")
+    (snippet,) = blocks("js", BY_HAND)
     end = ["book", f"completed, 100 % completed: {SAMPLE_CHAPTERS} of {SAMPLE_CHAPTERS} chapters"]
 
     grid = ["grid", *2 * ["#" * SAMPLE_CHAPTERS]]
@@ -337,12 +310,42 @@ def test_a_web_app_hears_its_users_book_and_chapters(web_app: WebApp, book: str)
     assert [what for what in shown if what[0] == "error"] == []
 
 
+def test_the_web_client_shows_a_book_to_its_end(web_app: WebApp, book: str) -> None:
+    (snippet,) = blocks("js")
+
+    def is_enough(shown: list[Any]) -> bool:
+        *_, last = ([], {"state": ""}, None, None, {}), *(what[1:] for what in shown if what[0] == "seen")
+        return last[0] == "done" and len(last[3]) == SAMPLE_CHAPTERS
+
+    *_, (_, _, known, grid, chapters) = web_app.run(snippet, USER, book, is_enough)
+    assert (known["status"], grid["embeddings"]) == ("completed", "#" * SAMPLE_CHAPTERS)
+    assert {chapter["status"] for chapter in chapters.values()} == {"completed"}
+
+
+def test_the_python_client_imports_a_book_and_hears_of_it_to_its_end(stack: Stack) -> None:
+    (snippet,) = blocks("python")
+    before = f"url, token, text = {stack.environment['BINDERY_URL']!r}, None, {SAMPLE.read_text('utf-8')!r}\n"
+    environment = surroundings() | {"PYTHONPATH": str(CLIENTS / "python")}
+    done = subprocess.run(
+        [sys.executable, "-c", before + snippet], env=environment, capture_output=True, text=True, timeout=DEADLINE
+    )
+    assert done.stdout.splitlines()[-1:] == ["done 100"], done.stderr
+
+
+def test_the_example_in_python_shows_a_book_and_finds_in_it(stack: Stack) -> None:
+    environment = surroundings() | stack.environment | {"PYTHONPATH": str(CLIENTS / "python")}
+    command = [sys.executable, str(CLIENTS / "examples" / "watch.py"), str(SAMPLE), "the tide"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=DEADLINE)
+    _, found = done.stdout.split("done: 100 % completed\n")
+    assert re.match(r"\d+\. ", found), done.stderr
+
+
 def chapters_done(shown: list[Any]) -> set[str]:
     return {what[1] for what in shown if what[0] == "chapter" and what[2]["status"] == "completed"}
 
 
 def test_without_the_where_clause_the_query_for_the_chapters_is_denied(web_app: WebApp, book: str) -> None:
-    (snippet,) = blocks("js")
+    (snippet,) = blocks("js", BY_HAND)
     without = snippet.replace(', where("owner_uid", "==", uid)', "")
     assert without != snippet
 
@@ -352,7 +355,7 @@ def test_without_the_where_clause_the_query_for_the_chapters_is_denied(web_app: 
 
 
 def test_somebody_else_hears_neither_book_nor_chapters(web_app: WebApp, book: str) -> None:
-    (snippet,) = blocks("js")
+    (snippet,) = blocks("js", BY_HAND)
 
     shown = web_app.run(snippet, "edmund", book, lambda told: ["error", "permission-denied"] in told)
     assert {what[0] for what in shown} == {"error"}

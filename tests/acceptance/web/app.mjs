@@ -10,3 +10,4 @@ const showBook = say("book");
 const showGrid = say("grid");
 const showChapter = say("chapter");
 const showError = ({ code }) => say("error")(code);
+const show = say("seen");

@@ -1,0 +1,1 @@
+"""Bindery's client: see bindery.client."""
