@@ -17,13 +17,14 @@ class BookVersion:
 
 @dataclass(frozen=True, kw_only=True)
 class BookFilter:
-    """Books of a user, or (`shared`) of others that the user may read: of one status, or whose titles contain a text in
-    any case."""
+    """Books of a user, or (`shared`) of others that the user may read: of one status, whose titles contain a text in
+    any case, or that their owner imported by this name."""
 
     uid: str
     shared: bool = False
     status: Status | None = None
     title: str | None = None
+    source_id: str | None = None
 
 
 class Cause(StrEnum):

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from shared.domain.books import BookFilter, BookVersion, Cause, Phase, Status
 from shared.domain.contexts import ContextMode, Lack, Reduction
 from shared.domain.errors import UnknownBook
+from shared.domain.imports import MAX_SOURCE_ID
 from shared.domain.splitting.chapters import SplitMethod
 from shared.domain.stages import Dependency
 from shared.http.replies import caller, described, reply, required_readable, scope, told_if_any
@@ -56,6 +57,9 @@ class StatusReply(BaseModel):
 class BooksQuery(BaseModel):
     status: Status | None = None
     title: Text | None = Field(None, min_length=1, max_length=200, description="What their titles contain, in any case")
+    source_id: Text | None = Field(
+        None, min_length=1, max_length=MAX_SOURCE_ID, description="What their owner calls the manuscript"
+    )
     totals: bool = Field(False, description="Count all that have such a title, by status")
     limit: int = Field(50, ge=1, le=200)
     after: UUID | None = None
@@ -67,6 +71,7 @@ class BookEntry(BaseModel):
     owner_uid: str
     title: str
     google_doc_id: str | None
+    source_id: str | None = Field(description="What its owner calls the manuscript, if it was imported so")
     status: Status
     phase: Phase
     progress: int
@@ -145,7 +150,13 @@ class ChaptersReply(BaseModel):
 def add_books(app: OpenAPI, catalogue: Catalogue) -> None:
     @app.get("/api/books", summary="Your books, or those shared with you; the newest first", **described(BooksReply))
     def books(query: BooksQuery) -> Response:
-        chosen = BookFilter(uid=caller().uid, shared=query.shared, status=query.status, title=query.title)
+        chosen = BookFilter(
+            uid=caller().uid,
+            shared=query.shared,
+            status=query.status,
+            title=query.title,
+            source_id=query.source_id,
+        )
         rows = catalogue.books(chosen, query.after, query.limit + 1)
         page = [BookEntry.model_validate(dict(r)) for r in rows[: query.limit]]
         more = len(rows) > query.limit

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
 from uuid import UUID
 
 from flask import Response
@@ -15,7 +14,7 @@ from shared.domain.dead_letters import DeadLetterFilter, RedriveRequest
 from shared.domain.errors import InvalidState
 from shared.http.dead_letters import RedriveReply
 from shared.http.replies import caller, described, reply, required_status, scope
-from shared.http.schemas import BookPath, Text
+from shared.http.schemas import BookPath, Readers
 from shared.ports import Catalogue
 from shared.use_cases.control_book import ControlBook
 from shared.use_cases.redrive import RedriveDeadLetters
@@ -24,8 +23,8 @@ from shared.use_cases.redrive import RedriveDeadLetters
 class ReadersBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    readers: list[Annotated[Text, Field(min_length=1, max_length=128)]] = Field(
-        max_length=100, description="All users who may read the book beside its owner; nobody else may from then on"
+    readers: Readers = Field(
+        description="All users who may read the book beside its owner; nobody else may from then on"
     )
 
 

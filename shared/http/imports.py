@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Self
 from uuid import UUID
 
 from flask import Response
 from flask_openapi3.openapi import OpenAPI
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from shared.domain.books import Status
-from shared.domain.imports import MAX_TITLE, ImportRequest
+from shared.domain.imports import MAX_SOURCE_ID, MAX_TITLE, ImportRequest
 from shared.http.replies import caller, described, reply
-from shared.http.schemas import Text
+from shared.http.schemas import Readers, Text
 from shared.use_cases.import_book import ImportBook
 
 
@@ -34,11 +35,26 @@ class ImportBody(BaseModel):
     google_doc_id: Text | None = Field(
         None, min_length=1, max_length=200, description="Names the book: the same id again is a new version of it"
     )
+    source_id: Text | None = Field(
+        None,
+        min_length=1,
+        max_length=MAX_SOURCE_ID,
+        description="Your name for the manuscript: the same again is a new version of its book; the same text, none",
+    )
     book_id: UUID | None = Field(None, description="Imports a new version of this book")
     force: bool = Field(False, description="Compute everything again, even what did not change")
     allow_partial: bool = Field(
         False, description="Readers see the new version even if chapters of it failed, and none of the one before"
     )
+    readers: Readers | None = Field(
+        None, description="All users who may read the book beside its owner; without it, they stay as they are"
+    )
+
+    @model_validator(mode="after")
+    def _named_once(self) -> Self:
+        if self.source_id is not None and (self.google_doc_id is not None or self.book_id is not None):
+            raise ValueError("a source_id names the book: leave out google_doc_id and book_id")
+        return self
 
 
 class ImportReply(BaseModel):
@@ -63,9 +79,11 @@ def add_imports(app: OpenAPI, import_manuscript: ImportBook) -> None:
                 title=body.title,
                 content=body.content,
                 google_doc_id=body.google_doc_id,
+                source_id=body.source_id,
                 book_id=body.book_id,
                 force=body.force,
                 allow_partial=body.allow_partial,
+                readers=None if body.readers is None else sorted(set(body.readers)),
                 idempotency_key=header.idempotency_key,
             )
         )

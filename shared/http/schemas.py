@@ -35,6 +35,10 @@ def _is_storable(text: str) -> bool:
 Text = Annotated[str, BeforeValidator(_storable)]
 
 
+Readers = Annotated[list[Annotated[Text, Field(min_length=1, max_length=128)]], Field(max_length=100)]
+"""Users who may read a book beside its owner."""
+
+
 class Technical(BaseModel):
     """What an error is to those who can mend it."""
 

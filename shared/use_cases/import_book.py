@@ -44,6 +44,8 @@ class ImportBook:
             raise EmptyManuscript
         imported = self.imports.add(request, self._book_id(request), self.clock())
         if not imported.is_new:
+            if request.readers is not None:
+                self.projector.project_book(imported.book_id, chapters=False)
             return self._begin_again(request, imported), True
         log.info("book.imported", book_id=str(imported.book_id), version=imported.version)
         is_published = self.outbox.publish()
@@ -62,4 +64,6 @@ class ImportBook:
     def _book_id(self, request: ImportRequest) -> UUID:
         if request.google_doc_id:
             return book_id_for(request.owner_uid, f"google-doc/{request.google_doc_id}")
+        if request.source_id:
+            return book_id_for(request.owner_uid, f"source/{request.source_id}")
         return self.new_id()

@@ -23,7 +23,7 @@ SELECT_STATUS_OF_BOOK_FOR = f"""
     SELECT s.*, {SHOWN_STATUS} AS status,
            (SELECT max(max_attempts) FROM jobs j WHERE j.book_id = b.book_id AND j.version = s.version
             AND j.state = 'retrying') AS max_attempts,
-           b.title, b.owner_uid, b.current_version, b.google_doc_id, b.total_word_count, v.cause,
+           b.title, b.owner_uid, b.current_version, b.google_doc_id, b.source_id, b.total_word_count, v.cause,
            counts.*, states.*
     FROM books b
     JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id
@@ -63,6 +63,7 @@ SHARED_WITH_USER = "b.readers @> ARRAY[%(uid)s::text] AND b.readers <> '{}'"
 BOOKS_AND_THEIR_STATUS = """
     FROM books b JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id
     WHERE {of_user} AND (%(title)s::text IS NULL OR position(lower(%(title)s) IN lower(b.title)) > 0)
+      AND (%(source_id)s::text IS NULL OR b.source_id = %(source_id)s)
 """
 
 # Pages by key: (created_at, book_id) of the last book of the page before.

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from shared.adapters.postgres.control import CHANGE_REVISION_OF_BOOK, SET_READERS_OF_BOOK_OF_OWNER
 from shared.adapters.postgres.database import Connection, Database
 from shared.adapters.postgres.job_rows import CANCELLED, add_jobs
 from shared.adapters.postgres.locks import LOCK_BOOK_OF_OWNER, LOCK_KEY, LOCK_OWNER, refuse_above_limit
@@ -30,12 +31,13 @@ INSERT_KEY = """
     VALUES (%s, %s, %s, %s, %s, %s)
 """
 
-# A Google document's book may be there already: then this locks it. One that is being deleted is waited for, and made
-# anew.
-INSERT_BOOK_OR_LOCK_IT = """
-    INSERT INTO books (book_id, owner_uid, google_doc_id, title, latest_version, created_at, updated_at)
-    VALUES (%(book_id)s, %(owner_uid)s, %(google_doc_id)s, %(title)s, 0, %(now)s, %(now)s)
-    ON CONFLICT (owner_uid, google_doc_id) DO UPDATE SET updated_at = books.updated_at
+# The book of a Google document, or of what its owner calls so, may be there already: then this locks it. One that is
+# being deleted is waited for, and made anew.
+INSERT_BOOK_OR_LOCK_THE_ONE_OF_THIS_NAME = """
+    INSERT INTO books (book_id, owner_uid, google_doc_id, source_id, readers, title, latest_version, created_at,
+                       updated_at)
+    VALUES (%(book_id)s, %(owner_uid)s, %(google_doc_id)s, %(source_id)s, %(readers)s, %(title)s, 0, %(now)s, %(now)s)
+    ON CONFLICT (owner_uid, {named_by}) DO UPDATE SET updated_at = books.updated_at
     RETURNING *
 """
 
@@ -170,11 +172,14 @@ class PostgresImports:
     def _write(self, connection: Connection, request: ImportRequest, book_id: UUID, now: datetime) -> Imported:
         connection.execute(LOCK_OWNER, (request.owner_uid,))
         book = _lock_book(connection, request, book_id, now)
+        changes_readers = _set_readers(connection, request, book)
         latest = book["latest_version"]
         same = (book["book_id"], latest, content_hash(request.content), request.title)
         if latest and not request.force and connection.execute(IS_SAME_AS_VERSION, same).fetchone():
             if is_due(connection, book["book_id"], self._model):
                 return _begun(repeat_version(connection, book["book_id"], latest, self._model, now))
+            if changes_readers:
+                connection.execute(CHANGE_REVISION_OF_BOOK, {"book_id": book["book_id"], "now": now})
             return _existing(connection, book["book_id"], latest)
         refuse_above_limit(connection, request.owner_uid, book["book_id"], self._max_under_way)
         return _add_version(connection, request, book["book_id"], latest + 1, now)
@@ -183,13 +188,26 @@ class PostgresImports:
 def _lock_book(connection: Connection, request: ImportRequest, book_id: UUID, now: datetime) -> Mapping[str, Any]:
     if request.book_id is None:
         row = {"book_id": book_id, "owner_uid": request.owner_uid, "google_doc_id": request.google_doc_id, "now": now}
+        row |= {"source_id": request.source_id, "readers": list(request.readers or ())}
         row |= {"title": request.title or title_of(request.content)}
-        book = connection.execute(INSERT_BOOK_OR_LOCK_IT, row).fetchone()
+        named_by = "google_doc_id" if request.source_id is None else "source_id"
+        statement = INSERT_BOOK_OR_LOCK_THE_ONE_OF_THIS_NAME.format(named_by=named_by)
+        book = connection.execute(statement, row).fetchone()
     else:
         book = connection.execute(LOCK_BOOK_OF_OWNER, (request.book_id, request.owner_uid)).fetchone()
     if book is None:
         raise UnknownBook("there is no such book")
     return book
+
+
+def _set_readers(connection: Connection, request: ImportRequest, book: Mapping[str, Any]) -> bool:
+    """Let those read the book, which the caller has locked, whom the request names. Return whether that changed it; its
+    documents name them, too."""
+    if request.readers is None or list(request.readers) == book["readers"]:
+        return False
+    row = {"book_id": book["book_id"], "owner": request.owner_uid, "readers": list(request.readers)}
+    connection.execute(SET_READERS_OF_BOOK_OF_OWNER, row)
+    return True
 
 
 def _add_version(
