@@ -1,4 +1,4 @@
-"""Commands on books: import, see how far they are, search; cancel, resume, retry, share and delete."""
+"""Commands on books: see how far they are, search; cancel, resume, retry, share and delete."""
 
 from __future__ import annotations
 
@@ -13,62 +13,12 @@ from infra.cli.context import Context
 from infra.cli.dead_letters import show_redrive
 from infra.cli.endings import FAILED, say
 from infra.cli.identifiers import whole_id, whole_id_or_none
-from infra.cli.manuscript import Encoding, read_manuscript, title_of
 from infra.cli.option_groups import Commands
 from infra.cli.watching import watch_book
 
 commands = Commands()
 
 Book = Annotated[str, typer.Argument(help="The book's id, or the beginning of it.")]
-
-
-@commands.command(
-    "import",
-    epilog=examples(
-        f"{BINDERY} import novel.md --watch",
-        f"cat novel.txt | {BINDERY} import - --title 'My Novel'",
-    ),
-)
-def import_(
-    context: Context,
-    file: Annotated[str, typer.Argument(help="A text or Markdown file, or - for standard input.")],
-    title: Annotated[
-        str | None,
-        typer.Option(
-            help="The title; without it a book keeps its own, and a new one takes its first heading or the file's name."
-        ),
-    ] = None,
-    google_doc_id: Annotated[
-        str | None, typer.Option(help="The same id again imports a new version of that book.")
-    ] = None,
-    book_id: Annotated[str | None, typer.Option(help="Import a new version of this book.")] = None,
-    force: Annotated[bool, typer.Option(help="Compute everything again, even what did not change.")] = False,
-    allow_partial: Annotated[
-        bool, typer.Option(help="Show readers the new version even if chapters of it failed.")
-    ] = False,
-    idempotency_key: Annotated[str | None, typer.Option(help="The same key again returns the same book.")] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Follow it until it is done.")] = False,
-    encoding: Encoding = None,
-) -> None:
-    """Import a manuscript."""
-    content = read_manuscript(file, encoding)
-    if title is None and book_id is None and google_doc_id is None:
-        title = title_of(file, content)  # else the book keeps the title that it has
-    body: dict[str, Any] = {"content": content, "force": force, "allow_partial": allow_partial}
-    book = whole_id_or_none(context.client, "book", book_id)
-    named = (("title", title), ("google_doc_id", google_doc_id), ("book_id", book))
-    body |= {name: value for name, value in named if value is not None}
-    headers = {"Idempotency-Key": idempotency_key} if idempotency_key is not None else None
-    reply = context.client.post("/api/books/import", body, headers)
-    context.show(reply, _show_import)
-    if watch:
-        _finish(watch_book(context.client, reply["book_id"], context.as_json))
-
-
-def _show_import(reply: Any) -> None:
-    print(f"book {reply['book_id']}\njob  {reply['job_id']}", flush=True)
-    if not reply["published"]:
-        say("the queue can't be reached; the book is kept, and work begins when it can")
 
 
 def _finish(status: str) -> None:

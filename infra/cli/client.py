@@ -9,7 +9,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
+from urllib3.util import Retry
 
 from infra.cli.listeners import EventsListener, Listener, ListenFailed, Unwatchable, harmless
 from shared.loopback import LOOPBACK
@@ -20,11 +22,12 @@ _NO_SUCH_API = (404, 405, 501)
 
 
 class ApiError(Exception):
-    """The API said no. `status` is HTTP's, 0 if it could not be reached."""
+    """The API said no. `status` is HTTP's, 0 if it could not be reached; `code` is the problem's, if it has one."""
 
-    def __init__(self, status: int, detail: str) -> None:
+    def __init__(self, status: int, detail: str, code: str = "") -> None:
         super().__init__(detail)
         self.status = status
+        self.code = code
 
 
 class _Bearer(AuthBase):
@@ -40,17 +43,26 @@ class _Bearer(AuthBase):
 
 @dataclass(frozen=True, kw_only=True)
 class Client:
-    """`environment` is a local stack's, or names the Firestore of a deployment (or emulator) as Google's clients do."""
+    """`environment` is a local stack's, or names the Firestore of a deployment (or emulator) as Google's clients do.
+
+    `retries` says which requests are sent again, and when; without it, none. Several threads may share a client, and
+    send `requests_at_once`.
+    """
 
     url: str
     token: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    retries: Retry | None = None
+    requests_at_once: int = 1
 
     @cached_property
     def _session(self) -> requests.Session:
         session = requests.Session()
         if self.token:
             session.auth = _Bearer(self.token)
+        if self.retries is not None:
+            for scheme in ("http://", "https://"):
+                session.mount(scheme, HTTPAdapter(max_retries=self.retries, pool_maxsize=self.requests_at_once))
         # No proxy stands before the loopback interface, or is to see what goes there.
         session.trust_env = not self._is_here
         return session
@@ -85,7 +97,7 @@ class Client:
         except (requests.RequestException, ValueError) as error:
             raise self._unreachable(error) from error
         if not reply.ok and isinstance(answer, dict) and "detail" in answer:
-            raise ApiError(reply.status_code, str(answer["detail"]))
+            raise ApiError(reply.status_code, str(answer["detail"]), str(answer.get("code", "")))
         if not reply.ok or (reply.content and answer is None):
             status = 0 if reply.ok or reply.status_code in _NO_SUCH_API else reply.status_code
             said = f"{reply.status_code} {reply.reason}".strip()

@@ -27,6 +27,7 @@ def test_an_equal_text_starts_again_what_failed(world: World) -> None:
     reply = world.post({"content": TEXT, "book_id": book_id})
 
     assert (reply.status_code, reply.json["status"], reply.json["version"]) == (202, "processing", 1)
+    assert world.status(book_id)["status"] == "processing", "whoever asks next does not take it for failed"
     world.run()
     assert world.status(book_id)["status"] == "completed"
     assert world.extractor.calls["chapter"] == before, "their metadata was there"

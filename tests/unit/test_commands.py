@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from infra.cli import books, context, dead_letters, identifiers, main, operations, reembed, view
+from infra.cli import books, context, dead_letters, identifiers, imports, main, operations, reembed, view
 from infra.cli.client import Client
 from infra.cli.listeners import Listener, ListenFailed, Unwatchable
 from tests.support.command_line import CLI
@@ -132,7 +132,7 @@ def test_every_command_shows_the_shared_options(run: Run, command: list[str]) ->
 
 
 def test_no_command_declares_the_shared_options_itself() -> None:
-    for module in (books, dead_letters, operations, reembed):
+    for module in (books, imports, dead_letters, operations, reembed):
         for name, command in inspect.getmembers(module, inspect.isfunction):
             if command.__module__ == module.__name__:
                 assert not {"url", "token", "data_dir", "as_json"} & set(inspect.signature(command).parameters), name
