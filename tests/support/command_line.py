@@ -11,7 +11,9 @@ import multiprocessing
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,7 +34,23 @@ def bindery(
     cwd: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command, on the stack of a data folder if one is given. `env` is added to the environment."""
-    command = ["bindery", *arguments, *(["--data-dir", str(data)] if data else [])]
+    with started(*arguments, *(["--data-dir", str(data)] if data else []), stdin=stdin, env=env, cwd=cwd) as command:
+        return command.ended()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartedCommand:
+    pid: int
+    ended: Callable[[], subprocess.CompletedProcess[str]]
+    """Waits for its end."""
+
+
+@contextmanager
+def started(
+    *arguments: str, stdin: str = "", env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> Iterator[StartedCommand]:
+    """Start a command, and kill it at the end of the block if it has not ended. `env` is added to the environment."""
+    command = ["bindery", *arguments]
     with TemporaryDirectory() as streams:
         folder = Path(streams)
         (folder / "0").write_text(stdin, "utf-8")
@@ -40,12 +58,20 @@ def bindery(
             target=_run, args=(command, os.environ | dict(env or {}), cwd or Path.cwd(), folder), name="bindery"
         )
         process.start()
-        process.join(_SECONDS)
-        if process.exitcode is None:
+
+        def ended() -> subprocess.CompletedProcess[str]:
+            process.join(_SECONDS)
+            if process.exitcode is None:
+                raise subprocess.TimeoutExpired(command, _SECONDS)
+            out, err = ((folder / name).read_text("utf-8") for name in ("1", "2"))
+            return subprocess.CompletedProcess(command, process.exitcode, out, err)
+
+        assert process.pid
+        try:
+            yield StartedCommand(pid=process.pid, ended=ended)
+        finally:
             process.kill()
-            raise subprocess.TimeoutExpired(command, _SECONDS)
-        out, err = ((folder / name).read_text("utf-8") for name in ("1", "2"))
-    return subprocess.CompletedProcess(command, process.exitcode, out, err)
+            process.join()
 
 
 def _run(command: Sequence[str], env: Mapping[str, str], cwd: Path, folder: Path) -> None:

@@ -41,6 +41,7 @@ SPREAD = frozenset(
 
 LONGEST_FIRST = (
     *TOGETHER,
+    "tests/acceptance/test_many_books.py",
     "tests/integration/test_limits.py",
     "tests/integration/test_openapi.py",
     "tests/simulation/test_simulation.py",
