@@ -11,7 +11,7 @@ from shared.bootstrap.parts import part
 from shared.bootstrap.use_cases import UseCases
 
 if TYPE_CHECKING:
-    from flask_openapi3.openapi import OpenAPI
+    from flask_openapi.openapi import OpenAPI
 
     from shared.http.api import Callers
     from shared.http.probes import Probes

@@ -1,4 +1,4 @@
-"""The API for apps: routed and described by flask-openapi3. One module for each resource."""
+"""The API for apps: routed and described by flask-openapi. One module for each resource."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from flask import Response, g, jsonify, request
-from flask_openapi3.models.info import Info
-from flask_openapi3.openapi import OpenAPI
+from flask_openapi.models.info import Info
+from flask_openapi.models.tag import Tag
+from flask_openapi.openapi import OpenAPI
 
 from shared.domain.errors import Forbidden
 from shared.domain.identity import Scope
@@ -26,7 +27,7 @@ from shared.http.identifiers import add_identifiers
 from shared.http.imports import add_imports
 from shared.http.jobs import add_jobs
 from shared.http.keys import add_keys
-from shared.http.problems import invalid, problem
+from shared.http.problems import Problem, invalid, problem
 from shared.http.projections import add_projections
 from shared.http.reading import add_reading
 from shared.http.reembeddings import add_reembeddings
@@ -46,6 +47,19 @@ from shared.use_cases.search import Search
 from shared.use_cases.snapshots import Snapshots
 from shared.use_cases.watch_book import WatchBook
 
+_RESOURCES = {
+    "books": "Manuscripts, and the books that are made of them",
+    "search": "Passages by meaning and words",
+    "jobs": "The work on books",
+    "keys": "Keys for machines",
+    "identifiers": "Ids by their beginnings",
+    "dead-letters": "Jobs that failed for good",
+    "replays": "Messages that are delivered again",
+    "snapshots": "What a subscription had not acknowledged at a moment",
+    "projections": "Live documents, written anew",
+    "restores": "A database that came from a backup",
+    "reembeddings": "Books that move to another model",
+}
 # Of all but imports: 500 numbers of dead letters are the most.
 MAX_OPERATION_BYTES = 64_000
 MAX_FIELDS = 50
@@ -110,8 +124,17 @@ def create_api(parts: ApiParts) -> OpenAPI:
     add_reembeddings(app, parts.catalogue, parts.reembed)
     add_identifiers(app, parts.identifiers)
     add_keys(app, parts.manage_keys)
+    _tag_by_resource(app)
     app.add_url_rule("/api/openapi.json", "openapi", lambda: jsonify(app.api_doc))
     return app
+
+
+def _tag_by_resource(app: OpenAPI) -> None:
+    """`/api/books/…` is of `books`: generators make a module, and readers a chapter, of each tag."""
+    for path, item in app.paths.items():
+        for operation in filter(None, (item.get, item.post, item.put, item.delete)):
+            operation.tags = [path.split("/")[2]]
+    app.tags = [Tag(name=name, description=what) for name, what in _RESOURCES.items()]
 
 
 def _create_guarded(callers: Callers, max_body_bytes: int) -> OpenAPI:
@@ -123,8 +146,11 @@ def _create_guarded(callers: Callers, max_body_bytes: int) -> OpenAPI:
             "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "Firebase ID token, or a key"}
         },
         validation_error_callback=invalid,
+        validation_error_model=Problem,
+        operation_id_callback=lambda *, name, path, method: name,
         doc_ui=False,
     )
+    app.openapi_version = "3.1.0"  # generators don't know 3.2 yet
     allow_origins(app, callers.allowed_origins, callers.local_only)
     _guard(app, callers)
     _check_bodies(app, max_body_bytes)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from flask import Response
-from flask_openapi3.openapi import OpenAPI
+from flask_openapi.openapi import OpenAPI
 from pydantic import BaseModel, Field
 
 from shared.domain.books import BookFilter, BookVersion, Cause, Phase, Status
@@ -149,7 +149,7 @@ class ChaptersReply(BaseModel):
 
 def add_books(app: OpenAPI, catalogue: Catalogue) -> None:
     @app.get("/api/books", summary="Your books, or those shared with you; the newest first", **described(BooksReply))
-    def books(query: BooksQuery) -> Response:
+    def list_books(query: BooksQuery) -> Response:
         chosen = BookFilter(
             uid=caller().uid,
             shared=query.shared,
@@ -164,14 +164,14 @@ def add_books(app: OpenAPI, catalogue: Catalogue) -> None:
         return reply(BooksReply(books=page, totals=totals, next=page[-1].book_id if more else None))
 
     @app.get("/api/books/<book_id>", summary="A book and what is known of it", **described(BookReply, 404))
-    def book(path: BookPath) -> Response:
+    def get_book(path: BookPath) -> Response:
         status, readable = _book(catalogue, path.book_id)
         context = catalogue.context(BookVersion(path.book_id, readable["version"]))
         known = {**context["context"], "mode": context["mode"], "model": context["model"]} if context else None
         return reply(BookReply.model_validate({**status, **readable, "context": known}))
 
     @app.get("/api/books/<book_id>/status", summary="How far a book is", **described(StatusReply, 404))
-    def book_status(path: BookPath) -> Response:
+    def get_book_status(path: BookPath) -> Response:
         row = catalogue.status(scope(), path.book_id, as_reader=True)
         if row is None:
             raise UnknownBook
@@ -180,7 +180,7 @@ def add_books(app: OpenAPI, catalogue: Catalogue) -> None:
         return reply(StatusReply.model_validate({**row, **about}))
 
     @app.get("/api/books/<book_id>/chapters", summary="A book's chapters", **described(ChaptersReply, 404))
-    def chapters(path: BookPath) -> Response:
+    def list_chapters(path: BookPath) -> Response:
         _, readable = _book(catalogue, path.book_id)
         rows = catalogue.chapters(BookVersion(path.book_id, readable["version"]))
         entries = [

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 
 from flask import Request
-from flask_openapi3.openapi import OpenAPI
+from flask_openapi.openapi import OpenAPI
 
 _OF_THIS_MACHINE = re.compile(r"https?://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?\Z", re.IGNORECASE)
 _ASKED_AGAIN_SECONDS = 7200  # Chromium's own limit

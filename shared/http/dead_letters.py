@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 from uuid import UUID
 
 from flask import Response
-from flask_openapi3.openapi import OpenAPI
+from flask_openapi.openapi import OpenAPI
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from shared.domain.dead_letters import DeadLetterFilter, DeadLetterState, RedriveRequest
@@ -177,7 +177,7 @@ def _add_lists(app: OpenAPI, redrive: RedriveDeadLetters) -> None:
     known = redrive.dead_letters
 
     @app.get("/api/dead-letters", summary="Dead letters, the newest first", **described(DeadLettersReply))
-    def dead_letters(query: DeadLettersQuery) -> Response:
+    def list_dead_letters(query: DeadLettersQuery) -> Response:
         rows = known.page(_chosen(query), query.after, query.limit + 1)
         page = [_entry(r) for r in rows[: query.limit]]
         return reply(
@@ -188,12 +188,12 @@ def _add_lists(app: OpenAPI, redrive: RedriveDeadLetters) -> None:
         )
 
     @app.get("/api/dead-letters/groups", summary="Dead letters by their cause", **described(GroupsReply))
-    def dead_letter_groups(query: DeadLettersQuery) -> Response:
+    def list_dead_letter_groups(query: DeadLettersQuery) -> Response:
         rows = known.groups(_chosen(query), MAX_GROUPS)
         return reply(GroupsReply(groups=[GroupEntry.model_validate(_entry(r)) for r in rows]))
 
     @app.get("/api/dead-letters/<dead_letter_id>", summary="A dead letter", **described(DeadLetterReply, 404))
-    def dead_letter(path: DeadLetterPath) -> Response:
+    def get_dead_letter(path: DeadLetterPath) -> Response:
         found = known.page(DeadLetterFilter(owner_uid=scope(), ids=[path.dead_letter_id]), None, 1)
         if not found:
             return problem(Code.UNKNOWN_DEAD_LETTER, "there is no such dead letter")
@@ -214,14 +214,14 @@ def _add_redrives(app: OpenAPI, redrive: RedriveDeadLetters) -> None:
         return reply(RedriveReply.model_validate(asdict(redrive.redrive(request))))
 
     @app.get("/api/dead-letters/redrives/<batch_id>", summary="How a redrive goes", **described(BatchReply, 404))
-    def redrive_batch(path: BatchPath) -> Response:
+    def get_redrive(path: BatchPath) -> Response:
         found = redrive.redrives.batch(scope(), path.batch_id)
         if found is None:
             return problem(Code.UNKNOWN_REDRIVE, "there is no such redrive")
         return reply(BatchReply.model_validate(found))
 
     @app.post("/api/dead-letters/redrives/<batch_id>/stop", summary="Stop a redrive", **described(StopReply, 404))
-    def stop_batch(path: BatchPath) -> Response:
+    def stop_redrive(path: BatchPath) -> Response:
         if redrive.redrives.batch(scope(), path.batch_id) is None:
             return problem(Code.UNKNOWN_REDRIVE, "there is no such redrive")
         return reply(StopReply(stopped=redrive.stop(scope(), path.batch_id, caller().uid)))

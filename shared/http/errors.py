@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 from flask import Response, request
-from flask_openapi3.openapi import OpenAPI
+from flask_openapi.openapi import OpenAPI
 from werkzeug.exceptions import HTTPException
 
 from shared.domain.errors import (

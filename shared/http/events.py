@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 from flask import Response
-from flask_openapi3.openapi import OpenAPI
+from flask_openapi.openapi import OpenAPI
 from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
@@ -43,7 +43,7 @@ def add_events(app: OpenAPI, watch_book: WatchBook) -> None:
         description=_DESCRIPTION,
         **described("text/event-stream", 404),
     )
-    def book_events(path: BookPath, query: EventsQuery, header: EventsHeaders) -> Response:
+    def stream_book_events(path: BookPath, query: EventsQuery, header: EventsHeaders) -> Response:
         seen = header.last_event_id or ""
         stream = watch_book(
             Watched(

@@ -6,7 +6,7 @@ from typing import Self
 from uuid import UUID
 
 from flask import Response
-from flask_openapi3.openapi import OpenAPI
+from flask_openapi.openapi import OpenAPI
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from shared.domain.books import Status

@@ -8,7 +8,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from flask import Response
-from flask_openapi3.openapi import OpenAPI
+from flask_openapi.openapi import OpenAPI
 from pydantic import BaseModel, Field, model_validator
 
 from shared.domain.books import Status
@@ -65,13 +65,13 @@ class JobsReply(BaseModel):
 
 def add_jobs(app: OpenAPI, catalogue: Catalogue) -> None:
     @app.get("/api/jobs", summary="Jobs and their attempts, the newest first", **described(JobsReply))
-    def jobs(query: JobsQuery) -> Response:
+    def list_jobs(query: JobsQuery) -> Response:
         rows = catalogue.jobs(scope(), query.book_id, query.type, query.state, query.after, query.limit + 1)
         page = [_job(row) for row in rows[: query.limit]]
         return reply(JobsReply(jobs=page, next=page[-1].id if len(rows) > query.limit else None))
 
     @app.get("/api/jobs/<job_id>", summary="A job", **described(JobReply, 404))
-    def job(path: JobPath) -> Response:
+    def get_job(path: JobPath) -> Response:
         row = catalogue.job(scope(), path.job_id)
         if row is None:
             return problem(Code.UNKNOWN_JOB, "there is no such job")

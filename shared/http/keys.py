@@ -7,7 +7,7 @@ from typing import Self
 from uuid import UUID
 
 from flask import Response
-from flask_openapi3.openapi import OpenAPI
+from flask_openapi.openapi import OpenAPI
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from shared.domain.api_keys import ApiKey
@@ -83,7 +83,7 @@ def add_keys(app: OpenAPI, manage: ManageKeys) -> None:
         return reply(KeyReply(**_entry(key).model_dump(), token=token), 201)
 
     @app.get("/api/keys", summary="Keys that you made; for administrators, all", **described(KeysReply))
-    def keys() -> Response:
+    def list_keys() -> Response:
         return reply(KeysReply(keys=[_entry(key) for key in manage.of(caller())]))
 
     @app.delete("/api/keys/<key_id>", summary="Revoke a key", **described(None, 404, status=204))

@@ -18,7 +18,20 @@ _SHOWN = 20
 class Problem(BaseModel):
     """application/problem+json, RFC 9457."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "about:blank",
+                    "code": "unknown_book",
+                    "title": "Not Found",
+                    "status": 404,
+                    "detail": "there is no such book",
+                }
+            ]
+        },
+    )
 
     type: str = Field("about:blank", description="The same for all: `code` is the kind of the problem")
     code: Code = Field(description="Kind of the problem, for machines: it stays what it is")

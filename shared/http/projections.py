@@ -6,7 +6,7 @@ from dataclasses import asdict
 from uuid import UUID
 
 from flask import Response
-from flask_openapi3.openapi import OpenAPI
+from flask_openapi.openapi import OpenAPI
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.http.replies import administrator, described, reply, required_status

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from flask import Response
-from flask_openapi3.openapi import OpenAPI
+from flask_openapi.openapi import OpenAPI
 from pydantic import BaseModel, Field
 
 from shared.domain.books import BookVersion
@@ -59,7 +59,7 @@ class ExportQuery(BaseModel):
 
 def add_reading(app: OpenAPI, catalogue: Catalogue, texts: Texts) -> None:
     @app.get("/api/books/<book_id>/chapters/<number>", summary="A chapter's text", **described(ChapterReply, 404))
-    def chapter_text(path: ChapterPath, query: ChapterQuery) -> Response:
+    def get_chapter(path: ChapterPath, query: ChapterQuery) -> Response:
         version = _version(required_readable(catalogue, path.book_id))
         found = texts.chapter(version, path.number)
         if found is None:
@@ -77,10 +77,7 @@ def add_reading(app: OpenAPI, catalogue: Catalogue, texts: Texts) -> None:
         about |= {"text": found["text"][start - first : end - first], "text_start": start, "text_end": end}
         return reply(ChapterReply.model_validate({**found, **about}))
 
-    described_lines = described(None, 404, status=200)
-    described_lines["responses"]["200"] = {"description": "One object a line", "content": {_LINES: {}}}
-
-    @app.get("/api/books/<book_id>/export", summary="A whole book, as lines of JSON", **described_lines)
+    @app.get("/api/books/<book_id>/export", summary="A whole book, as lines of JSON", **described(_LINES, 404))
     def export_book(path: BookPath, query: ExportQuery) -> Response:
         """A line for the `book`, for each `chapter` and, after it, each `passage` of it. The last line, of the type
         `end`, counts them: without it, the export is not whole."""

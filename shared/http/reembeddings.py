@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from flask import Response
-from flask_openapi3.openapi import OpenAPI
+from flask_openapi.openapi import OpenAPI
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.domain.reembeddings import Books
@@ -119,7 +119,7 @@ def add_reembeddings(app: OpenAPI, catalogue: Catalogue, reembed: Reembed) -> No
         return shown()
 
     @app.get("/api/reembeddings/<reembedding_id>", summary="How far one is", **described(ReembeddingEntry, 404))
-    def reembedding(path: ReembeddingPath) -> Response:
+    def get_reembedding(path: ReembeddingPath) -> Response:
         administrator()
         return shown_one(path.reembedding_id)
 

@@ -6,7 +6,7 @@ from typing import Self
 from uuid import UUID
 
 from flask import Response
-from flask_openapi3.openapi import OpenAPI
+from flask_openapi.openapi import OpenAPI
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from shared.domain.stages import STAGES, JobType
@@ -71,7 +71,7 @@ def add_replays(app: OpenAPI, catalogue: Catalogue, replay: Replay) -> None:
         return reply(ReplayReply(replay_id=replay_id, stage=body.stage, expected=expected), 202)
 
     @app.get("/api/replays/<replay_id>", summary="A replay's receipt", **described(ReplayReply, 404))
-    def replay_receipt(path: ReplayPath) -> Response:
+    def get_replay(path: ReplayPath) -> Response:
         administrator()
         receipt = replay.replays.receipt(path.replay_id)
         if receipt is None:

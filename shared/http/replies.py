@@ -14,10 +14,9 @@ from shared.domain.books import Status
 from shared.domain.error_codes import shown_to_users
 from shared.domain.errors import Forbidden, UnknownBook
 from shared.domain.identity import Caller
-from shared.http.problems import Problem
 from shared.ports import Catalogue
 
-_PROBLEM = {"content": {"application/problem+json": {"schema": Problem.model_json_schema()}}}
+_PROBLEM = {"content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
 
 
 def caller() -> Caller:

@@ -6,7 +6,7 @@ from typing import Literal
 from uuid import UUID
 
 from flask import Response
-from flask_openapi3.openapi import OpenAPI
+from flask_openapi.openapi import OpenAPI
 from pydantic import BaseModel, Field
 
 from shared.domain.ranking import Hit

@@ -8,7 +8,7 @@ from copy import deepcopy
 from functools import cache
 from typing import Any
 
-from flask_openapi3 import openapi, utils
+from flask_openapi import openapi, utils
 
 from shared.bootstrap import App
 from shared.config import Config
