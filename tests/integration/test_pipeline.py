@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -62,6 +63,38 @@ def test_progress_and_revisions_only_rise_and_pass_the_milestones(world: World) 
     assert [d.revision for d in shown] == sorted(d.revision for d in shown)
     assert progress[0] == 0
     assert {10, 25, 100} <= set(progress)
+
+
+def test_a_books_document_has_its_best_summary_from_the_quick_one_on(
+    world: World,
+) -> None:
+    def shown() -> Any:
+        found = world.live_documents.get(f"books/{book_id}")
+        assert found
+        return found.fields["summary"]
+
+    def known(version: int, mode: str) -> Any:
+        where = "book_id = %s AND version = %s AND mode = %s"
+        (row,) = world.rows(
+            f"SELECT context->>'summary' AS summary FROM book_contexts WHERE {where}", book_id, version, mode
+        )
+        return row["summary"]
+
+    book_id = world.import_book(manuscript(chapters=3))
+    before = shown()
+    world.deliver(world.take(JobType.BOOK_PROCESSING))
+    world.deliver(world.take(JobType.CONTEXT_EXTRACTION))
+    world.clock.advance(2)  # a document is written once in a second
+    world.deliver(world.take(JobType.CHAPTER_PROCESSING))
+    quick = shown()
+    world.run()
+    full = shown()
+    assert (before, quick, full) == (None, known(1, "quick"), known(1, "full"))
+
+    world.import_book(manuscript(chapters=4), book_id=book_id)
+    assert shown() == full, "until the new version has one"
+    world.run()
+    assert shown() == known(2, "full") != full
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -98,7 +98,8 @@ def book_documents(row: Mapping[str, Any], now: datetime) -> list[Document]:
 
 
 def _book_document(row: Mapping[str, Any], now: datetime) -> Document:
-    whose, what = ("owner_uid", "readers"), ("title", "version", "cause", "status", "phase", "progress", "chunks")
+    whose = ("owner_uid", "readers")
+    what = ("title", "summary", "version", "cause", "status", "phase", "progress", "chunks")
     waits = ("attempt", "waiting_for", "next_attempt_at")
     fields = {name: row[name] for name in (*whose, *what, *waits, "started_at", "updated_at", "completed_at")}
     fields["chapters"] = {name: row[name] for name in ("total", "processed", "embedded", "failed", "without_metadata")}

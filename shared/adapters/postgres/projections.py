@@ -32,7 +32,10 @@ SELECT_BOOKS_WITH_THEIR_COUNTS = f"""
                (SELECT max(max_attempts) FROM jobs WHERE book_id = b.book_id AND version = s.version
                 AND state = 'retrying') AS max_attempts, counts.*, states.*, grid.*,
                (SELECT coalesce(sum((SELECT count(*) FROM chapter_chunks k WHERE k.chapter_id = r.chapter_id)), 0)::int
-                FROM recent_chapters r WHERE r.book_id = b.book_id AND r.version = s.version) AS chunks
+                FROM recent_chapters r WHERE r.book_id = b.book_id AND r.version = s.version) AS chunks,
+               (SELECT c.context->>'summary' FROM book_contexts c
+                WHERE c.book_id = b.book_id AND c.version IN (s.version, b.current_version)
+                ORDER BY c.version DESC, c.mode = 'full' DESC LIMIT 1) AS summary
         FROM books b
         JOIN processing_status s ON s.entity_type = 'book' AND s.entity_id = b.book_id
         JOIN book_versions v ON v.book_id = b.book_id AND v.version = s.version
