@@ -25,7 +25,6 @@ from infra.local.postgres import THROWAWAY, Postgres
 from infra.local.processes import Supervisor
 from shared.adapters.postgres.migrations import migrate
 from shared.log import Logs, configure_logging
-from tests.support.api_document import schemas_made_once
 from tests.support.fake_vertex import FakeVertex
 from tests.support.lacking import lacking
 from tests.support.sharing_out import SharingOut, cpus, in_order, stay_on_one_cpu
@@ -55,12 +54,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharingOut:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     files = [item.nodeid.partition("::")[0] for item in items]
     items[:] = [items[n] for n in in_order(files)]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _quick_apis() -> Iterator[None]:
-    with schemas_made_once():
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 from flask import Response, g, jsonify, request
 from flask_openapi.models.info import Info
@@ -110,6 +112,31 @@ def create_events_api(callers: Callers, watch_book: WatchBook) -> OpenAPI:
 def create_api(parts: ApiParts) -> OpenAPI:
     """Make the Flask app of all endpoints."""
     app = _create_guarded(parts.callers, parts.max_body_bytes)
+    _add_endpoints(app, parts)
+    described = cache(lambda: _describe(parts))
+    app.add_url_rule("/api/openapi.json", "openapi", lambda: jsonify(described()))
+    return app
+
+
+def _describe(parts: ApiParts) -> dict[str, Any]:
+    """The OpenAPI document."""
+    app = OpenAPI(
+        __name__,
+        info=Info(title="Bindery", version="1", description="Turns a manuscript into a book that software can use."),
+        security_schemes={
+            "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "Firebase ID token, or a key"}
+        },
+        validation_error_model=Problem,
+        operation_id_callback=lambda *, name, path, method: name,
+        doc_ui=False,
+    )
+    app.openapi_version = "3.1.0"  # generators don't know 3.2 yet
+    _add_endpoints(app, parts)
+    _tag_by_resource(app)
+    return dict(app.api_doc)
+
+
+def _add_endpoints(app: OpenAPI, parts: ApiParts) -> None:
     add_imports(app, parts.import_book)
     add_books(app, parts.catalogue)
     add_reading(app, parts.catalogue, parts.texts)
@@ -124,9 +151,6 @@ def create_api(parts: ApiParts) -> OpenAPI:
     add_reembeddings(app, parts.catalogue, parts.reembed)
     add_identifiers(app, parts.identifiers)
     add_keys(app, parts.manage_keys)
-    _tag_by_resource(app)
-    app.add_url_rule("/api/openapi.json", "openapi", lambda: jsonify(app.api_doc))
-    return app
 
 
 def _tag_by_resource(app: OpenAPI) -> None:
@@ -137,20 +161,16 @@ def _tag_by_resource(app: OpenAPI) -> None:
     app.tags = [Tag(name=name, description=what) for name, what in _RESOURCES.items()]
 
 
+class _Undescribed(OpenAPI):
+    """Routes and validates. To describe its operations, too, would be most of the time that it takes to start."""
+
+    def _collect_openapi_info(self, rule: str, func: Any, **what: Any) -> Any:
+        return super()._collect_openapi_info(rule, func, doc_ui=False)
+
+
 def _create_guarded(callers: Callers, max_body_bytes: int) -> OpenAPI:
     """A Flask app without endpoints; each request is checked for who asks before its handler runs."""
-    app = OpenAPI(
-        __name__,
-        info=Info(title="Bindery", version="1", description="Turns a manuscript into a book that software can use."),
-        security_schemes={
-            "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "Firebase ID token, or a key"}
-        },
-        validation_error_callback=invalid,
-        validation_error_model=Problem,
-        operation_id_callback=lambda *, name, path, method: name,
-        doc_ui=False,
-    )
-    app.openapi_version = "3.1.0"  # generators don't know 3.2 yet
+    app = _Undescribed(__name__, validation_error_callback=invalid, doc_ui=False)
     allow_origins(app, callers.allowed_origins, callers.local_only)
     _guard(app, callers)
     _check_bodies(app, max_body_bytes)

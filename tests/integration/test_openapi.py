@@ -33,7 +33,7 @@ ANN = {"Authorization": "Bearer ann"}
 
 # The same requests at every run: a red build can be repeated.
 same = settings(
-    max_examples=30,
+    max_examples=20,
     deadline=None,
     derandomize=True,
     database=None,

@@ -16,17 +16,15 @@ from tests.simulation.broker import Fate
 from tests.simulation.invariants import Broken
 from tests.simulation.simulation import Report
 from tests.simulation.world import TABLES, clear
-from tests.support.api_document import schemas_made_once
 
 
 @contextmanager
 def without_logs() -> Iterator[None]:
-    """Simulated faults are no news; and each API is described once."""
+    """Simulated faults are no news."""
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
-        with schemas_made_once():
-            yield
+        yield
     finally:
         structlog.configure(**before)
 
