@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
+import requests
 
-from infra.local.processes import is_listening
 from tests.support.command_line import bindery, call
 from tests.support.dev_stack import SLOW_MODELS, address, dev
 from tests.support.waiting import poll, wait_gone
@@ -36,10 +37,12 @@ def wait_all_gone(processes: Sequence[psutil.Process]) -> None:
 
 
 def wait_for_api(data: Path) -> None:
-    port = int(address(data)["BINDERY_URL"].rpartition(":")[2])
-    for _ in poll(60, f"the API at port {port}"):
-        if is_listening(port):
-            return
+    """It may listen, and then start anew because its database does not yet."""
+    url = address(data)["BINDERY_URL"]
+    for _ in poll(60, f"the API at {url}"):
+        with suppress(requests.ConnectionError):
+            if requests.get(f"{url}/readyz", timeout=10).ok:
+                return
 
 
 def watchdogs(stack: psutil.Process) -> list[psutil.Process]:
