@@ -120,6 +120,13 @@ class Config(LogConfig):
     stream_keepalive_seconds: float = Field(
         15, gt=0, description="Seconds after which a live stream asks again whether its user may read, and says a word"
     )
+    webhooks_allow_private: bool = Field(
+        False, description="Whether webhooks may go to `http://` and to private addresses: for one machine's own stack"
+    )
+    webhook_timeout_seconds: float = Field(15, gt=0, le=50, description="Seconds that a webhook's endpoint may take")
+    webhook_disable_days: float = Field(
+        5, gt=0, description="Days for which nothing succeeds, after which a webhook is disabled"
+    )
     search_text_weight: float = Field(1.5, ge=0, description="Weight of words against meaning in search")
 
     @property
@@ -180,6 +187,8 @@ class Config(LogConfig):
         ]
         if self.models == "fake":
             reasons.append(f"BINDERY_MODELS=fake is refused in the cloud, and {sign} is set")
+        if self.webhooks_allow_private:
+            reasons.append(f"BINDERY_WEBHOOKS_ALLOW_PRIVATE is refused in the cloud, and {sign} is set")
         return reasons
 
 

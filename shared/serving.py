@@ -63,6 +63,8 @@ def serve_push(request: Request, job_type: JobType) -> Response:
     """Answer a push request of a stage's subscription."""
     if job_type is JobType.DEAD_LETTER:
         return _serve(request, lambda app: app.push.dead_letter(request))
+    if job_type is JobType.NOTIFICATIONS:
+        return _serve(request, lambda app: app.push.notify(request))
     return _serve(request, lambda app: app.push.stage(request, job_type))
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from infra.cli import books, dead_letters, imports, keys, operations, reembed, stacks
+from infra.cli import books, dead_letters, imports, keys, operations, reembed, stacks, webhooks
 from infra.cli.client import ApiError
 from infra.cli.command_name import BINDERY
 from infra.cli.endings import FAILED, INTERRUPTED, UNREACHABLE, USAGE, code_of, complain
@@ -31,6 +31,7 @@ for commands in (stacks.commands, imports.commands, books.commands, operations.c
     app.add_typer(commands)
 app.add_typer(dead_letters.letters, name="dead-letters")
 app.add_typer(keys.keys, name="keys")
+app.add_typer(webhooks.webhooks, name="webhooks")
 app.add_typer(operations.snapshots, name="snapshot")
 
 

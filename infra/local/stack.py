@@ -44,10 +44,12 @@ def run_stack(
     """Starts a stack on the data folder and stops it at the end. Raises NoEmulators, AlreadyRunning, StartFailed.
 
     `settings` are the functions' (`models="fake"`); what they don't say, the environment may (`BINDERY_MODELS`).
-    The models are local unless one of them says otherwise, and there may be more live streams than in the cloud.
+    The models are local unless one of them says otherwise, webhooks may go to this machine, and there may be more live
+    streams than in the cloud.
     """
     ours = {
         "models": os.environ.get("BINDERY_MODELS", "local"),
+        "webhooks_allow_private": os.environ.get("BINDERY_WEBHOOKS_ALLOW_PRIVATE", "true"),
         "max_streams": os.environ.get("BINDERY_MAX_STREAMS", _STREAMS),
     }
     stack = _start(data, backend, {**ours, **settings}, on_line, port_of)

@@ -38,6 +38,9 @@ from shared.ports import (
     SearchIndex,
     SeekableBroker,
     Texts,
+    WebhookDeliveries,
+    Webhooks,
+    WebhookSender,
 )
 
 if TYPE_CHECKING:
@@ -64,6 +67,7 @@ class Overrides(TypedDict, total=False):
     random: Callable[[], float]
     refresh: Refresh
     seekable_broker: SeekableBroker
+    webhook_sender: WebhookSender
 
 
 def _now() -> datetime:
@@ -235,6 +239,25 @@ class Adapters:
         from shared.adapters.postgres.api_keys import PostgresApiKeys
 
         return PostgresApiKeys(self.database)
+
+    @part
+    def webhooks(self) -> Webhooks:
+        from shared.adapters.postgres.webhooks import PostgresWebhooks
+
+        return PostgresWebhooks(self.database)
+
+    @part
+    def webhook_deliveries(self) -> WebhookDeliveries:
+        from shared.adapters.postgres.webhook_queue import PostgresWebhookDeliveries
+
+        return PostgresWebhookDeliveries(self.database)
+
+    @part
+    def webhook_sender(self) -> WebhookSender:
+        from shared.adapters.webhook_sender import PinnedWebhookSender
+
+        c = self.config
+        return PinnedWebhookSender(c.webhook_timeout_seconds, allow_private=c.webhooks_allow_private)
 
     @part
     def texts(self) -> Texts:

@@ -33,6 +33,7 @@ class App(UseCases):
         from shared.adapters.postgres.caches import PostgresAnswerCache, PostgresVectorCache
         from shared.adapters.postgres.library import PostgresLibrary
         from shared.http.push import PushEndpoints
+        from shared.pipeline.deliver_webhooks import DeliverWebhooks
         from shared.pipeline.record_dead_letter import RecordDeadLetter
         from shared.pipeline.runner import Runner
         from shared.pipeline.stages import stage_functions
@@ -64,6 +65,16 @@ class App(UseCases):
             runner=runner,
             dead_letters=RecordDeadLetter(
                 store=self.store, outbox=self.outbox, projector=self.projector, clock=self.clock
+            ),
+            deliver_webhooks=DeliverWebhooks(
+                deliveries=self.webhook_deliveries,
+                sender=self.webhook_sender,
+                at_once=self.at_once,
+                clock=self.clock,
+                new_id=self.new_id,
+                random=self.random,
+                timeout=timedelta(seconds=self.config.webhook_timeout_seconds),
+                disable_after=timedelta(days=self.config.webhook_disable_days),
             ),
             store=self.store,
             clock=self.clock,
@@ -102,6 +113,7 @@ class App(UseCases):
         from shared.use_cases.project_again import ProjectAgain
         from shared.use_cases.search import Search
         from shared.use_cases.snapshots import Snapshots
+        from shared.use_cases.webhooks import ManageWebhooks
 
         return create_api(
             ApiParts(
@@ -122,6 +134,14 @@ class App(UseCases):
                     clock=self.clock,
                     new_id=self.new_id,
                     new_secret=partial(secrets.token_urlsafe, 32),
+                ),
+                manage_webhooks=ManageWebhooks(
+                    webhooks=self.webhooks,
+                    outbox=self.outbox,
+                    clock=self.clock,
+                    new_id=self.new_id,
+                    new_secret=partial(secrets.token_bytes, 32),
+                    allow_private=self.config.webhooks_allow_private,
                 ),
                 project_again=ProjectAgain(
                     projections=self.projections, projector=self.projector, restore=self.restore, clock=self.clock

@@ -154,5 +154,6 @@ class UseCases(Adapters):
             reembed=self.reembed,
             retention=self.retention,
             restore=self.restore,
+            deliveries=self.webhook_deliveries,
             clock=self.clock,
         )

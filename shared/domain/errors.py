@@ -17,6 +17,10 @@
     ├── TooManyBooks            the user has as many books under way as are allowed
     ├── TooManyStreams          this process streams to as many as it may
     ├── KeyReused               an idempotency key came with another request before
+    ├── UnknownWebhook          there is no such webhook, or it is someone else's
+    ├── UnknownDelivery         the webhook has no such delivery
+    ├── WebhookDisabled         nothing is sent to it until it is enabled
+    ├── TooManyWebhooks         the user has as many as are allowed
     ├── UnknownSnapshot         there is no snapshot of this name
     ├── SnapshotExists          there is a snapshot of this name already
     └── ConfigError             the environment does not make a configuration: nothing starts
@@ -108,6 +112,22 @@ class TooManyStreams(BinderyError):
 
 class KeyReused(BinderyError):
     """An idempotency key came with another request before."""
+
+
+class UnknownWebhook(BinderyError):
+    """There is no such webhook, or it is someone else's: the two look the same."""
+
+
+class UnknownDelivery(BinderyError):
+    """The webhook has no such delivery, or not any more."""
+
+
+class WebhookDisabled(BinderyError):
+    """Nothing is sent to this webhook until it is enabled."""
+
+
+class TooManyWebhooks(BinderyError):
+    """The user has as many webhooks as are allowed."""
 
 
 class UnknownSnapshot(BinderyError):

@@ -20,6 +20,7 @@ class JobType(StrEnum):
     CHAPTER_PROCESSING = "chapter-processing"
     EMBEDDING_GENERATION = "embedding-generation"
     BOOK_COMPLETION = "book-completion"
+    NOTIFICATIONS = "notifications"
     DEAD_LETTER = "dead-letter"
 
 
@@ -86,7 +87,7 @@ def _stage(job_type: JobType, *, model: str | None, **row: Any) -> Stage:
 
 STAGES: Mapping[JobType, Stage] = _load()
 
-JOB_TYPES: Sequence[JobType] = tuple(t for t in STAGES if t is not JobType.DEAD_LETTER)
+JOB_TYPES: Sequence[JobType] = tuple(t for t in STAGES if t not in (JobType.NOTIFICATIONS, JobType.DEAD_LETTER))
 """Those that have rows of jobs."""
 
 

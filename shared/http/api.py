@@ -36,6 +36,7 @@ from shared.http.reembeddings import add_reembeddings
 from shared.http.replays import add_replays
 from shared.http.search import add_search
 from shared.http.snapshots import add_snapshots
+from shared.http.webhooks import add_webhooks
 from shared.ports import Catalogue, Identifiers, Texts
 from shared.use_cases.api_keys import AuthenticateCaller, ManageKeys
 from shared.use_cases.control_book import ControlBook
@@ -48,12 +49,14 @@ from shared.use_cases.restore import Restore
 from shared.use_cases.search import Search
 from shared.use_cases.snapshots import Snapshots
 from shared.use_cases.watch_book import WatchBook
+from shared.use_cases.webhooks import ManageWebhooks
 
 _RESOURCES = {
     "books": "Manuscripts, and the books that are made of them",
     "search": "Passages by meaning and words",
     "jobs": "The work on books",
     "keys": "Keys for machines",
+    "webhooks": "Endpoints of apps, which are told when a book ends",
     "identifiers": "Ids by their beginnings",
     "dead-letters": "Jobs that failed for good",
     "replays": "Messages that are delivered again",
@@ -98,6 +101,7 @@ class ApiParts:
     reembed: Reembed
     identifiers: Identifiers
     manage_keys: ManageKeys
+    manage_webhooks: ManageWebhooks
     watch_book: WatchBook
     max_body_bytes: int
 
@@ -151,6 +155,7 @@ def _add_endpoints(app: OpenAPI, parts: ApiParts) -> None:
     add_reembeddings(app, parts.catalogue, parts.reembed)
     add_identifiers(app, parts.identifiers)
     add_keys(app, parts.manage_keys)
+    add_webhooks(app, parts.manage_webhooks)
 
 
 def _tag_by_resource(app: OpenAPI) -> None:

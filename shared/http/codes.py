@@ -23,9 +23,13 @@ class Code(StrEnum):
     UNKNOWN_SNAPSHOT = "unknown_snapshot"
     UNKNOWN_REEMBEDDING = "unknown_reembedding"
     UNKNOWN_KEY = "unknown_key"
+    UNKNOWN_WEBHOOK = "unknown_webhook"
+    UNKNOWN_DELIVERY = "unknown_delivery"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     INVALID_STATE = "invalid_state"
     SNAPSHOT_EXISTS = "snapshot_exists"
+    WEBHOOK_DISABLED = "webhook_disabled"
+    TOO_MANY_WEBHOOKS = "too_many_webhooks"
     BODY_TOO_LARGE = "body_too_large"
     NOT_JSON = "not_json"
     INVALID_FIELDS = "invalid_fields"
@@ -55,9 +59,13 @@ CODES: Mapping[Code, tuple[int, str]] = {
     Code.UNKNOWN_SNAPSHOT: (404, "there is no such snapshot, or not any more"),
     Code.UNKNOWN_REEMBEDDING: (404, "there is no such reembedding"),
     Code.UNKNOWN_KEY: (404, "there is no such key, or someone else made it"),
+    Code.UNKNOWN_WEBHOOK: (404, "there is no such webhook, or it is someone else's"),
+    Code.UNKNOWN_DELIVERY: (404, "the webhook has no such delivery, or not any more"),
     Code.METHOD_NOT_ALLOWED: (405, "the address has other methods: see `Allow`"),
     Code.INVALID_STATE: (409, "the book is in no state for that: read its status"),
     Code.SNAPSHOT_EXISTS: (409, "there is a snapshot of that name"),
+    Code.WEBHOOK_DISABLED: (409, "nothing is sent to the webhook until it is enabled"),
+    Code.TOO_MANY_WEBHOOKS: (409, "the user has as many webhooks as are allowed: delete one"),
     Code.BODY_TOO_LARGE: (413, "the body is larger than is allowed"),
     Code.NOT_JSON: (415, "the body is to be JSON"),
     Code.INVALID_FIELDS: (422, "fields are wrong; `errors` has each"),

@@ -20,10 +20,14 @@ from shared.domain.errors import (
     SnapshotExists,
     TooManyBooks,
     TooManyStreams,
+    TooManyWebhooks,
     Unauthenticated,
     Unavailable,
     UnknownBook,
+    UnknownDelivery,
     UnknownSnapshot,
+    UnknownWebhook,
+    WebhookDisabled,
 )
 from shared.domain.failures import stack_of
 from shared.http.codes import Code
@@ -41,6 +45,10 @@ ANSWERS: Mapping[type[BinderyError], Answer] = {
     Forbidden: (Code.FORBIDDEN, "{error}", {}),
     UnknownBook: (Code.UNKNOWN_BOOK, "there is no such book", {}),
     UnknownSnapshot: (Code.UNKNOWN_SNAPSHOT, "there is no such snapshot; `GET /api/snapshots` lists them", {}),
+    UnknownWebhook: (Code.UNKNOWN_WEBHOOK, "there is no such webhook; `GET /api/webhooks` lists them", {}),
+    UnknownDelivery: (Code.UNKNOWN_DELIVERY, "the webhook has no such delivery", {}),
+    WebhookDisabled: (Code.WEBHOOK_DISABLED, "{error}; enable it first", {}),
+    TooManyWebhooks: (Code.TOO_MANY_WEBHOOKS, "{error}; delete one first", {}),
     InvalidState: (Code.INVALID_STATE, "{error}", {}),
     SnapshotExists: (Code.SNAPSHOT_EXISTS, "there is a snapshot of that name; delete it, or take another name", {}),
     KeyReused: (Code.KEY_REUSED, "{error}; send a new key with a new request", {}),

@@ -19,6 +19,7 @@ from shared.http.bodies import refuse_large_body
 from shared.http.codes import Code
 from shared.http.problems import problem
 from shared.http.service_calls import answer_service
+from shared.pipeline.deliver_webhooks import DeliverWebhooks
 from shared.pipeline.record_dead_letter import RecordDeadLetter
 from shared.pipeline.runner import Outcome, Runner
 from shared.ports import Clock, JobStore, PushVerifier
@@ -37,6 +38,7 @@ class PushEndpoints:
     verifier: PushVerifier
     runner: Runner
     dead_letters: RecordDeadLetter
+    deliver_webhooks: DeliverWebhooks
     store: JobStore
     clock: Clock
     local_only: bool
@@ -59,6 +61,16 @@ class PushEndpoints:
             return Response(status=204)
 
         return self._serve(request, JobType.DEAD_LETTER, record)
+
+    def notify(self, request: Request) -> Response:
+        """Send to webhooks what is due, whatever the message says: it only wakes."""
+
+        def deliver(envelope: Envelope) -> Response:
+            log.info("notify.woken", job_id=envelope.job_id)
+            self.deliver_webhooks()
+            return Response(status=204)
+
+        return self._serve(request, JobType.NOTIFICATIONS, deliver)
 
     def _serve(self, request: Request, job_type: JobType, act: Callable[[Envelope], Response]) -> Response:
         def read_and_act() -> Response:

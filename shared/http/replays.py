@@ -9,7 +9,7 @@ from flask import Response
 from flask_openapi.openapi import OpenAPI
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from shared.domain.stages import STAGES, JobType
+from shared.domain.stages import JOB_TYPES, JobType
 from shared.http.codes import Code
 from shared.http.problems import problem
 from shared.http.replies import administrator, described, reply, required_status
@@ -17,7 +17,7 @@ from shared.http.schemas import Text
 from shared.ports import Catalogue
 from shared.use_cases.replay import Replay, ReplayRequest
 
-REPLAYED = tuple(t for t in STAGES if t is not JobType.DEAD_LETTER)
+REPLAYED = JOB_TYPES
 
 
 class ReplayBody(BaseModel):

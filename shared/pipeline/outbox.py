@@ -70,6 +70,13 @@ class Outbox:
         if jobs:
             self.publisher.publish([Message(topic=job.type, data=job.message) for job in jobs])
 
+    def wake_notify(self) -> None:
+        """Have what is due sent to webhooks. Losing this message loses nothing: `reconcile` sends another."""
+        try:
+            self.publisher.publish([Message(topic=JobType.NOTIFICATIONS, data={"job_id": JobType.NOTIFICATIONS})])
+        except Unavailable as error:
+            log.warning("notify.unavailable", error=str(error))
+
     def announce_failure(self, job: Job, failure: Failure) -> None:
         """Publish a recorded failure to the dead-letter topic. Losing this message loses nothing."""
         message = Message(

@@ -35,3 +35,5 @@ class RecordDeadLetter:
         if ended:
             self.outbox.publish({ended.job.type, *(j.type for j in ended.due)})
             self.projector.project(ended.job, ended.change)
+            if ended.announced:
+                self.outbox.wake_notify()

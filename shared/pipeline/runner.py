@@ -146,6 +146,8 @@ class Runner:
         """Publish what waits for the job's permit, and what it made due; project what it has changed."""
         self.outbox.publish({ended.job.type, *(j.type for j in ended.due)})
         self.projector.project(ended.job, ended.change)
+        if ended.announced:
+            self.outbox.wake_notify()
         return Outcome.ACKNOWLEDGE
 
     def _publish_anew(self, job: Job) -> Outcome:

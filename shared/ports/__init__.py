@@ -31,6 +31,7 @@ from shared.ports.jobs import Change, Claim, Claimed, Ended, JobStore, Leases, N
 from shared.ports.live import Document, LiveBooks, LiveChanges, LiveDocuments, Projections, Removal, Restores, Tombstone
 from shared.ports.models import AtOnce, ContextExtractor, Embedder
 from shared.ports.operators import DeadLetters, OutdatedBooks, Redrives, Reembeddings, Replays, Retention
+from shared.ports.webhooks import WebhookDeliveries, Webhooks, WebhookSender
 
 Clock = Callable[[], datetime]
 """The current time, with its zone."""
@@ -85,4 +86,7 @@ __all__ = [
     "Tombstone",
     "VectorCache",
     "VectorsWanted",
+    "WebhookDeliveries",
+    "WebhookSender",
+    "Webhooks",
 ]

@@ -63,11 +63,13 @@ Claim = Claimed | NotClaimed
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """What the end of an attempt, or of its job, has changed; and the jobs that became due by it."""
+    """What the end of an attempt, or of its job, has changed; and the jobs that became due by it. `announced`: there
+    are new deliveries of webhooks."""
 
     job: Job
     due: Sequence[Job]
     change: Change
+    announced: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

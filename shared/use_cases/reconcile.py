@@ -11,7 +11,7 @@ from shared.domain.errors import Unavailable
 from shared.domain.stages import JOB_TYPES
 from shared.pipeline.outbox import Outbox
 from shared.pipeline.projector import Projector
-from shared.ports import Clock, JobStore, Retention
+from shared.ports import Clock, JobStore, Retention, WebhookDeliveries
 from shared.use_cases.redrive import RedriveDeadLetters
 from shared.use_cases.reembed import Reembed
 from shared.use_cases.restore import Restore
@@ -43,6 +43,7 @@ class Reconcile:
     reembed: Reembed
     retention: Retention
     restore: Restore
+    deliveries: WebhookDeliveries
     clock: Clock
 
     def __call__(self) -> Reconciled:
@@ -58,6 +59,8 @@ class Reconcile:
             self.outbox.send(waiting)
         except Unavailable as error:
             failures.append(error)
+        if self.deliveries.due(self.clock(), 1):
+            self.outbox.wake_notify()
         reembedded = self._reembed(failures)
         dropped = self.retention.drop(self.clock(), MAX_DROPPED)
         projected = self.project(failures)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.domain.errors import UnknownSnapshot
-from shared.domain.stages import STAGES, JobType
+from shared.domain.stages import JOB_TYPES, JobType
 from shared.ports import SeekableBroker
 
 
@@ -39,4 +39,4 @@ class Snapshots:
 
 
 def _topics() -> list[JobType]:
-    return [t for t in STAGES if t is not JobType.DEAD_LETTER]
+    return list(JOB_TYPES)

@@ -179,6 +179,8 @@ class World:
         request = Request(builder.get_environ())
         if topic is JobType.DEAD_LETTER:
             return self.app.push.dead_letter(request)
+        if topic is JobType.NOTIFICATIONS:
+            return self.app.push.notify(request)
         return self.app.push.stage(request, topic)
 
     def take(self, topic: JobType) -> Message:

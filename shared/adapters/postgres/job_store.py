@@ -234,6 +234,7 @@ class PostgresJobStore:
             job=job,
             due=add_jobs(connection, [*due, *advanced.due], job.job_id, now),
             change=Change(documents=[job_document(ended), *chapters], book_is_due=advanced.document_is_due),
+            announced=advanced.announced,
         )
 
 

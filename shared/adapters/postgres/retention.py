@@ -45,6 +45,7 @@ CONDITIONS_BY_TABLE = {
     "replays": ("at < %(month)s", "at"),
     # What came of them is with the chapters and contexts.
     "answers": ("created_at < %(month)s", "created_at"),
+    "webhook_deliveries": ("created_at < %(month)s", "created_at"),
     "book_vectors": ("unused_since < %(month)s", "unused_since"),
 }
 # In slices, skipping what another run is dropping.

@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 from shared.adapters.postgres.breakers import MODEL_OF_TYPE
 from shared.adapters.postgres.database import Connection
 from shared.adapters.postgres.documents import DOCUMENT_IS_DUE, SHOWN_OF_CHAPTER, chapter_document
+from shared.adapters.postgres.webhook_events import add_deliveries
 from shared.domain import progress
 from shared.domain.books import BookVersion, Status
 from shared.domain.contexts import Lack
@@ -20,6 +21,7 @@ from shared.domain.error_codes import DISCARDED
 from shared.domain.jobs import Job
 from shared.domain.progress import Step, VersionCounts
 from shared.domain.stages import Dependency
+from shared.domain.webhooks import event_of
 from shared.ports import Document
 
 # Chapters count from 1; what is pending and what failed have indexes of their own. To count all chapters at the end
@@ -142,7 +144,8 @@ UPDATE_BOOK_STATUS = f"""
         completed_at = CASE WHEN %(status)s IN ('completed', 'failed', 'cancelled')
                        THEN coalesce(completed_at, %(now)s) END,
         updated_at = %(now)s, revision = nextval('revisions')
-    WHERE entity_type = 'book' AND entity_id = %(book_id)s RETURNING {DOCUMENT_IS_DUE} AS document_is_due
+    WHERE entity_type = 'book' AND entity_id = %(book_id)s
+    RETURNING {DOCUMENT_IS_DUE} AS document_is_due, completed_at IS NOT DISTINCT FROM %(now)s AS has_just_ended
 """
 
 # Of its metadata, a chapter may wait for no more than it has.
@@ -268,10 +271,12 @@ def is_cancelled(connection: Connection, version: BookVersion) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Advanced:
-    """The jobs that fan-in now allows, and whether the book's document may be written again."""
+    """The jobs that fan-in now allows, whether the book's document may be written again, and whether there are new
+    deliveries of webhooks."""
 
     due: Sequence[Job]
     document_is_due: bool
+    announced: bool = False
 
 
 def advance_book(connection: Connection, version: BookVersion, now: datetime, tolerated: float) -> Advanced:
@@ -287,13 +292,17 @@ def advance_book(connection: Connection, version: BookVersion, now: datetime, to
         "percent": measured.percent,
         "attempt": counts.attempt,
         "next_attempt_at": counts.next_attempt_at,
-        "error": error,
+        "error": Jsonb(error) if error else None,
         "waiting_for": counts.waiting_for if measured.status is Status.WAITING else None,
         "now": now,
     }
     updated = connection.execute(UPDATE_BOOK_STATUS, row).fetchone()
-    is_due = updated is not None and updated["document_is_due"]
-    return Advanced(due=progress.due_jobs(counts, tolerated), document_is_due=is_due)
+    due = progress.due_jobs(counts, tolerated)
+    if updated is None:
+        return Advanced(due=due, document_is_due=False)
+    event = event_of(measured.status, counts.failed) if updated["has_just_ended"] else None
+    announced = event is not None and add_deliveries(connection, event, counts, error, now)
+    return Advanced(due=due, document_is_due=updated["document_is_due"], announced=announced)
 
 
 def still_books(connection: Connection, now: datetime, limit: int) -> list[BookVersion]:
@@ -304,13 +313,14 @@ def still_books(connection: Connection, now: datetime, limit: int) -> list[BookV
 
 def update_error(connection: Connection, version: BookVersion, now: datetime) -> None:
     """Bring the error that users see of a book up to date, under its lock, which the caller holds."""
-    row = {"book_id": version.book_id, "error": _newest_error(connection, version), "now": now}
+    error = _newest_error(connection, version)
+    row = {"book_id": version.book_id, "error": Jsonb(error) if error else None, "now": now}
     connection.execute(UPDATE_ERROR_OF_BOOK_THAT_WAITS_OR_FAILED, row)
 
 
-def _newest_error(connection: Connection, version: BookVersion) -> Jsonb | None:
+def _newest_error(connection: Connection, version: BookVersion) -> dict[str, Any] | None:
     row = connection.execute(SELECT_NEWEST_ERROR_THAT_MATTERS, _key(version)).fetchone()
-    return Jsonb(row["error"]) if row else None
+    return row["error"] if row else None
 
 
 def _count(connection: Connection, version: BookVersion) -> VersionCounts:
