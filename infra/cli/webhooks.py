@@ -27,14 +27,14 @@ WebhookId = Annotated[str, typer.Argument(metavar="WEBHOOK", help="The webhook's
 )
 def create_webhook(
     context: Context,
-    url: Annotated[str, typer.Argument(metavar="URL", help="Where events are sent: https, at a public address.")],
+    endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="Where events are sent: https, at a public address.")],
     events: Annotated[
         list[str] | None, typer.Option("--event", help="book.completed, book.failed, …; without any: all.")
     ] = None,
     description: Annotated[str, typer.Option(help="What it is for.")] = "",
 ) -> None:
     """Have an app told when a book ends, and print the secret that signs it: it is told this once."""
-    body: dict[str, Any] = {"url": url, "description": description}
+    body: dict[str, Any] = {"url": endpoint, "description": description}
     body |= {"events": events} if events else {}
     context.show(context.client.post("/api/webhooks", body), _show_secret)
 
