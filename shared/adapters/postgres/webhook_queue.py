@@ -18,7 +18,7 @@ _ENDPOINTS_WITH_THEIR_NEXT_DELIVERY = """
       AND (w.not_before IS NULL OR w.not_before <= %(now)s)
 """
 COUNT_ENDPOINTS_WITH_SOMETHING_DUE = f"""
-    SELECT count(*) AS due FROM (SELECT 1 {_ENDPOINTS_WITH_THEIR_NEXT_DELIVERY} LIMIT %(limit)s) some
+    SELECT count(*) AS due FROM (SELECT 1 {_ENDPOINTS_WITH_THEIR_NEXT_DELIVERY} LIMIT %(limit)s) found
 """
 
 # What another sender takes at this moment is passed over. No lock is in the way of who adds deliveries.
