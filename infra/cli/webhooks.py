@@ -27,7 +27,7 @@ WebhookId = Annotated[str, typer.Argument(metavar="WEBHOOK", help="The webhook's
 )
 def create_webhook(
     context: Context,
-    endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="Where events are sent: https, at a public address.")],
+    endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="Its URL: https, at a public address.")],
     events: Annotated[
         list[str] | None, typer.Option("--event", help="book.completed, book.failed, …; without any: all.")
     ] = None,

@@ -9,10 +9,10 @@ import pytest
 
 from shared.adapters.memory.broker import MemoryBroker
 from shared.adapters.memory.queue import Subscription
-from shared.domain.stages import STAGES, JobType
+from shared.domain.stages import JOB_TYPES, STAGES, JobType
 from tests.support.world import World, manuscript
 
-STAGES_OF_BOOKS = [t for t in STAGES if t is not JobType.DEAD_LETTER]
+STAGES_OF_BOOKS = list(JOB_TYPES)
 FREE = {"stages_repeated": 0, "model_calls": 0, "rows_changed": 0}
 
 

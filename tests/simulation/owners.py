@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from shared.domain.stages import JobType
+from shared.domain.stages import JOB_TYPES
 from tests.simulation.actions import action, room
 from tests.simulation.clients import Client
 from tests.simulation.tasks import Task
@@ -14,7 +14,7 @@ from tests.simulation.tasks import Task
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
 
-_REPLAYED = [t for t in JobType if t is not JobType.DEAD_LETTER]
+_REPLAYED = list(JOB_TYPES)
 
 _HOW: list[dict[str, Any]] = [{}, {"canary": True}, {"per_minute": 1}, {"canary": True, "per_minute": 1}]
 
