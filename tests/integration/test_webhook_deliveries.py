@@ -112,7 +112,7 @@ def test_a_sender_that_dies_on_its_way_is_followed_by_another_with_the_same_even
 def test_who_was_overtaken_writes_nothing(world: World, app: Receiver) -> None:
     webhook = create_webhook(world, app)
     app.answer(500)
-    app.before = lambda: world.rows("UPDATE webhooks SET lease = gen_random_uuid() RETURNING 1") and None
+    app.before = lambda: world.rows("UPDATE webhooks SET lease = gen_random_uuid() RETURNING 1")
     complete_book(world)
 
     assert (the_delivery(world, webhook)["state"], the_delivery(world, webhook)["attempts"]) == ("pending", 0)
@@ -146,7 +146,7 @@ def test_a_slow_endpoint_holds_up_no_other(dsn: str) -> None:
 
     slow, quick, let_go = Receiver(), Receiver(), threading.Event()
     world = World(dsn, webhooks_allow_private=True, overrides={"at_once": at_once})
-    slow.before = lambda: let_go.wait(20) and None
+    slow.before = lambda: let_go.wait(20)
     quick.before = let_go.set
     create_webhook(world, slow)
     create_webhook(world, quick)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -73,6 +76,22 @@ def test_another_implementation_of_the_specification_verifies_the_signature(worl
     assert told["data"]["title"] == "Émile"
     with pytest.raises(Exception, match="No matching signature"):
         IndependentVerifier(secret).verify(received.body.replace(b"completed", b"abandoned"), received.headers)
+
+
+def test_the_documents_own_check_takes_what_is_ours_and_nothing_else(world: World, app: Receiver) -> None:
+    secret = create_webhook(world, app)["secret"]
+    world.clock.now = datetime.now(UTC)
+    world.import_book(manuscript(1))
+    world.run()
+    section = (Path(__file__).parents[2] / "infra" / "README.md").read_text("utf-8").partition("## Webhooks")[2]
+    names: dict[str, Any] = {"hmac": hmac, "base64": base64, "time": time}
+    exec(section.partition("```python\n")[2].partition("```")[0], names)
+    is_ours, (received,) = names["is_ours"], app.received
+
+    assert is_ours(secret, received.headers, received.body)
+    assert not is_ours(secret, received.headers, received.body + b" ")
+    assert not is_ours(create_webhook(world, app)["secret"], received.headers, received.body)
+    assert not is_ours(secret, received.headers | {"webhook-timestamp": "1"}, received.body)
 
 
 def test_a_book_that_fails_is_told_with_a_code_and_nothing_technical(world: World, app: Receiver) -> None:

@@ -24,7 +24,7 @@ class Receiver:
     """Answers with `replies`, one after the other, then with 204. `before` is called for each request first."""
 
     replies: list[Reply] = field(default_factory=list)
-    before: Callable[[], None] = lambda: None
+    before: Callable[[], object] = lambda: None
     context: ssl.SSLContext | None = None
     received: list[Received] = field(default_factory=list)
 

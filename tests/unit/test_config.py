@@ -137,6 +137,13 @@ def test_fake_models_are_refused_in_the_cloud(deployed: pytest.MonkeyPatch) -> N
         read_config()
 
 
+def test_webhooks_to_private_addresses_are_refused_in_the_cloud(deployed: pytest.MonkeyPatch) -> None:
+    deployed.setenv("BINDERY_WEBHOOKS_ALLOW_PRIVATE", "true")
+
+    with pytest.raises(ConfigError, match="BINDERY_WEBHOOKS_ALLOW_PRIVATE is refused in the cloud"):
+        read_config()
+
+
 def test_emulators_and_fakes_are_well_on_one_machine(local: pytest.MonkeyPatch) -> None:
     local.setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:8085")
     local.setenv("BINDERY_MODELS", "fake")
