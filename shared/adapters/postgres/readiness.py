@@ -10,7 +10,7 @@ from psycopg.errors import UndefinedTable
 from shared.adapters.postgres.database import Database
 from shared.ports import Missing
 
-NEWEST_MIGRATION = "0016_webhooks.sql"
+NEWEST_MIGRATION = "0017_trace_context.sql"
 """The last that this code needs: `./infra/bindery migrate` runs before a new version's functions start."""
 
 ANSWER_SECONDS = 2.0
