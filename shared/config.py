@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from importlib.util import find_spec
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, AnyHttpUrl, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    AnyHttpUrl,
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.domain.errors import ConfigError
@@ -51,7 +60,7 @@ Origin = Annotated[str, AfterValidator(_check_origin)]
 class LogConfig(BaseSettings):
     """What is needed before all else: the command line logs, too."""
 
-    model_config = SettingsConfigDict(env_prefix="BINDERY_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="BINDERY_", frozen=True, extra="ignore", populate_by_name=True)
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged")
     log_format: LogFormat = Field(
@@ -80,6 +89,11 @@ class Config(LogConfig):
     )
     embedding_model: str = Field("text-embedding-005", description="Vertex AI's embedding model")
     context_model: str = Field("gemini-3.1-flash-lite", description="Vertex AI's generating model")
+    model_prices: dict[str, tuple[NonNegativeFloat, NonNegativeFloat]] = Field(
+        {},
+        description="US dollars for a million tokens, read and written, for the metric of costs, as JSON:"
+        ' `{"text-embedding-005": [0.1, 0]}`',
+    )
     firestore_database: str = Field("(default)", description="Firestore database of the live documents")
     allowed_origins: Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_split)] = Field(
         (), description="Origins of web apps whose pages may call the API, with commas between: `https://app.example`"
@@ -128,11 +142,18 @@ class Config(LogConfig):
         5, gt=0, description="Days for which nothing succeeds, after which a webhook is disabled"
     )
     search_text_weight: float = Field(1.5, ge=0, description="Weight of words against meaning in search")
+    otlp_endpoint: str = Field(
+        "",
+        validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
+        description="Where traces and metrics are sent, by OTLP over HTTP: `http://127.0.0.1:4318`; nowhere if not set",
+    )
 
     @property
     def logs(self) -> Logs:
-        """How the functions log. Cloud Run says which service and revision this is."""
-        service, revision = os.environ.get("K_SERVICE", ""), os.environ.get("K_REVISION", "")
+        """How the functions log. Cloud Run says which service this is and of which revision, else functions-framework
+        which function."""
+        service = os.environ.get("K_SERVICE") or os.environ.get("FUNCTION_TARGET", "")
+        revision = os.environ.get("K_REVISION", "")
         named = {"project": self.project, "service": service, "revision": revision}
         return Logs(level=self.log_level, format=self.log_format, **named)
 
@@ -162,6 +183,10 @@ class Config(LogConfig):
         problems = [f"BINDERY_{name} is not set" for name in missing]
         if self.database_url and not _is_dsn(self.database_url):
             problems.append("BINDERY_DATABASE_URL is no DSN: postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
+        if self.otlp_endpoint and not _is_installed("opentelemetry.exporter.otlp.proto.http.trace_exporter"):
+            problems.append(
+                "OTEL_EXPORTER_OTLP_ENDPOINT is set, and OpenTelemetry is not installed: bindery[telemetry]"
+            )
         if self.local_only:
             problems += self._reasons_against_local()
         if in_the_cloud := _sign_of_the_cloud():
@@ -195,6 +220,13 @@ class Config(LogConfig):
 def _sign_of_the_cloud() -> str | None:
     """A variable that Google sets, if there is one."""
     return next((name for name in _SET_IN_THE_CLOUD if name in os.environ), None)
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of a package above it
+        return False
 
 
 def _is_dsn(text: str) -> bool:

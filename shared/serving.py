@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from flask import Flask, Request, Response
 
@@ -13,10 +14,12 @@ from shared.config import Config, read_config
 from shared.domain.errors import ConfigError
 from shared.domain.stages import JobType
 from shared.log import configure_logging
+from shared.ports import Telemetry
 
 _lock = threading.Lock()
 _config: Config | None = None
 _app: App | None = None
+_under_way = 0
 
 
 def check_configuration() -> None:
@@ -37,8 +40,8 @@ def app() -> App:
     with _lock:
         if _app is None:
             config = _config or read_config()
-            configure_logging(config.logs)
             _app = App(config)
+            configure_logging(config.logs, trace=traceparent)
         return _app
 
 
@@ -47,6 +50,11 @@ def install(replacement: App | None) -> None:
     global _app
     with _lock:
         _app = replacement
+
+
+def traceparent() -> str | None:
+    """Where what is served just now stands in its trace: for its logs."""
+    return _app.telemetry.traceparent() if _app else None
 
 
 def serve_api(request: Request) -> Response:
@@ -80,4 +88,23 @@ def _serve_app(request: Request, part: Callable[[App], Flask]) -> Response:
 def _serve(request: Request, answer: Callable[[App], Response]) -> Response:
     """Answer a probe, or whatever else it is."""
     serving = app()
-    return serving.probes(request) or answer(serving)
+    if probe := serving.probes(request):
+        return probe
+    with _last_flushes(serving.telemetry):
+        return answer(serving)
+
+
+@contextmanager
+def _last_flushes(telemetry: Telemetry) -> Iterator[None]:
+    """Where nothing is under way, Cloud Run takes the CPU away: what ends last sends what all have told."""
+    global _under_way
+    with _lock:
+        _under_way += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _under_way -= 1
+            is_last = not _under_way
+        if is_last:
+            telemetry.flush()

@@ -72,8 +72,10 @@ def _stack(data_dir: Path, backend: Backend) -> Iterator[Client]:
     with _opened(log) as out:
         from shared.config import read_log_config
         from shared.log import configure_logging
+        from shared.serving import traceparent
 
-        configure_logging(read_log_config(), out)  # the embedded functions would log to this process's standard error
+        # The embedded functions would log to this process's standard error.
+        configure_logging(read_log_config(), out, traceparent)
         with run_stack(data_dir, backend, lambda name, line: _log(out, name, line)) as stack:
             say(f"{stack.backend} backend, since {stack.because}; log: {log}")
             yield Client(url=stack.url, environment=stack.environment)
@@ -125,11 +127,12 @@ def dev(
     from infra.cli.env_file import write_env_file
     from shared.config import read_log_config
     from shared.log import configure_logging
+    from shared.serving import traceparent
 
     data_dir, log = context.data_dir, sys.stderr if context.as_json else sys.stdout
     if running_stack(data_dir):
         stop(f"a stack runs on {data_dir} already; choose another --data-dir", FAILED)
-    configure_logging(read_log_config())
+    configure_logging(read_log_config(), trace=traceparent)
     ports = KeptPorts(data_dir, port)
     with run_stack(data_dir, _backend(backend), lambda name, line: _log(log, name, line), ports) as stack:
         written = write_env_file(app, stack.environment) if app else None

@@ -12,7 +12,8 @@ def settings_table() -> str:
     rows = ["| variable | default | what it is |", "| --- | --- | --- |"]
     for name, field in Config.model_fields.items():
         default = "–" if field.default in ("", ()) else f"`{field.default}`"
-        rows.append(f"| `BINDERY_{name.upper()}` | {default} | {field.description} |")
+        variable = field.validation_alias or f"BINDERY_{name.upper()}"
+        rows.append(f"| `{variable}` | {default} | {field.description} |")
     return "\n".join(rows)
 
 

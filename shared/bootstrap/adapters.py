@@ -16,6 +16,7 @@ from shared.bootstrap.parts import part
 from shared.config import Config
 from shared.domain.embeddings import ModelKey
 from shared.ports import (
+    NO_TELEMETRY,
     ApiKeys,
     AtOnce,
     Authenticator,
@@ -24,6 +25,7 @@ from shared.ports import (
     ContextExtractor,
     DeadLetters,
     Embedder,
+    Gauges,
     Identifiers,
     JobStore,
     Leases,
@@ -37,11 +39,14 @@ from shared.ports import (
     Retention,
     SearchIndex,
     SeekableBroker,
+    Telemetry,
     Texts,
     WebhookDeliveries,
     Webhooks,
     WebhookSender,
+    TokenMeter,
 )
+from shared.ports.telemetry import FLUSH_SECONDS
 
 if TYPE_CHECKING:
     from shared.pipeline.heartbeat import Heartbeat
@@ -68,6 +73,7 @@ class Overrides(TypedDict, total=False):
     refresh: Refresh
     seekable_broker: SeekableBroker
     webhook_sender: WebhookSender
+    telemetry: Telemetry
 
 
 def _now() -> datetime:
@@ -93,6 +99,33 @@ class Adapters:
     @part
     def random(self) -> Callable[[], float]:
         return random.random
+
+    @part
+    def telemetry(self) -> Telemetry:
+        c, kept = self.config, NO_TELEMETRY
+        if c.local_only:
+            from shared.adapters.prometheus import PrometheusTelemetry
+
+            kept = PrometheusTelemetry()
+        if not c.otlp_endpoint:
+            return kept
+        from shared.adapters.opentelemetry.exporting import exporting_telemetry
+
+        # On one machine nobody takes the CPU away after an answer: the background sends.
+        seconds = 0.0 if c.local_only else FLUSH_SECONDS
+        return exporting_telemetry(c.otlp_endpoint, c.logs.service, c.project, kept, seconds)
+
+    @part
+    def meter(self) -> TokenMeter:
+        from shared.pipeline.measured_models import Usage
+
+        return Usage(telemetry=self.telemetry, prices=self.config.model_prices)
+
+    @part
+    def gauges(self) -> Gauges:
+        from shared.adapters.postgres.gauges import PostgresGauges
+
+        return PostgresGauges(self.database, self.projections, self.telemetry)
 
     @part
     def at_once(self) -> AtOnce:
@@ -137,12 +170,12 @@ class Adapters:
 
     @part
     def embedder(self) -> Embedder:
-        return configured_embedder(self.config)
+        return configured_embedder(self.config, self.meter)
 
     @part
     def embedders(self) -> Callable[[ModelKey], Embedder | None]:
         """Of each model that this deployment can ask: its own, and those that made the vectors of before."""
-        return Embedders(self.config, self.embedder)
+        return Embedders(self.config, self.embedder, self.meter)
 
     @part
     def extractor(self) -> ContextExtractor:
@@ -150,7 +183,7 @@ class Adapters:
         if c.models == "vertex":
             from shared.adapters.google.vertex_context import VertexContextExtractor
 
-            return VertexContextExtractor(c.project, c.location, c.context_model)
+            return VertexContextExtractor(c.project, c.location, c.context_model, meter=self.meter)
         if c.models == "fake":
             from shared.adapters.fake_models import FakeContextExtractor
 
@@ -279,6 +312,6 @@ class Adapters:
 
     def close(self) -> None:
         """Close what was opened. Safe to repeat."""
-        for name in ("leases", "database"):
+        for name in ("leases", "database", "telemetry"):
             if name in self.__dict__:
                 self.__dict__[name].close()

@@ -13,10 +13,12 @@ from shared.bootstrap.use_cases import UseCases
 if TYPE_CHECKING:
     from flask_openapi.openapi import OpenAPI
 
+    from shared.domain.embeddings import ModelKey
     from shared.http.api import Callers
     from shared.http.probes import Probes
     from shared.http.push import PushEndpoints
     from shared.http.reconcile import ReconcileEndpoint
+    from shared.ports import Embedder
 
 
 class App(UseCases):
@@ -26,7 +28,13 @@ class App(UseCases):
     def probes(self) -> Probes:
         from shared.http.probes import Probes
 
-        return Probes(readiness=self.readiness, local_only=self.config.local_only)
+        return Probes(
+            readiness=self.readiness,
+            gauges=self.gauges,
+            telemetry=self.telemetry,
+            clock=self.clock,
+            local_only=self.config.local_only,
+        )
 
     @part
     def push(self) -> PushEndpoints:
@@ -48,6 +56,7 @@ class App(UseCases):
             clock=self.clock,
             at_once=self.at_once,
             calls_at_once=self.config.calls_at_once,
+            telemetry=self.telemetry,
         )
         runner = Runner(
             store=self.store,
@@ -59,12 +68,17 @@ class App(UseCases):
             clock=self.clock,
             patience=timedelta(hours=self.config.outage_hours),
             random=self.random,
+            telemetry=self.telemetry,
         )
         return PushEndpoints(
             verifier=self.push_verifier,
             runner=runner,
             dead_letters=RecordDeadLetter(
-                store=self.store, outbox=self.outbox, projector=self.projector, clock=self.clock
+                store=self.store,
+                outbox=self.outbox,
+                projector=self.projector,
+                clock=self.clock,
+                telemetry=self.telemetry,
             ),
             deliver_webhooks=DeliverWebhooks(
                 deliveries=self.webhook_deliveries,
@@ -78,6 +92,7 @@ class App(UseCases):
             ),
             store=self.store,
             clock=self.clock,
+            telemetry=self.telemetry,
             local_only=self.config.local_only,
         )
 
@@ -86,7 +101,10 @@ class App(UseCases):
         from shared.http.reconcile import ReconcileEndpoint
 
         return ReconcileEndpoint(
-            verifier=self.push_verifier, reconcile=self.reconcile, local_only=self.config.local_only
+            verifier=self.push_verifier,
+            reconcile=self.reconcile,
+            telemetry=self.telemetry,
+            local_only=self.config.local_only,
         )
 
     @part
@@ -98,6 +116,7 @@ class App(UseCases):
             authenticate=AuthenticateCaller(users=self.authenticator, keys=self.api_keys, clock=self.clock),
             allowed_origins=self.config.allowed_origins,
             local_only=self.config.local_only,
+            telemetry=self.telemetry,
         )
 
     @part
@@ -109,11 +128,16 @@ class App(UseCases):
     @part
     def api(self) -> OpenAPI:
         from shared.http.api import ApiParts, create_api
+        from shared.pipeline.measured_models import MeasuredEmbedder
         from shared.use_cases.api_keys import ManageKeys
         from shared.use_cases.project_again import ProjectAgain
         from shared.use_cases.search import Search
         from shared.use_cases.snapshots import Snapshots
         from shared.use_cases.webhooks import ManageWebhooks
+
+        def embedder_of(key: ModelKey) -> Embedder | None:
+            found = self.embedders(key)
+            return MeasuredEmbedder(found, self.telemetry) if found else None
 
         return create_api(
             ApiParts(
@@ -121,7 +145,7 @@ class App(UseCases):
                 catalogue=self.catalogue,
                 import_book=self.import_book,
                 search=Search(
-                    index=self.search_index, embedders=self.embedders, text_weight=self.config.search_text_weight
+                    index=self.search_index, embedders=embedder_of, text_weight=self.config.search_text_weight
                 ),
                 texts=self.texts,
                 control=self.control,

@@ -6,14 +6,15 @@ import threading
 
 from shared.config import Config
 from shared.domain.embeddings import ModelKey
-from shared.ports import Embedder
+from shared.ports import Embedder, TokenMeter
 
 
 class Embedders:
     """Each is made once, when it is first asked for."""
 
-    def __init__(self, config: Config, configured: Embedder) -> None:
+    def __init__(self, config: Config, configured: Embedder, meter: TokenMeter) -> None:
         self._config = config
+        self._meter = meter
         self._made: dict[ModelKey, Embedder | None] = {configured.model.key: configured}
         self._lock = threading.Lock()
 
@@ -21,18 +22,18 @@ class Embedders:
         """The embedder that makes vectors of this key, or None if there is none here."""
         with self._lock:
             if key not in self._made:
-                embedder = _embedder_of_before(self._config, key.name)
+                embedder = _embedder_of_before(self._config, key.name, self._meter)
                 self._made[key] = embedder if embedder and embedder.model.key == key else None
             return self._made[key]
 
 
-def configured_embedder(config: Config) -> Embedder:
+def configured_embedder(config: Config, meter: TokenMeter) -> Embedder:
     if config.models == "vertex":
-        return _vertex(config, config.embedding_model)
+        return _vertex(config, config.embedding_model, meter)
     return _fake() if config.models == "fake" else _local()
 
 
-def _embedder_of_before(config: Config, name: str) -> Embedder | None:
+def _embedder_of_before(config: Config, name: str, meter: TokenMeter) -> Embedder | None:
     """By the name of its model. What runs without the network asks no service for the sake of old vectors."""
     from shared.adapters.local_models.embedder import NAME, is_installed
 
@@ -40,13 +41,13 @@ def _embedder_of_before(config: Config, name: str) -> Embedder | None:
         return _local() if is_installed() else None
     if config.models == "fake":
         return _fake()
-    return _vertex(config, name) if config.models == "vertex" else None
+    return _vertex(config, name, meter) if config.models == "vertex" else None
 
 
-def _vertex(config: Config, model: str) -> Embedder:
+def _vertex(config: Config, model: str, meter: TokenMeter) -> Embedder:
     from shared.adapters.google.vertex_embedder import VertexEmbedder
 
-    return VertexEmbedder(config.project, config.location, model)
+    return VertexEmbedder(config.project, config.location, model, meter=meter)
 
 
 def _fake() -> Embedder:

@@ -29,13 +29,18 @@ class UseCases(Adapters):
     def outbox(self) -> Outbox:
         from shared.pipeline.outbox import Outbox
 
-        return Outbox(store=self.store, publisher=self.publisher, clock=self.clock)
+        return Outbox(store=self.store, publisher=self.publisher, clock=self.clock, telemetry=self.telemetry)
 
     @part
     def projector(self) -> Projector:
         from shared.pipeline.projector import Projector
 
-        return Projector(projections=self.projections, live_documents=self.live_documents, clock=self.clock)
+        return Projector(
+            projections=self.projections,
+            live_documents=self.live_documents,
+            clock=self.clock,
+            telemetry=self.telemetry,
+        )
 
     @part
     def heartbeat(self) -> Heartbeat:
@@ -61,6 +66,7 @@ class UseCases(Adapters):
             clock=self.clock,
             new_id=self.new_id,
             redrive=self.redrive,
+            telemetry=self.telemetry,
         )
 
     @part
@@ -155,5 +161,7 @@ class UseCases(Adapters):
             retention=self.retention,
             restore=self.restore,
             deliveries=self.webhook_deliveries,
+            gauges=self.gauges,
+            telemetry=self.telemetry,
             clock=self.clock,
         )

@@ -21,7 +21,8 @@ class ImportRequest:
 
     Without a `title` a book keeps the one that it has; a new one takes its text's own. `allow_partial`: readers are to
     see the new version though chapters of it failed, and none of the one that they see. `readers` are all who may read
-    the book beside its owner, sorted; None leaves them as they are.
+    the book beside its owner, sorted; None leaves them as they are. `trace_context` is the traceparent of the request
+    itself: its first job is a part of that trace.
     """
 
     owner_uid: str
@@ -34,6 +35,7 @@ class ImportRequest:
     allow_partial: bool = False
     readers: Sequence[str] | None = None
     idempotency_key: str | None = None
+    trace_context: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

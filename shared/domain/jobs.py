@@ -16,13 +16,15 @@ _NAMESPACE = UUID("5b1ad3a2-6f0c-4e0e-9d0c-b1d0b1d0b1d0")
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What a message says: ids only. `data` is what the type needs beyond the book's version."""
+    """What a message says: ids only. `data` is what the type needs beyond the book's version. `trace_context` is the
+    traceparent of what made it due: its own work is a part of that trace."""
 
     job_id: str
     type: JobType
     book_id: UUID
     version: int
     data: Mapping[str, Any] = field(default_factory=dict)
+    trace_context: str | None = field(default=None, compare=False)
 
     @property
     def book_version(self) -> BookVersion:

@@ -37,7 +37,8 @@ from shared.http.replays import add_replays
 from shared.http.search import add_search
 from shared.http.snapshots import add_snapshots
 from shared.http.webhooks import add_webhooks
-from shared.ports import Catalogue, Identifiers, Texts
+from shared.http.tracing import trace_requests
+from shared.ports import Catalogue, Identifiers, Telemetry, Texts
 from shared.use_cases.api_keys import AuthenticateCaller, ManageKeys
 from shared.use_cases.control_book import ControlBook
 from shared.use_cases.import_book import ImportBook
@@ -76,11 +77,13 @@ _STRINGS = re.compile(rb'"(?:[^"\\]++|\\.?)*+"?|\s+', re.DOTALL)
 
 @dataclass(frozen=True, kw_only=True)
 class Callers:
-    """Who may call: `allowed_origins` are of web apps whose pages may; with `local_only` anyone on this machine may."""
+    """Who may call: `allowed_origins` are of web apps whose pages may; with `local_only` anyone on this machine may.
+    `telemetry` is told of each call."""
 
     authenticate: AuthenticateCaller
     allowed_origins: Collection[str]
     local_only: bool
+    telemetry: Telemetry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +179,7 @@ class _Undescribed(OpenAPI):
 def _create_guarded(callers: Callers, max_body_bytes: int) -> OpenAPI:
     """A Flask app without endpoints; each request is checked for who asks before its handler runs."""
     app = _Undescribed(__name__, validation_error_callback=invalid, doc_ui=False)
+    trace_requests(app, callers.telemetry)
     allow_origins(app, callers.allowed_origins, callers.local_only)
     _guard(app, callers)
     _check_bodies(app, max_body_bytes)

@@ -15,6 +15,7 @@ from shared.domain.errors import Rejected
 from shared.domain.failures import describe, stack_of, storable
 from shared.domain.push_envelope import Envelope, is_id, read_envelope
 from shared.domain.stages import JobType
+from shared.domain.trace_context import TRACEPARENT
 from shared.http.bodies import refuse_large_body
 from shared.http.codes import Code
 from shared.http.problems import problem
@@ -22,7 +23,7 @@ from shared.http.service_calls import answer_service
 from shared.pipeline.deliver_webhooks import DeliverWebhooks
 from shared.pipeline.record_dead_letter import RecordDeadLetter
 from shared.pipeline.runner import Outcome, Runner
-from shared.ports import Clock, JobStore, PushVerifier
+from shared.ports import Clock, JobStore, PushVerifier, Telemetry
 
 log = structlog.get_logger()
 
@@ -41,6 +42,7 @@ class PushEndpoints:
     deliver_webhooks: DeliverWebhooks
     store: JobStore
     clock: Clock
+    telemetry: Telemetry
     local_only: bool
 
     def stage(self, request: Request, job_type: JobType) -> Response:
@@ -81,7 +83,10 @@ class PushEndpoints:
     def _act(self, raw: bytes, job_type: JobType, act: Callable[[Envelope], Response]) -> Response:
         body = _parse(raw)
         try:
-            return act(read_envelope(body))
+            envelope = read_envelope(body)
+            parent = envelope.attributes.get(TRACEPARENT)
+            with self.telemetry.span(f"stage {job_type}", {"stage": str(job_type)}, parent=parent, kind="consumer"):
+                return act(envelope)
         except Rejected as error:
             self._record(job_type, raw, body, error)
             return Response(status=204)

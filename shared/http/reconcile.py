@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 
 from flask import Request, Response, jsonify
 
+from shared.domain.trace_context import TRACEPARENT
 from shared.http.service_calls import answer_service
-from shared.ports import PushVerifier
+from shared.ports import PushVerifier, Telemetry
 from shared.use_cases.reconcile import Reconcile
 
 
@@ -17,10 +18,12 @@ class ReconcileEndpoint:
 
     verifier: PushVerifier
     reconcile: Reconcile
+    telemetry: Telemetry
     local_only: bool
 
     def __call__(self, request: Request) -> Response:
         def run() -> Response:
-            return jsonify(asdict(self.reconcile()))
+            with self.telemetry.span("reconcile", parent=request.headers.get(TRACEPARENT), kind="server"):
+                return jsonify(asdict(self.reconcile()))
 
         return answer_service(request, self.verifier, run, local_only=self.local_only)

@@ -15,7 +15,8 @@ from shared.domain.errors import NotPublished, Unavailable
 from shared.domain.failures import Failure
 from shared.domain.jobs import Job
 from shared.domain.stages import JOB_TYPES, JobType
-from shared.ports import Clock, JobStore, Message, Publisher
+from shared.domain.trace_context import TRACEPARENT
+from shared.ports import Clock, JobStore, Message, Publisher, Telemetry
 
 log = structlog.get_logger()
 
@@ -25,6 +26,7 @@ class Outbox:
     store: JobStore
     publisher: Publisher
     clock: Clock
+    telemetry: Telemetry
 
     def publish(self, types: Collection[JobType] = JOB_TYPES) -> bool:
         """Publish the jobs of these stages whose turn it is, as many as there are permits.
@@ -32,7 +34,8 @@ class Outbox:
         Returns False if something could not be published: that is left to `reconcile`.
         """
         try:
-            self.send(self.store.give_permits(types, self.clock()))
+            with self.telemetry.span("publish", kind="producer"):
+                self.send(self.store.give_permits(types, self.clock()))
         except Unavailable as error:
             log.warning("publish.unavailable", error=str(error))
             return False
@@ -68,7 +71,9 @@ class Outbox:
     def repeat(self, jobs: Sequence[Job]) -> None:
         """Send the messages of these jobs and note nothing. Raises Unavailable, NotPublished."""
         if jobs:
-            self.publisher.publish([Message(topic=job.type, data=job.message) for job in jobs])
+            self.publisher.publish(
+                [Message(topic=job.type, data=job.message, attributes=_trace_of(job)) for job in jobs]
+            )
 
     def wake_notify(self) -> None:
         """Have what is due sent to webhooks. Losing this message loses nothing: `reconcile` sends another."""
@@ -82,9 +87,14 @@ class Outbox:
         message = Message(
             topic=JobType.DEAD_LETTER,
             data=job.message,
-            attributes={"type": job.type, "fingerprint": failure.fingerprint, "recorded": "true"},
+            attributes={"type": job.type, "fingerprint": failure.fingerprint, "recorded": "true", **_trace_of(job)},
         )
         try:
             self.publisher.publish([message])
         except Unavailable as error:
             log.warning("dead_letter.unannounced", job_id=job.job_id, error=str(error))
+
+
+def _trace_of(job: Job) -> dict[str, str]:
+    """The job's own trace, whoever's permit it was given."""
+    return {TRACEPARENT: job.trace_context} if job.trace_context else {}

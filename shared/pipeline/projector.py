@@ -19,7 +19,7 @@ from shared.domain.errors import Unavailable
 from shared.domain.failures import describe, stack_of
 from shared.domain.jobs import Job
 from shared.domain.stages import JobType
-from shared.ports import Change, Clock, Document, LiveDocuments, Projections, Tombstone
+from shared.ports import Change, Clock, Document, LiveDocuments, Projections, Telemetry, Tombstone
 
 log = structlog.get_logger()
 
@@ -34,10 +34,11 @@ class Projector:
     projections: Projections
     live_documents: LiveDocuments
     clock: Clock
+    telemetry: Telemetry
 
     def project(self, job: Job, change: Change) -> None:
         """Write what the job changed. What can't be written now is left to `reconcile`."""
-        with _left_to_reconcile(job_id=job.job_id):
+        with _left_to_reconcile(job_id=job.job_id), self.telemetry.span("project"):
             if job.type is JobType.BOOK_PROCESSING:
                 self._write_book(job.book_id, change.documents)
             elif change.book_is_due and self.projections.acquire_write_window(job.book_id, self.clock()):
@@ -49,7 +50,7 @@ class Projector:
         """Write at once what happened to many jobs, and their books, outside their own stages; or leave it as above."""
         for book_id in dict.fromkeys(job.book_id for job in changed):
             jobs = [job for job in changed if job.book_id == book_id]
-            with _left_to_reconcile(book_id=str(book_id)):
+            with _left_to_reconcile(book_id=str(book_id)), self.telemetry.span("project"):
                 self._write_book(book_id, self.projections.of_jobs(jobs))
 
     def project_held_back(self, book_id: UUID) -> None:

@@ -11,7 +11,8 @@ from shared.domain.errors import DeliveriesExhausted
 from shared.domain.failures import describe
 from shared.pipeline.outbox import Outbox
 from shared.pipeline.projector import Projector
-from shared.ports import Clock, JobStore
+from shared.ports import Clock, JobStore, Telemetry
+from shared.ports.metrics import JOBS
 
 log = structlog.get_logger()
 
@@ -22,6 +23,7 @@ class RecordDeadLetter:
     outbox: Outbox
     projector: Projector
     clock: Clock
+    telemetry: Telemetry
 
     def __call__(self, job_id: str, attributes: Mapping[str, str]) -> None:
         """End the job that the message named, unless its failure is on record already. Raises Unavailable."""
@@ -33,6 +35,7 @@ class RecordDeadLetter:
         log.error("dead_letter.recorded", job_id=job_id, source=source)
         ended = self.store.fail_undelivered(job_id, failure, self.clock())
         if ended:
+            self.telemetry.record(JOBS, 1, {"stage": ended.job.type, "outcome": "failed"})
             self.outbox.publish({ended.job.type, *(j.type for j in ended.due)})
             self.projector.project(ended.job, ended.change)
             if ended.announced:

@@ -6,7 +6,7 @@ A crash anywhere repeats the stage and changes nothing twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import Enum
 
@@ -27,7 +27,9 @@ from shared.pipeline.outbox import Outbox
 from shared.pipeline.projector import Projector
 from shared.pipeline.refresh import Refresh
 from shared.pipeline.stages import StageFunction
-from shared.ports import Claim, Claimed, Clock, Ended, JobStore, NotClaimed, Outage
+from shared.ports import Claim, Claimed, Clock, Ended, JobStore, NotClaimed, Outage, Telemetry
+from shared.ports.metrics import ATTEMPT_SECONDS, JOBS
+from shared.ports.telemetry import ERROR
 
 log = structlog.get_logger()
 
@@ -56,15 +58,19 @@ class Runner:
     clock: Clock
     patience: timedelta
     random: Callable[[], float]
+    telemetry: Telemetry
 
     def run(self, job_id: str) -> Outcome:
         """Run one delivery of this job's message. Raises only if even the claim could not be made."""
-        claim = self.store.claim(job_id, self.clock())
-        with structlog.contextvars.bound_contextvars(job_id=job_id, **_ids(claim)):
+        with self.telemetry.span("claim"):
+            claim = self.store.claim(job_id, self.clock())
+        ids = _ids(claim)
+        self.telemetry.note({"job_id": job_id, **ids})
+        with structlog.contextvars.bound_contextvars(job_id=job_id, **ids):
             log.info("stage.claim", state=claim if isinstance(claim, NotClaimed) else "claimed")
             match claim:
                 case Claimed():
-                    return self._attempt(claim)
+                    return self._attempt(self._traced(claim))
                 case NotClaimed.BUSY:
                     return Outcome.REDELIVER
                 case NotClaimed.WAITING:
@@ -74,6 +80,11 @@ class Runner:
                     self.outbox.publish()
                     return Outcome.ACKNOWLEDGE
 
+    def _traced(self, claim: Claimed) -> Claimed:
+        """What becomes due by it is a part of this attempt's trace."""
+        here = self.telemetry.traceparent()
+        return replace(claim, job=replace(claim.job, trace_context=here)) if here else claim
+
     def _attempt(self, claim: Claimed) -> Outcome:
         job = claim.job
         if claim.exhausted:
@@ -82,10 +93,13 @@ class Runner:
             with self.heartbeat.hold(claim.fencing_token, job.stage), self.refresh.holding(job.book_id):
                 # A slow store of live documents must not cost the lease.
                 self.projector.project(job, claim.change)
-                result = self.stages[job.type](claim)
-                ended = self.store.commit(claim, result, self.clock())
+                with self.telemetry.span("work"):
+                    result = self.stages[job.type](claim)
+                with self.telemetry.span("commit"):
+                    ended = self.store.commit(claim, result, self.clock())
         except LeaseLost:
             log.warning("stage.lease_lost")
+            self._record(claim, "lost")
             return Outcome.REDELIVER
         except Unavailable as error:
             return self._wait(claim, error)
@@ -94,6 +108,7 @@ class Runner:
         except Exception as error:
             return self._retry(claim, error)
         log.info("stage.done", due=len(ended.due))
+        self._record(claim, "completed")
         return self._publish_next(ended)
 
     def _retry(self, claim: Claimed, error: Exception) -> Outcome:
@@ -108,6 +123,7 @@ class Runner:
             ended = self.store.schedule_retry(claim, failure, now + timedelta(seconds=seconds), now)
         except LeaseLost:
             return Outcome.REDELIVER
+        self._record(claim, "retrying", failure)
         self.projector.project(ended.job, ended.change)
         return Outcome.REDELIVER
 
@@ -127,6 +143,7 @@ class Runner:
             keeps_permit, ended = self.store.wait(claim, failure, outage, now)
         except LeaseLost:
             return Outcome.REDELIVER
+        self._record(claim, "waiting", failure)
         if not keeps_permit:
             return self._publish_next(ended)
         self.projector.project(ended.job, ended.change)
@@ -139,8 +156,17 @@ class Runner:
             ended = self.store.fail(claim, failure, self.clock())
         except LeaseLost:
             return Outcome.REDELIVER
+        self._record(claim, "failed", failure)
         self.outbox.announce_failure(claim.job, failure)
         return self._publish_next(ended)
+
+    def _record(self, claim: Claimed, outcome: str, failure: Failure | None = None) -> None:
+        """How the attempt ended; a job has ended, too, if it completed or failed."""
+        labels = {"stage": str(claim.job.type), "outcome": outcome}
+        self.telemetry.note({"outcome": outcome, **({ERROR: failure.error_class} if failure else {})})
+        self.telemetry.record(ATTEMPT_SECONDS, (self.clock() - claim.began).total_seconds(), labels)
+        if outcome in ("completed", "failed"):
+            self.telemetry.record(JOBS, 1, labels)
 
     def _publish_next(self, ended: Ended) -> Outcome:
         """Publish what waits for the job's permit, and what it made due; project what it has changed."""

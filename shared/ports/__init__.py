@@ -29,14 +29,16 @@ from shared.ports.health import Missing, Readiness
 from shared.ports.identifiers import IdentifierKind, Identifiers
 from shared.ports.jobs import Change, Claim, Claimed, Ended, JobStore, Leases, NotClaimed, Outage
 from shared.ports.live import Document, LiveBooks, LiveChanges, LiveDocuments, Projections, Removal, Restores, Tombstone
-from shared.ports.models import AtOnce, ContextExtractor, Embedder
+from shared.ports.models import AtOnce, ContextExtractor, Embedder, TokenMeter
 from shared.ports.operators import DeadLetters, OutdatedBooks, Redrives, Reembeddings, Replays, Retention
 from shared.ports.webhooks import WebhookDeliveries, Webhooks, WebhookSender
+from shared.ports.telemetry import NO_TELEMETRY, Gauges, NoTelemetry, Telemetry
 
 Clock = Callable[[], datetime]
 """The current time, with its zone."""
 
 __all__ = [
+    "NO_TELEMETRY",
     "AnswerCache",
     "ApiKeys",
     "AtOnce",
@@ -54,6 +56,7 @@ __all__ = [
     "Document",
     "Embedder",
     "Ended",
+    "Gauges",
     "IdentifierKind",
     "Identifiers",
     "Imports",
@@ -65,6 +68,7 @@ __all__ = [
     "LiveDocuments",
     "Message",
     "Missing",
+    "NoTelemetry",
     "NotClaimed",
     "Outage",
     "OutdatedBooks",
@@ -82,7 +86,9 @@ __all__ = [
     "SearchIndex",
     "SeekableBroker",
     "Source",
+    "Telemetry",
     "Texts",
+    "TokenMeter",
     "Tombstone",
     "VectorCache",
     "VectorsWanted",

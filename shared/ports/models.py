@@ -19,6 +19,12 @@ class AtOnce(Protocol):
         ...
 
 
+class TokenMeter(Protocol):
+    """Hears of each answer how many tokens the service counted: they are what is paid for."""
+
+    def __call__(self, model: str, *, read: int, written: int = 0) -> None: ...
+
+
 class Embedder(Protocol):
     """Turns text into vectors."""
 

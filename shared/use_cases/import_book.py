@@ -16,7 +16,7 @@ from shared.domain.jobs import book_id_for
 from shared.domain.splitting.words import has_word
 from shared.pipeline.outbox import Outbox
 from shared.pipeline.projector import Projector
-from shared.ports import Clock, Imports
+from shared.ports import Clock, Imports, Telemetry
 from shared.use_cases.redrive import RedriveDeadLetters
 
 log = structlog.get_logger()
@@ -30,6 +30,7 @@ class ImportBook:
     clock: Clock
     new_id: Callable[[], UUID]
     redrive: RedriveDeadLetters
+    telemetry: Telemetry
 
     def __call__(self, request: ImportRequest) -> tuple[Imported, bool]:
         """Write a version, and send its message when it is its turn. An equal text adds no version: what failed of it
@@ -42,7 +43,9 @@ class ImportBook:
         """
         if not has_word(request.content):
             raise EmptyManuscript
-        imported = self.imports.add(request, self._book_id(request), self.clock())
+        traced = replace(request, trace_context=self.telemetry.traceparent())
+        imported = self.imports.add(traced, self._book_id(request), self.clock())
+        self.telemetry.note({"book_id": str(imported.book_id), "version": imported.version})
         if not imported.is_new:
             if request.readers is not None:
                 self.projector.project_book(imported.book_id, chapters=False)

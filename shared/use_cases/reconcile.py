@@ -11,7 +11,7 @@ from shared.domain.errors import Unavailable
 from shared.domain.stages import JOB_TYPES
 from shared.pipeline.outbox import Outbox
 from shared.pipeline.projector import Projector
-from shared.ports import Clock, JobStore, Retention, WebhookDeliveries
+from shared.ports import Clock, Gauges, JobStore, Retention, Telemetry, WebhookDeliveries
 from shared.use_cases.redrive import RedriveDeadLetters
 from shared.use_cases.reembed import Reembed
 from shared.use_cases.restore import Restore
@@ -44,6 +44,8 @@ class Reconcile:
     retention: Retention
     restore: Restore
     deliveries: WebhookDeliveries
+    gauges: Gauges
+    telemetry: Telemetry
     clock: Clock
 
     def __call__(self) -> Reconciled:
@@ -64,6 +66,7 @@ class Reconcile:
         reembedded = self._reembed(failures)
         dropped = self.retention.drop(self.clock(), MAX_DROPPED)
         projected = self.project(failures)
+        self._measure(failures)
         counts = {"published": len(waiting), "redriven": redriven, "reembedded": reembedded, "projected": projected}
         log.info("reconcile.done", **counts, **dropped)
         if failures:
@@ -82,6 +85,14 @@ class Reconcile:
         except Unavailable as error:
             failures.append(error)
             return 0
+
+    def _measure(self, failures: list[Unavailable]) -> None:
+        """Once a minute, by whoever this is: instances come and go, and the database is one."""
+        try:
+            if self.telemetry.sends:
+                self.gauges.record(self.clock())
+        except Unavailable as error:
+            failures.append(error)
 
     def project(self, failures: list[Unavailable]) -> int:
         """Write the live documents that lag, delete again those that may have been written late, and after a restore

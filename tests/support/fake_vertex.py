@@ -40,7 +40,8 @@ class FakeVertex(ThreadingHTTPServer):
         if self.next_answers:
             return self.next_answers.pop(0)
         if path.endswith(":generateContent"):
-            return 200, {}, {"candidates": [self.said]}
+            usage = {"promptTokenCount": 7, "candidatesTokenCount": 5, "thoughtsTokenCount": 2}
+            return 200, {}, {"candidates": [self.said], "usageMetadata": usage}
         return self._predict(body)
 
     def _predict(self, body: dict[str, Any]) -> tuple[int, dict[str, str], Any]:
@@ -54,7 +55,7 @@ class FakeVertex(ThreadingHTTPServer):
         return (
             200,
             {},
-            {"predictions": [{"embeddings": {"values": [float(len(t))] + [1.0] * (size - 1)}} for t in texts]},
+            {"predictions": [{"embeddings": _embeddings(t, size)} for t in texts]},
         )
 
     def _refusal(self, texts: int, tokens: list[int], cut: bool) -> str | None:
@@ -64,6 +65,11 @@ class FakeVertex(ThreadingHTTPServer):
         if sum(tokens) > self.max_request_tokens:
             return said.format(sum(tokens), self.max_request_tokens)
         return said.format(max(tokens), MAX_TEXT_TOKENS) if not cut and max(tokens) > MAX_TEXT_TOKENS else None
+
+
+def _embeddings(text: str, size: int) -> dict[str, Any]:
+    statistics = {"token_count": count_tokens(text), "truncated": False}
+    return {"values": [float(len(text))] + [1.0] * (size - 1), "statistics": statistics}
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -11,6 +11,7 @@ from shared.adapters.google.vertex_embedder import connect
 from shared.adapters.google.vertex_errors import translated
 from shared.domain.contexts import BookContext, ChapterMetadata, Mention
 from shared.domain.errors import Blocked
+from shared.ports import TokenMeter
 
 _SECONDS = 120.0
 _MAX_SUMMARIES = 600_000  # characters of chapter summaries in one request: well within a million tokens
@@ -55,8 +56,16 @@ _SAFETY_SETTINGS = [
 class VertexContextExtractor:
     """The client is made at first use: importing it takes more than a second."""
 
-    def __init__(self, project: str, location: str, model: str, new_client: Callable[[], Any] | None = None) -> None:
+    def __init__(
+        self,
+        project: str,
+        location: str,
+        model: str,
+        new_client: Callable[[], Any] | None = None,
+        meter: TokenMeter | None = None,
+    ) -> None:
         self._name = model
+        self._meter = meter
         self._endpoint = f"projects/{project}/locations/{location}/publishers/google/models/{model}"
         self._new_client = new_client or (lambda: connect(location))
         self._lock = threading.Lock()
@@ -104,6 +113,10 @@ class VertexContextExtractor:
         client = self._connected()
         with translated():
             reply = client.generate_content(request=request, timeout=_SECONDS)
+        if self._meter:
+            used = reply.usage_metadata
+            written = used.candidates_token_count + used.thoughts_token_count
+            self._meter(self.model, read=used.prompt_token_count, written=written)
         return _parsed(reply, schema)
 
     def _connected(self) -> Any:

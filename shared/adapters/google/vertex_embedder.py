@@ -11,6 +11,7 @@ from shared.adapters.google.vertex_errors import translated
 from shared.domain.embeddings import EmbeddingModel, EmbeddingTask, Vector
 from shared.domain.packing import pack
 from shared.domain.tokens import estimate_tokens
+from shared.ports import TokenMeter
 
 _TASKS = {EmbeddingTask.DOCUMENT: "RETRIEVAL_DOCUMENT", EmbeddingTask.QUERY: "RETRIEVAL_QUERY"}
 _SECONDS = 60.0
@@ -31,9 +32,11 @@ class VertexEmbedder:
         model: str,
         dimensions: int = _DIMENSIONS,
         new_client: Callable[[], Any] | None = None,
+        meter: TokenMeter | None = None,
     ) -> None:
         self._endpoint = f"projects/{project}/locations/{location}/publishers/google/models/{model}"
         self._dimensions = dimensions
+        self._meter = meter
         self._model = EmbeddingModel(
             name=model,
             version="1" if dimensions == _DIMENSIONS else f"1/{dimensions}",
@@ -66,6 +69,9 @@ class VertexEmbedder:
                 parameters=_value(parameters),
                 timeout=_SECONDS,
             )
+        if self._meter:
+            counted = (p["embeddings"].get("statistics", {}).get("token_count", 0) for p in reply.predictions)
+            self._meter(self._model.name, read=int(sum(counted)))
         vectors = [list(p["embeddings"]["values"]) for p in reply.predictions]
         if len(vectors) != len(texts):
             raise RuntimeError(f"Vertex AI returned {len(vectors)} vectors for {len(texts)} texts")

@@ -177,7 +177,9 @@ class PostgresImports:
         same = (book["book_id"], latest, content_hash(request.content), request.title)
         if latest and not request.force and connection.execute(IS_SAME_AS_VERSION, same).fetchone():
             if is_due(connection, book["book_id"], self._model):
-                return _begun(repeat_version(connection, book["book_id"], latest, self._model, now))
+                return _begun(
+                    repeat_version(connection, book["book_id"], latest, self._model, now, request.trace_context)
+                )
             if changes_readers:
                 connection.execute(CHANGE_REVISION_OF_BOOK, {"book_id": book["book_id"], "now": now})
             return _existing(connection, book["book_id"], latest)
@@ -216,10 +218,12 @@ def _add_version(
     row = {"book_id": book_id, "version": version, "title": request.title, "title_of_text": title_of(request.content)}
     row |= {"content": request.content, "content_hash": content_hash(request.content), "force": request.force}
     connection.execute(INSERT_VERSION, row | {"allow_partial": request.allow_partial, "now": now})
-    return _begun(_begin_version(connection, book_id, version, now))
+    return _begun(_begin_version(connection, book_id, version, now, request.trace_context))
 
 
-def repeat_version(connection: Connection, book_id: UUID, latest: int, model: ModelKey | None, now: datetime) -> Job:
+def repeat_version(
+    connection: Connection, book_id: UUID, latest: int, model: ModelKey | None, now: datetime, trace: str | None = None
+) -> Job:
     """Let a version of the same text follow the book's latest: for vectors of this model, or (None) as the import that
     it was. The caller has locked the book's row. Return its first job."""
     row: dict[str, Any] = {"book_id": book_id, "latest": latest, "now": now}
@@ -230,10 +234,10 @@ def repeat_version(connection: Connection, book_id: UUID, latest: int, model: Mo
     else:
         connection.execute(INSERT_VERSION_THAT_BEGINS_ANEW, row)
     connection.execute(MOVE_KEYS_TO_NEXT_VERSION, row)
-    return _begin_version(connection, book_id, latest + 1, now)
+    return _begin_version(connection, book_id, latest + 1, now, trace)
 
 
-def _begin_version(connection: Connection, book_id: UUID, version: int, now: datetime) -> Job:
+def _begin_version(connection: Connection, book_id: UUID, version: int, now: datetime, trace: str | None) -> Job:
     """Make a version that was just written the latest, end all work on those before, and return its first job."""
     this_version = {"book_id": book_id, "version": version, "now": now}
     if version > 1:
@@ -245,7 +249,7 @@ def _begin_version(connection: Connection, book_id: UUID, version: int, now: dat
         connection.execute(DROP_ACTIONS_OF_OLDER_VERSIONS, (now, book_id, version))
         connection.execute(SETTLE_CHAPTERS_OF_READERS_VERSION, this_version)
     job = jobs.process_book_job(BookVersion(book_id, version))
-    add_jobs(connection, [job], None, now)
+    add_jobs(connection, [job], None, now, trace)
     return job
 
 

@@ -35,9 +35,10 @@ IS_IMPORT = f"imported_at < now() + {COMES_AFTER_IMPORTS} / 2"
 # already.
 INSERT_JOBS_UNLESS_THERE = f"""
     INSERT INTO jobs (job_id, type, book_id, version, data, max_attempts, created_by, created_at, owner_uid,
-                      imported_at)
+                      imported_at, trace_context)
     SELECT n.job_id, n.type, n.book_id, n.version, n.data, n.max_attempts, %(created_by)s, %(now)s, b.owner_uid,
-           {IN_TURN_SINCE}
+           {IN_TURN_SINCE}, coalesce(%(trace)s, (
+               SELECT trace_context FROM jobs WHERE job_id = %(created_by)s))
     FROM unnest(%(job_ids)s::text[], %(types)s::text[], %(books)s::uuid[], %(versions)s::int[], %(data)s::jsonb[],
                 %(attempts)s::int[])
          WITH ORDINALITY AS n (job_id, type, book_id, version, data, max_attempts, place)
@@ -53,11 +54,15 @@ def to_job(row: Mapping[str, Any]) -> Job:
         book_id=row["book_id"],
         version=row["version"],
         data=row["data"],
+        trace_context=row.get("trace_context"),
     )
 
 
-def add_jobs(connection: Connection, jobs: Sequence[Job], created_by: str | None, now: datetime) -> list[Job]:
-    """Write the rows that are not there yet, and return those jobs, in their order."""
+def add_jobs(
+    connection: Connection, jobs: Sequence[Job], created_by: str | None, now: datetime, trace: str | None = None
+) -> list[Job]:
+    """Write the rows that are not there yet, and return those jobs, in their order. They go on with the trace that is
+    named, or that of the job that creates them."""
     if not jobs:
         return []
     rows: dict[str, Any] = {
@@ -69,6 +74,7 @@ def add_jobs(connection: Connection, jobs: Sequence[Job], created_by: str | None
         "attempts": [job.stage.attempts for job in jobs],
         "created_by": created_by,
         "now": now,
+        "trace": trace,
     }
     added = {row["job_id"] for row in connection.execute(INSERT_JOBS_UNLESS_THERE, rows)}
     return [job for job in {job.job_id: job for job in jobs}.values() if job.job_id in added]

@@ -232,7 +232,7 @@ class PostgresJobStore:
         advanced = status_rows.advance_book(connection, job.book_version, now, self._tolerated)
         return Ended(
             job=job,
-            due=add_jobs(connection, [*due, *advanced.due], job.job_id, now),
+            due=add_jobs(connection, [*due, *advanced.due], job.job_id, now, job.trace_context),
             change=Change(documents=[job_document(ended), *chapters], book_is_due=advanced.document_is_due),
             announced=advanced.announced,
         )
@@ -277,7 +277,8 @@ def _end_attempt(
     ended = connection.execute(END_ATTEMPT_IF_TOKEN_IS_CURRENT, row).fetchone()
     if ended is None:
         raise LeaseLost(claim.job.job_id)
-    return ended
+    # What becomes due by it is a part of this attempt's trace.
+    return {**ended, "trace_context": claim.job.trace_context}
 
 
 def _lock_latest_version(connection: Connection, job: Job) -> None:

@@ -9,13 +9,24 @@ from collections.abc import Callable, Mapping
 
 from shared.domain.results import Result
 from shared.domain.stages import JobType
+from shared.pipeline.measured_models import MeasuredEmbedder, MeasuredExtractor
 from shared.pipeline.stages.complete_book import complete_book
 from shared.pipeline.stages.embed_chapters import EmbedChapters
 from shared.pipeline.stages.extract_context import ExtractContext
 from shared.pipeline.stages.model_answer_memo import ModelAnswerMemo
 from shared.pipeline.stages.process_book import ProcessBook
 from shared.pipeline.stages.process_chapters import ProcessChapters
-from shared.ports import AnswerCache, AtOnce, Claimed, Clock, ContextExtractor, Embedder, Library, VectorCache
+from shared.ports import (
+    AnswerCache,
+    AtOnce,
+    Claimed,
+    Clock,
+    ContextExtractor,
+    Embedder,
+    Library,
+    Telemetry,
+    VectorCache,
+)
 
 StageFunction = Callable[[Claimed], Result]
 
@@ -31,10 +42,12 @@ def stage_functions(
     clock: Clock,
     at_once: AtOnce,
     calls_at_once: int,
+    telemetry: Telemetry,
 ) -> Mapping[JobType, StageFunction]:
     """What each type of job runs. `fallback` makes the extractor that reduces a full context without a model;
     `calls_at_once` is how many calls of a model one job makes at once."""
-    memo = ModelAnswerMemo(cache=answers, clock=clock, at_once=at_once)
+    embedder, extractor = MeasuredEmbedder(embedder, telemetry), MeasuredExtractor(extractor, telemetry)
+    memo = ModelAnswerMemo(cache=answers, clock=clock, at_once=at_once, telemetry=telemetry)
     return {
         JobType.BOOK_PROCESSING: ProcessBook(
             library=library, embedder=embedder, extractor=extractor, calls_at_once=calls_at_once
@@ -48,6 +61,7 @@ def stage_functions(
             clock=clock,
             at_once=at_once,
             calls_at_once=calls_at_once,
+            telemetry=telemetry,
         ),
         JobType.BOOK_COMPLETION: complete_book,
     }

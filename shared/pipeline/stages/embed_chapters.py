@@ -19,7 +19,8 @@ from shared.domain.errors import Rejected
 from shared.domain.results import ChaptersEmbedded, EmbeddedChapter, content_hash
 from shared.domain.splitting.chunks import Chunk, split_chunks
 from shared.pipeline.at_once import raise_one_of
-from shared.ports import AtOnce, ChapterText, Claimed, Clock, Embedder, Library, VectorCache
+from shared.pipeline.measured_models import record_lookups
+from shared.ports import AtOnce, ChapterText, Claimed, Clock, Embedder, Library, Telemetry, VectorCache
 
 DOCUMENT = EmbeddingTask.DOCUMENT
 Passage = tuple[bytes, Chunk]
@@ -34,6 +35,7 @@ class EmbedChapters:
     clock: Clock
     at_once: AtOnce
     calls_at_once: int
+    telemetry: Telemetry
 
     def __call__(self, claim: Claimed) -> ChaptersEmbedded:
         """Embed the job's chapters, or those of them that the model takes. Raises Rejected if it takes none of one, and
@@ -45,6 +47,8 @@ class EmbedChapters:
         group = _Group(chapters=chapters, fresh_since=wanted.fresh_since)
         hashes, model = list(group.texts()), self.embedder.model
         group.vectors.update(self.cache.find(job.book_id, hashes, model, DOCUMENT, group.fresh_since, self.clock()))
+        known = len(group.vectors)
+        record_lookups(self.telemetry, "vectors", hits=known, misses=len(hashes) - known)
         self._compute(claim, group)
         if group.rejected and len(group.chapters) == 1:
             raise next(iter(group.rejected.values()))

@@ -10,7 +10,8 @@ from shared.domain.contexts import Refusal
 from shared.domain.errors import Blocked, Unavailable
 from shared.domain.results import content_hash
 from shared.pipeline.at_once import raise_one_of
-from shared.ports import AnswerCache, AtOnce, Claimed, Clock
+from shared.pipeline.measured_models import record_lookups
+from shared.ports import AnswerCache, AtOnce, Claimed, Clock, Telemetry
 
 Answer = TypeVar("Answer")
 
@@ -28,6 +29,7 @@ class ModelAnswerMemo:
     cache: AnswerCache
     clock: Clock
     at_once: AtOnce
+    telemetry: Telemetry
 
     def __call__(self, claim: Claimed, kind: type[Answer], model: str, question: Question[Answer]) -> Answer:
         """Return the known answer to this question, or ask and keep it. Raises Blocked if the model refuses to answer,
@@ -49,6 +51,7 @@ class ModelAnswerMemo:
         for digest, known in self.cache.find(version, list(asks), model, kind).items():
             outcomes[digest] = Blocked(known.refused_because) if isinstance(known, Refusal) else known
         unknown = [digest for digest in asks if digest not in outcomes]
+        record_lookups(self.telemetry, "answers", hits=len(outcomes), misses=len(unknown))
         first = 1 if claim.unavailable_since else len(unknown)
         for asked in filter(None, (unknown[:first], unknown[first:])):
             answered = dict(zip(asked, self.at_once([asks[d] for d in asked]), strict=True))

@@ -1,0 +1,1 @@
+"""Spans and metrics by OpenTelemetry. Nothing of it is imported unless OTEL_EXPORTER_OTLP_ENDPOINT is set."""
