@@ -29,7 +29,7 @@ from shared.domain.embeddings import EmbeddingTask
 from shared.domain.splitting.chapters import split_chapters
 from shared.domain.splitting.chunks import split_chunks
 from shared.log import Logs, configure_logging
-from tests.benchmarks import growth, headings, outage, peer, push, retention
+from tests.benchmarks import growth, headings, outage, peer, push, retention, telemetry
 from tests.benchmarks.recovery import HEAD, recovery
 from tests.benchmarks.search import search
 from tests.support.world import manuscript
@@ -238,7 +238,7 @@ def heading_scores(files: list[Path]) -> None:
 
 CHOICES = [
     *("overhead", "growth", "novels", "headings", "cold-starts", "peer", "recovery", "retention", "push", "outage"),
-    "search",
+    *("search", "telemetry"),
 ]
 
 
@@ -255,7 +255,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=600, help="of outage; for `outage`")
     parser.add_argument("--harness", type=Path, help="the folder that loads both systems; for `peer`")
     parser.add_argument("--driver", type=Path, help="how the harness starts this checkout; for `peer`")
-    parser.add_argument("--repeat", type=int, default=1, help="runs of each scenario; for `peer`")
+    parser.add_argument("--repeat", type=int, default=1, help="runs of each scenario; for `peer` and `telemetry`")
+    parser.add_argument("--against", type=Path, help="another checkout that runs the same; for `telemetry`")
     chosen = parser.parse_args()
     configure_logging(Logs(level="error"))
     backends = chosen.backend or ["embedded", "emulators"]
@@ -278,6 +279,8 @@ def main() -> None:
             table("Books over Pub/Sub's push, as documented", push.HEAD, push.push(chosen.books))
         elif what == "outage":
             table("An outage of both models", outage.HEAD, outage.outage(chosen.seconds))
+        elif what == "telemetry":
+            table("What telemetry costs", telemetry.HEAD, telemetry.telemetry(chosen.repeat, chosen.against))
         elif what == "search":
             for title, head, rows in search(chosen.file, chosen.passages):
                 table(title, head, rows)
