@@ -30,7 +30,7 @@ from tests.simulation.tasks import Scheduler
 
 TABLES = """books, book_versions, idempotency_keys, recent_chapters, chapter_chunks, book_vectors, book_contexts,
     jobs, processing_status, dead_letters, dead_letter_actions, answers, obsolete_documents, deliveries, replays,
-    turns, dependencies, reembeddings, restores, searched_chapters, searched_passages"""
+    turns, dependencies, reembeddings, restores, searched_chapters, searched_passages, webhooks, webhook_deliveries"""
 
 
 class SmallEmbedder(FakeEmbedder):

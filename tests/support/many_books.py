@@ -77,6 +77,11 @@ INSERT_DELIVERIES = f"""
     SELECT job_id, type, %(ended)s, 'claimed' FROM jobs
     WHERE {OF_BOOKS}
 """
+INSERT_DELIVERIES_OF_WEBHOOKS = f"""
+    INSERT INTO webhook_deliveries (webhook_id, book_id, event_id, event_type, payload, created_at, state)
+    SELECT {BOOK}, {BOOK}, 'event ' || n, 'book.completed', '{{}}', %(ended)s, 'delivered'
+    FROM generate_series(%(first)s::int, %(last)s) n
+"""
 INSERT_KEYS = f"""
     INSERT INTO idempotency_keys (owner_uid, key, request_hash, book_id, version, created_at)
     SELECT 'owner ' || n %% 997, 'key ' || n, '', {BOOK}, 1, %(ended)s
@@ -139,7 +144,13 @@ class ManyBooks:
         self._execute(INSERT_JOBS_OF_CHAPTERS, stuck | {"state": "cancelled"})
         self._execute(INSERT_LETTERS, stuck | {"state": "open"})
         self._execute(INSERT_VECTORS, new)
-        for statement in (INSERT_JOBS_OF_CHAPTERS, INSERT_DELIVERIES, INSERT_KEYS, INSERT_ANSWERS):
+        for statement in (
+            INSERT_JOBS_OF_CHAPTERS,
+            INSERT_DELIVERIES,
+            INSERT_DELIVERIES_OF_WEBHOOKS,
+            INSERT_KEYS,
+            INSERT_ANSWERS,
+        ):
             self._execute(statement, new)
         self._execute("ANALYZE", {})
 
@@ -158,6 +169,7 @@ class ManyBooks:
             INSERT_JOBS_OF_STEPS,
             INSERT_JOBS_OF_CHAPTERS,
             INSERT_DELIVERIES,
+            INSERT_DELIVERIES_OF_WEBHOOKS,
             INSERT_KEYS,
             INSERT_ANSWERS,
         ):

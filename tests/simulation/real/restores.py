@@ -20,6 +20,7 @@ _SEQUENCES = (
     "job_ordinals",
     "dead_letters_dead_letter_id_seq",
     "dead_letter_actions_action_id_seq",
+    "webhook_deliveries_delivery_id_seq",
 )
 
 # At one moment: nobody else has the baton.
