@@ -41,10 +41,10 @@ from shared.ports import (
     SeekableBroker,
     Telemetry,
     Texts,
+    TokenMeter,
     WebhookDeliveries,
     Webhooks,
     WebhookSender,
-    TokenMeter,
 )
 from shared.ports.telemetry import FLUSH_SECONDS
 

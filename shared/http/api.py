@@ -36,8 +36,8 @@ from shared.http.reembeddings import add_reembeddings
 from shared.http.replays import add_replays
 from shared.http.search import add_search
 from shared.http.snapshots import add_snapshots
-from shared.http.webhooks import add_webhooks
 from shared.http.tracing import trace_requests
+from shared.http.webhooks import add_webhooks
 from shared.ports import Catalogue, Identifiers, Telemetry, Texts
 from shared.use_cases.api_keys import AuthenticateCaller, ManageKeys
 from shared.use_cases.control_book import ControlBook

@@ -31,8 +31,8 @@ from shared.ports.jobs import Change, Claim, Claimed, Ended, JobStore, Leases, N
 from shared.ports.live import Document, LiveBooks, LiveChanges, LiveDocuments, Projections, Removal, Restores, Tombstone
 from shared.ports.models import AtOnce, ContextExtractor, Embedder, TokenMeter
 from shared.ports.operators import DeadLetters, OutdatedBooks, Redrives, Reembeddings, Replays, Retention
-from shared.ports.webhooks import WebhookDeliveries, Webhooks, WebhookSender
 from shared.ports.telemetry import NO_TELEMETRY, Gauges, NoTelemetry, Telemetry
+from shared.ports.webhooks import WebhookDeliveries, Webhooks, WebhookSender
 
 Clock = Callable[[], datetime]
 """The current time, with its zone."""

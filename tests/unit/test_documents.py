@@ -49,7 +49,7 @@ def test_files_that_are_named_are_there(page: Path) -> None:
 
 
 # Of the live documents, of HTTP, and what a run makes.
-PATHS_OF_OTHERS = ("books/", "jobs/", "users/", "ops/", "application/", ".bindery/", "/var/")
+PATHS_OF_OTHERS = ("books/", "jobs/", "users/", "ops/", "application/", "roles/", ".bindery/", "/var/")
 
 
 def command_of(words: list[str]) -> tuple[Any, list[str]]:
