@@ -67,11 +67,12 @@ class PinnedWebhookSender:
         try:
             with _connected(target, addresses, ends, self._trusted) as connection:
                 connection.request("POST", target.path, body, {**headers, **_OWN_HEADERS})
-                reply = connection.getresponse()
-                if time.monotonic() >= ends:
-                    raise TimeoutError  # the end of its headers may be ours
-                error = None if 200 <= reply.status < 300 else DeliveryError.STATUS
-                return Answer(status=reply.status, error=error, retry_after=reply.getheader("Retry-After"))
+                # Closed too: it holds the socket open.
+                with connection.getresponse() as reply:
+                    if time.monotonic() >= ends:
+                        raise TimeoutError  # the end of its headers may be ours
+                    error = None if 200 <= reply.status < 300 else DeliveryError.STATUS
+                    return Answer(status=reply.status, error=error, retry_after=reply.getheader("Retry-After"))
         except ssl.SSLCertVerificationError:
             return Answer(error=DeliveryError.CERTIFICATE)
         except (OSError, http.client.HTTPException, ValueError):
