@@ -134,7 +134,8 @@ def event_of(status: Status, failed_chapters: int) -> EventType | None:
 
 
 def event_id(event: EventType, version: BookVersion) -> str:
-    """The same however often it happens. Without a full stop, which separates what is signed."""
+    """The same however often it happens. Without a full stop, which separates what is signed. Whoever writes it adds
+    when the version was made: a document's book that is deleted and imported again has the id that it had."""
     return f"{event.replace('.', '-')}-{version.book_id}-v{version.version}"
 
 

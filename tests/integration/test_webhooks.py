@@ -59,8 +59,24 @@ def test_an_app_is_told_that_a_book_is_complete(world: World, app: Receiver) -> 
     assert app.received[0].path == "/hooks?app=1"
     assert app.received[0].headers["content-type"] == "application/json"
     (delivery,) = deliveries_of(world, webhook)
-    assert delivery["event_id"] == app.ids[0] == f"book-completed-{book_id}-v1"
+    assert delivery["event_id"] == app.ids[0]
+    assert delivery["event_id"].startswith(f"book-completed-{book_id}-v1-")
     assert (delivery["state"], delivery["attempts"], delivery["last_status"]) == ("delivered", 1, 204)
+
+
+def test_a_book_that_is_deleted_and_imported_again_is_told_anew_though_its_id_is_the_same(
+    world: World, app: Receiver
+) -> None:
+    create_webhook(world, app)
+    books = []
+    for _ in range(2):
+        books.append(world.import_book(manuscript(1), source_id="my novel"))
+        world.run()
+        world.call("DELETE", f"/api/books/{books[-1]}")
+        world.clock.advance(3600)
+
+    assert books[0] == books[1]
+    assert len(set(app.ids)) == 2
 
 
 def test_another_implementation_of_the_specification_verifies_the_signature(world: World, app: Receiver) -> None:

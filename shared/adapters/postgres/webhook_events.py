@@ -16,7 +16,8 @@ from shared.domain.webhooks import EventType, event_id
 # Of a move to another embedding model, which no owner asked for, nothing is told.
 INSERT_DELIVERIES_FOR_ENDPOINTS_THAT_WANT_THE_EVENT = f"""
     INSERT INTO webhook_deliveries (webhook_id, book_id, event_id, event_type, created_at, next_attempt_at, payload)
-    SELECT w.webhook_id, b.book_id, %(event_id)s, %(type)s, %(now)s, %(now)s,
+    SELECT w.webhook_id, b.book_id, %(event_id)s || '-' || extract(epoch FROM v.created_at)::bigint, %(type)s,
+           %(now)s, %(now)s,
            jsonb_set(jsonb_set(%(payload)s, '{{data,title}}', to_jsonb(v.title)), '{{data,chapters,processed}}',
                to_jsonb((SELECT count(*) FROM recent_chapters r
                          WHERE r.book_id = b.book_id AND r.version = v.version AND r.metadata IS NOT NULL)))
