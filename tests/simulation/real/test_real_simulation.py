@@ -81,7 +81,7 @@ def test_ten_minutes_of_throttling_are_over_without_an_operator(cluster: Cluster
 def test_a_restore_takes_back_rows_and_nothing_else(cluster: Cluster) -> None:
     """A book is imported and completed after the backup: its live documents are there until the operator has told."""
     clients = [Client(name="c1", user="ann", texts=[make_text([1, 2], 60, (), "ann", True)], has_document=True)]
-    sim = assemble(cluster, 1, CALM, clients)
+    sim = assemble(cluster, 2, CALM, clients)  # of whose client no request is open when the restore comes
     restores.a_backup_is_made(sim)
     while not any(s["status"] == "completed" for s in sim.history.statuses.values()):
         actions.act(sim)
