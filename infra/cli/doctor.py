@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import typer
@@ -79,7 +79,7 @@ CHECKS = (
 def doctor(context: Context) -> None:
     """Check what Bindery needs, and say of each fault its cause and what to do next."""
     findings = list(examine(context.client))
-    context.show([asdict(finding) for finding in findings], lambda _: [_show(finding) for finding in findings])
+    context.show([asdict(finding) for finding in findings], lambda _: _show(findings))
     if any(finding.cause for finding in findings):
         raise typer.Exit(FAILED)
 
@@ -95,10 +95,10 @@ def examine(client: Client) -> Iterator[Finding]:
                 return
 
 
-def _show(finding: Finding) -> None:
-    mark, style = ("✗", "red") if finding.cause else ("✓", "green")
-    console.print(
-        Text.assemble((mark, style), f" {finding.check:<13} {finding.cause or finding.found}"), soft_wrap=True
-    )
-    if finding.next:
-        console.print(Text(f"  {'':<13} → {finding.next}"), soft_wrap=True)
+def _show(findings: Sequence[Finding]) -> None:
+    for finding in findings:
+        mark, style = ("✗", "red") if finding.cause else ("✓", "green")
+        told = f" {finding.check:<13} {finding.cause or finding.found}"
+        console.print(Text.assemble((mark, style), told), soft_wrap=True)
+        if finding.next:
+            console.print(Text(f"  {'':<13} → {finding.next}"), soft_wrap=True)

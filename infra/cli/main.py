@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from infra.cli import books, dead_letters, imports, keys, operations, reembed, stacks, webhooks
+from infra.cli import books, dead_letters, doctor, imports, keys, operations, reembed, stacks, webhooks
 from infra.cli.client import ApiError
 from infra.cli.command_name import BINDERY
 from infra.cli.endings import FAILED, INTERRUPTED, UNREACHABLE, USAGE, code_of, complain
@@ -27,8 +27,8 @@ app = Commands(
     help="Turns a manuscript into a book that software can use.",
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no answer.",
 )
-for commands in (stacks.commands, imports.commands, books.commands, operations.commands, reembed.commands):
-    app.add_typer(commands)
+for module in (stacks, imports, books, operations, doctor, reembed):
+    app.add_typer(module.commands)
 app.add_typer(dead_letters.letters, name="dead-letters")
 app.add_typer(keys.keys, name="keys")
 app.add_typer(webhooks.webhooks, name="webhooks")

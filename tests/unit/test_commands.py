@@ -113,6 +113,7 @@ OF_AN_API = [
         ["replay"],
         ["receipt"],
         ["project"],
+        ["doctor"],
         ["restored"],
         ["reembed"],
         ["snapshot", "create"],
